@@ -1,0 +1,1 @@
+"""Which loss gives the best vessel network on my data, on my own desktop?"""

@@ -1,0 +1,1 @@
+"""One configuration becomes k folds of results."""

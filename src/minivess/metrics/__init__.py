@@ -1,0 +1,1 @@
+"""What is reported; pure numpy, spacing explicit."""

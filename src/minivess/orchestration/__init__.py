@@ -1,0 +1,1 @@
+"""Who runs it, where, and again on failure."""

@@ -1,0 +1,1 @@
+"""What will fit, decided before anything is spent."""

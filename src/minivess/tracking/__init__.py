@@ -1,0 +1,1 @@
+"""Where facts about a run are kept."""
