@@ -1,0 +1,57 @@
+"""Which case is trained on and which is held out, fold by fold: seeded, balanced in spacing and depth."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from minivess.data.profiler import VolumeStats
+from minivess.errors import ConfigError
+
+
+class Fold(BaseModel):
+    """Names of the cases of one fold; the two lists share none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+class Splits(BaseModel):
+    """All folds; every case is held out exactly once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int
+    folds: tuple[Fold, ...]
+
+
+def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Splits:
+    """Deal the cases, ordered by in-plane spacing and depth, out to the folds in blocks; the order within a block is random.
+
+    Every fold so gets its share of each spacing and of deep and shallow volumes.
+
+    Raises:
+        ConfigError: Fewer than two folds, or more folds than cases.
+    """
+    if not 2 <= folds <= len(volumes):
+        raise ConfigError(f"2 to {len(volumes)} folds for {len(volumes)} cases", f"{folds}", "change the number of folds")
+    rng = random.Random(seed)
+    ordered = sorted(volumes, key=lambda volume: (volume.spacing_um[0], volume.shape[2], volume.name))
+    held_out: list[list[str]] = [[] for _ in range(folds)]
+    for start in range(0, len(ordered), folds):
+        block = ordered[start : start + folds]
+        # The smallest folds first, so that an incomplete last block does not pile up on the same one.
+        takers = sorted(rng.sample(range(folds), folds), key=lambda fold: len(held_out[fold]))
+        for volume, fold in zip(rng.sample(block, len(block)), takers, strict=False):
+            held_out[fold].append(volume.name)
+    names = sorted(volume.name for volume in volumes)
+    return Splits(
+        seed=seed,
+        folds=tuple(
+            Fold(train=tuple(name for name in names if name not in out), held_out=tuple(sorted(out))) for out in held_out
+        ),
+    )
