@@ -1,10 +1,10 @@
-"""A finding: one thing that a check saw, in words that a person can act on."""
+"""What a check found, for people and programs: expected, got, cure, and how bad it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from minivess.errors import MinivessError, PlanError
 
@@ -13,15 +13,15 @@ Level = Literal["critical", "warning", "info"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw.
+    """One result of one check.
 
     Attributes:
-        level: "critical" stops a run before anything is spent, "warning" is shown, "info" is kept.
-        check: Short name of the check, e.g. "ram" or "patch_divisible".
-        what: What was looked at, e.g. the case or the axis.
-        expected: What would have been right.
-        got: What was there.
-        cure: What the user can do; empty for level "info".
+        level: "critical" stops the run, "warning" is shown and the run goes on, "info" is worth a line.
+        check: Short name of the check, e.g. "ram".
+        what: What the finding is about, as a phrase, e.g. "memory of the machine".
+        expected: What the check wanted; empty for mere information.
+        got: What it found, with the offending value.
+        cure: What the user can do; empty when there is nothing to do.
     """
 
     level: Level
@@ -29,23 +29,25 @@ class Finding:
     what: str
     expected: str
     got: str
-    cure: str = ""
+    cure: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, str]:
+        """Plain values for JSON; ``Finding(**values)`` is the inverse."""
         return asdict(self)
 
     def __str__(self) -> str:
+        """One line for a terminal or a log."""
+        expected = f"expected {self.expected}; got " if self.expected else ""
         cure = f". Cure: {self.cure}" if self.cure else ""
-        return f"{self.level}: {self.what}: expected {self.expected}; got {self.got}{cure}"
+        return " ".join(f"{self.level}: {self.check}: {self.what}: {expected}{self.got}{cure}".split())
 
 
 def raise_critical(findings: Iterable[Finding], error: type[MinivessError] = PlanError) -> None:
-    """Raise one error that names every critical finding; return when there is none."""
+    """Raises ``error`` with every critical finding in one message; returns when there is none."""
     critical = [finding for finding in findings if finding.level == "critical"]
-    if not critical:
-        return
-    raise error(
-        expected="; ".join(f"{finding.what}: {finding.expected}" for finding in critical),
-        got="; ".join(finding.got for finding in critical),
-        cure="; ".join(dict.fromkeys(finding.cure for finding in critical)),
-    )
+    if len(critical) == 1:
+        only = critical[0]
+        raise error(only.expected, f"{only.got} ({only.what})", only.cure)
+    if critical:
+        lines = "".join(f"\n  {finding}" for finding in critical)
+        raise error("no critical finding", f"{len(critical)} of them:{lines}\n", "mend each one as its line says")

@@ -52,7 +52,9 @@ def resample_in_plane(block: np.ndarray, change: InPlane, size_xy: tuple[int, in
     dx, dy = np.meshgrid(*offsets, indexing="ij")
     # grid_sample counts the last axis first and runs from -1 to 1 between the outer voxels' centres.
     half_x, half_y = ((size - 1) / 2 for size in block.shape[:2])
-    grid = np.stack([(matrix[1, 0] * dx + matrix[1, 1] * dy) / half_y, (matrix[0, 0] * dx + matrix[0, 1] * dy) / half_x], axis=-1)
+    grid = np.stack(
+        [(matrix[1, 0] * dx + matrix[1, 1] * dy) / half_y, (matrix[0, 0] * dx + matrix[0, 1] * dy) / half_x], axis=-1
+    )
     sampled = F.grid_sample(
         torch.from_numpy(np.ascontiguousarray(block.transpose(2, 0, 1), dtype=np.float32))[None],
         torch.from_numpy(grid.astype(np.float32))[None],

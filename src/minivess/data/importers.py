@@ -75,7 +75,9 @@ def _nnunet(folder: Path) -> Iterator[Case]:
     extra = sorted(name for name in images if not name.endswith("_0000"))
     if extra:
         raise DataError(
-            "one channel a case (NAME_0000)", f"{', '.join(extra[:3])} in {folder / 'imagesTr'}", "keep one channel a case"
+            "one channel a case (NAME_0000)",
+            f"{', '.join(extra[:3])} in {folder / 'imagesTr'}",
+            "keep one channel a case",
         )
     names = {name.removesuffix("_0000"): path for name, path in images.items()}
     _refuse_orphans(labels.keys() - names.keys(), folder / "imagesTr")
@@ -102,7 +104,9 @@ def _volumes(folder: Path) -> dict[str, Path]:
 def _refuse_orphans(names: set[str], images: Path) -> None:
     if names:
         raise DataError(
-            "a volume for every label", f"none in {images} for {', '.join(sorted(names))}", "add the volume or remove the label"
+            "a volume for every label",
+            f"none in {images} for {', '.join(sorted(names))}",
+            "add the volume or remove the label",
         )
 
 

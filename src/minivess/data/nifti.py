@@ -54,7 +54,9 @@ def read_header(path: Path) -> Header:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
-        raise DataError("one 3D volume (X, Y, Z)", f"shape {image.shape} in {path}", "split or squeeze the file into 3D volumes")
+        raise DataError(
+            "one 3D volume (X, Y, Z)", f"shape {image.shape} in {path}", "split or squeeze the file into 3D volumes"
+        )
     unit = str(image.header.get_xyzt_units()[0])
     return Header(
         shape=shape,
@@ -102,7 +104,9 @@ def _load(path: Path) -> nib.Nifti1Image:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError("a whole, readable NIfTI file", f"{path} is damaged or cut short ({reason})", "copy or export the file again")
+    return DataError(
+        "a whole, readable NIfTI file", f"{path} is damaged or cut short ({reason})", "copy or export the file again"
+    )
 
 
 def _spacing_um(zooms: tuple[float, ...], unit: str) -> tuple[float, float, float]:

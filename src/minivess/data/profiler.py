@@ -42,7 +42,7 @@ class VolumeStats(BaseModel):
     intensity_high: float | None = None
     foreground_fraction: float | None = None
     digest: str | None = None
-    findings: tuple[dict[str, Any], ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def anisotropy(self) -> float:
@@ -88,7 +88,8 @@ class DatasetProfile(BaseModel):
     def spacing_differs(self) -> bool:
         """Whether any axis differs more than twofold between volumes."""
         return any(
-            max(volume.spacing_um[axis] for volume in self.volumes) > 2 * min(volume.spacing_um[axis] for volume in self.volumes)
+            max(volume.spacing_um[axis] for volume in self.volumes)
+            > 2 * min(volume.spacing_um[axis] for volume in self.volumes)
             for axis in range(3)
         )
 
@@ -124,9 +125,16 @@ class DatasetProfile(BaseModel):
     @property
     def findings(self) -> list[Finding]:
         """Every problem of every volume, and the outliers as warnings."""
-        found = [Finding(**finding) for volume in self.volumes for finding in volume.findings]
+        found = [finding for volume in self.volumes for finding in volume.findings]
         found += [
-            Finding("warning", "spacing_outlier", name, "a spacing like the others'", reason, "check the header; the run uses it as it is")
+            Finding(
+                "warning",
+                "spacing_outlier",
+                name,
+                "a spacing like the others'",
+                reason,
+                "check the header; the run uses it as it is",
+            )
             for name, reason in self.outliers.items()
         ]
         return found
@@ -159,7 +167,7 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
         stored_bytes=sum(file.stat().st_size for file in files),
         cached_bytes=header.voxels * (min(np.dtype(header.dtype).itemsize, 4) + (label is not None)),
         modified_ns=max(file.stat().st_mtime_ns for file in files),
-        findings=tuple(finding.as_dict() for finding in findings),
+        findings=tuple(findings),
         **measured,
     )
 
@@ -221,7 +229,9 @@ def _pair_findings(name: str, header: Header, label: Path | None) -> list[Findin
     found = []
     if other.shape != header.shape:
         expected, got = f"the image's shape {header.shape}", f"label shape {other.shape}"
-        found.append(Finding("critical", "pair_shape", name, expected, got, f"export the label {label.name} on the image's grid"))
+        found.append(
+            Finding("critical", "pair_shape", name, expected, got, f"export the label {label.name} on the image's grid")
+        )
     if not np.allclose(other.affine, header.affine, atol=1e-3):
         level, cure = "warning", "check that label and image belong together; voxels are matched by index"
         found.append(Finding(level, "pair_affine", name, "the image's affine", f"another in {label.name}", cure))
@@ -235,11 +245,17 @@ def _measure(name: str, path: Path, label: Path | None) -> tuple[dict[str, Any],
     digest.update(path.read_bytes())
     found = []
     if not np.isfinite(image).all():
-        found.append(Finding("critical", "finite", name, "finite intensities", "NaN or infinity", "mend the volume or take it out"))
+        found.append(
+            Finding(
+                "critical", "finite", name, "finite intensities", "NaN or infinity", "mend the volume or take it out"
+            )
+        )
         image = np.nan_to_num(image, posinf=0, neginf=0)
     low, high = (float(value) for value in np.percentile(image, CLIP_PERCENTILES))
     if low == high:
-        found.append(Finding("critical", "contrast", name, "an image with contrast", f"constant {low:g}", "take the volume out"))
+        found.append(
+            Finding("critical", "contrast", name, "an image with contrast", f"constant {low:g}", "take the volume out")
+        )
     values: dict[str, Any] = {
         "intensity_mean": float(image.mean(dtype=np.float64)),
         "intensity_std": float(image.std(dtype=np.float64)),
@@ -261,7 +277,13 @@ def _measure_label(name: str, path: Path) -> tuple[float, list[Finding]]:
     fraction = float(np.count_nonzero(label)) / label.size
     if not set(values.tolist()) <= {0, 1}:
         got = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        return fraction, [Finding("critical", "label_values", name, "label values 0 and 1", got, f"make {path.name} binary")]
+        return fraction, [
+            Finding("critical", "label_values", name, "label values 0 and 1", got, f"make {path.name} binary")
+        ]
     if fraction == 0:
-        return fraction, [Finding("warning", "label_empty", name, "some vessel", "an empty label", "check the label; the case is kept")]
+        return fraction, [
+            Finding(
+                "warning", "label_empty", name, "some vessel", "an empty label", "check the label; the case is kept"
+            )
+        ]
     return fraction, []

@@ -38,7 +38,9 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
         ConfigError: Fewer than two folds, or more folds than cases.
     """
     if not 2 <= folds <= len(volumes):
-        raise ConfigError(f"2 to {len(volumes)} folds for {len(volumes)} cases", f"{folds}", "change the number of folds")
+        raise ConfigError(
+            f"2 to {len(volumes)} folds for {len(volumes)} cases", f"{folds}", "change the number of folds"
+        )
     rng = random.Random(seed)
     ordered = sorted(volumes, key=lambda volume: (volume.spacing_um[0], volume.shape[2], volume.name))
     held_out: list[list[str]] = [[] for _ in range(folds)]
@@ -52,6 +54,7 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
     return Splits(
         seed=seed,
         folds=tuple(
-            Fold(train=tuple(name for name in names if name not in out), held_out=tuple(sorted(out))) for out in held_out
+            Fold(train=tuple(name for name in names if name not in out), held_out=tuple(sorted(out)))
+            for out in held_out
         ),
     )

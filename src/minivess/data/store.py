@@ -56,7 +56,9 @@ class Store:
         try:
             self.profile = DatasetProfile.model_validate_json((folder / _PROFILE).read_bytes())
         except (OSError, ValueError) as error:
-            raise DataError("a finished store", f"{folder}: {error}", "delete the folder; the next run builds it again") from error
+            raise DataError(
+                "a finished store", f"{folder}: {error}", "delete the folder; the next run builds it again"
+            ) from error
         self._volumes = {volume.name: volume for volume in self.profile.volumes}
 
     def case(self, name: str) -> StoredCase:
@@ -68,9 +70,7 @@ class Store:
         return StoredCase(self._volumes[name], mapped("image"), mapped("label"), mapped("foreground"))
 
 
-def build_store(
-    profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None
-) -> Store:
+def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None) -> Store:
     """Write the store of a labelled data set under ``root``, named by its content; an existing one is reused.
 
     Raises:
@@ -101,4 +101,7 @@ def _store_case(volume: VolumeStats, folder: Path) -> None:
     np.save(folder / f"{volume.name}.image.npy", np.ascontiguousarray(read_volume(Path(volume.image))))
     label = np.ascontiguousarray(read_volume(Path(volume.label)) != 0)
     np.save(folder / f"{volume.name}.label.npy", label.view(np.uint8))
-    np.save(folder / f"{volume.name}.foreground.npy", np.flatnonzero(label).astype(np.int32 if label.size < 2**31 else np.int64))
+    np.save(
+        folder / f"{volume.name}.foreground.npy",
+        np.flatnonzero(label).astype(np.int32 if label.size < 2**31 else np.int64),
+    )

@@ -1,0 +1,107 @@
+"""Model profiles, one YAML each, and the networks they name: a researcher adds a model without touching the package."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from minivess.errors import ConfigError
+from minivess.strides import Shape, Spacing, StridePlan, plan_strides
+
+if TYPE_CHECKING:
+    import torch
+
+PROFILES = next(
+    folder / "configs" / "model_profiles"
+    for folder in (Path(__file__).parents[3], Path(__file__).parents[1])
+    if (folder / "configs" / "model_profiles").is_dir()
+)
+"""In a checkout beside src/, in an installed package within it."""
+
+
+class ModelProfile(BaseModel):
+    """What the planner must know of a model and cannot compute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    builder: str = Field(
+        description="importable function 'package.module:function' taking a NetworkSpec, returning a torch module"
+    )
+    strides: Literal["planned", "isotropic"] = Field(
+        description="planned: each axis by its spacing; isotropic: every axis at every level"
+    )
+    filters: tuple[int, ...] = Field(description="feature maps a level, the finest first")
+    deep_supervision: int = Field(default=0, ge=0, description="auxiliary heads below the output")
+
+    def plan_strides(self, patch: Shape, spacing_um: Spacing) -> StridePlan:
+        """Strides and kernels for a patch; an isotropic model halves every axis whatever the spacing."""
+        spacing = spacing_um if self.strides == "planned" else (1.0, 1.0, 1.0)
+        least = 2 ** (len(self.filters) - 1) * 2 if self.strides == "isotropic" else 1
+        x, y, z = (max(size, least) for size in patch)
+        return plan_strides((x, y, z), spacing, len(self.filters))
+
+
+class NetworkSpec(BaseModel):
+    """Everything that fixes a network's shape; saved beside its weights, so that they can be loaded without the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    builder: str
+    strides: tuple[Shape, ...]
+    kernels: tuple[Shape, ...]
+    filters: tuple[int, ...]
+    deep_supervision: int = 0
+    in_channels: int = 1
+    out_channels: int = 2
+
+    @property
+    def divisor(self) -> Shape:
+        return StridePlan(self.strides, self.kernels).divisor
+
+
+def load_model_profile(name: str, **changes: Any) -> ModelProfile:
+    """The profile ``name`` of configs/model_profiles, or the YAML file of that path, with ``changes`` on top.
+
+    Raises:
+        ConfigError: No such profile, or it does not hold what a profile holds.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
+        raise ConfigError(
+            f"a model profile: {known}, or a YAML file", f"{name!r}", "check --model or the key model.name"
+        )
+    try:
+        return ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
+    except (ValidationError, yaml.YAMLError, TypeError) as error:
+        raise ConfigError(
+            "a valid model profile", f"{path}: {error}", "compare it with configs/model_profiles/dynunet.yaml"
+        ) from error
+
+
+def build_network(spec: NetworkSpec) -> torch.nn.Module:
+    """Import the builder and build: image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z).
+
+    While training, a network with deep supervision returns a list of logits, the output first, then the deeper
+    heads, all resampled to full size.
+
+    Raises:
+        ConfigError: The builder cannot be imported.
+    """
+    module, _, function = spec.builder.partition(":")
+    try:
+        builder = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            "an importable builder 'package.module:function'",
+            f"{spec.builder!r}: {error}",
+            "check builder in the model profile",
+        ) from error
+    network: torch.nn.Module = builder(spec)
+    return network

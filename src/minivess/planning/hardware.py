@@ -1,0 +1,152 @@
+"""The machine as a budget: what is there, what of it a run may use, and which tier of compute profile that makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from minivess.planning.gpus import Gpu, read_gpus, visible_gpus
+from minivess.planning.host import Host, read_host
+from minivess.planning.sizes import GIB, format_gib
+
+Tier = Literal["cpu", "gpu_low", "gpu_high", "gpu_extreme"]
+
+
+@dataclass(frozen=True)
+class HardwareBudget:
+    """The machine, and the shares of it that a run may take. All sizes are bytes.
+
+    The shares are those of the reference desktop (24 of 32 GB of memory; of an 8 GB card 6 to plan with and 7 to abort
+    at), scaled to what is detected.
+
+    Attributes:
+        host: Memory, swap, processors and load, with notes of its own.
+        gpus: Every visible card; empty without one.
+        gpu_notes: Why a card, or any card, could not be read.
+    """
+
+    host: Host
+    gpus: tuple[Gpu, ...] = ()
+    gpu_notes: tuple[str, ...] = ()
+
+    @classmethod
+    def imagined(cls, gpu_bytes: int | None, ram_bytes: int, cpu_count: int = 8) -> HardwareBudget:
+        """An idle machine one does not have: one card of ``gpu_bytes`` (None: no card) and ``ram_bytes`` of memory."""
+        host = Host(cpu_count, None, ram_bytes, ram_bytes, 0, 0, notes=("imagined: nothing was detected",))
+        gpus = () if gpu_bytes is None else (Gpu(0, "", "imagined card", gpu_bytes, gpu_bytes, None, ""),)
+        return cls(host, gpus)
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The card a run would use: the one with the largest budget, the first of equals; None without any.
+
+        On tier "cpu" it is a card too small or too busy to be chosen automatically.
+        """
+        return max(self.gpus, key=gpu_budget_bytes, default=None)
+
+    @property
+    def tier(self) -> Tier:
+        """The named profile that fits: "cpu" below 6 GiB, "gpu_low" to 10, "gpu_high" to 24, "gpu_extreme" above.
+
+        A busy card counts as the idle one that would leave the same budget, and a card (or machine) counts as the
+        size it is sold as when it reports up to 5 % less, the part that driver and kernel keep.
+        """
+        worth_bytes = self.gpu_budget_bytes * 4 // 3
+        if not at_least(worth_bytes, 6 * GIB):
+            return "cpu"
+        if worth_bytes <= 10 * GIB:
+            return "gpu_low"
+        return "gpu_high" if worth_bytes <= 24 * GIB else "gpu_extreme"
+
+    @property
+    def usable_ram_bytes(self) -> int:
+        """Memory for the process tree of a run: 75 % of the machine's, and never more than is available now less 1/32.
+
+        The rest is the desktop's: 24 of 32 GB keeps a session with a browser alive. The run is aborted at this size.
+        """
+        total, available = self.host.ram_total_bytes, self.host.ram_available_bytes
+        return max(0, min(total * 3 // 4, available - total // 32))
+
+    @property
+    def gpu_budget_bytes(self) -> int:
+        """Card memory a plan may count on, of ``gpu``; 0 without a card."""
+        return gpu_budget_bytes(self.gpu) if self.gpu else 0
+
+    @property
+    def gpu_warn_bytes(self) -> int:
+        """Use of the whole card, by anybody, above which a run warns: 75 % of it, 6 of 8 GB; 0 without a card."""
+        return self.gpu.total_bytes * 3 // 4 if self.gpu else 0
+
+    @property
+    def gpu_abort_bytes(self) -> int:
+        """Use of the whole card, by anybody, at which a run is aborted: 87.5 % of it, 7 of 8 GB; 0 without a card."""
+        return self.gpu.total_bytes * 7 // 8 if self.gpu else 0
+
+    def explain(self) -> dict[str, str]:
+        """Why ``tier``, ``usable_ram_bytes`` and ``gpu_budget_bytes`` are what they are, a sentence each."""
+        total = self.host.ram_total_bytes
+        rule = "what is available now less 1/32" if self.usable_ram_bytes < total * 3 // 4 else "75 %"
+        reasons = {"usable_ram_bytes": f"{format_gib(self.usable_ram_bytes)}: {rule} of {format_gib(total)}"}
+        if self.gpu is None:
+            none = "no NVIDIA card was found"
+            return reasons | {"tier": f"cpu: {none}", "gpu_budget_bytes": f"0: {none}"}
+        card = f"card {self.gpu.index} ({self.gpu.name}) has {format_gib(self.gpu.total_bytes)}"
+        card += f", {format_gib(self.gpu.free_bytes)} of it free"
+        rule = "what is free less an eighth" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
+        budget = f"{format_gib(self.gpu_budget_bytes)}: {rule} of the card; {card}"
+        return reasons | {"tier": f"{self.tier}: {card}", "gpu_budget_bytes": budget}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was read, as plain values for JSON; the budgets follow from it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HardwareBudget:
+        """The inverse of ``as_dict``, also after JSON has made lists of the tuples."""
+        gpus = (
+            Gpu(**{**gpu, "compute_capability": gpu["compute_capability"] and tuple(gpu["compute_capability"])})
+            for gpu in values["gpus"]
+        )
+        host = Host(**{**values["host"], "notes": tuple(values["host"]["notes"])})
+        return cls(host, tuple(gpus), tuple(values["gpu_notes"]))
+
+
+def detect_hardware(
+    *,
+    proc: Path = Path("/proc"),
+    cgroup: Path = Path("/sys/fs/cgroup"),
+    smi: Sequence[str] = ("nvidia-smi",),
+    nvml: bool = True,
+    timeout_s: float = 10.0,
+    visible: str | None = None,
+) -> HardwareBudget:
+    """Reads this machine as it is now. It never fails: what cannot be read is missing from the result and noted.
+
+    Args:
+        proc: Where procfs is mounted.
+        cgroup: Where the cgroup hierarchies are mounted.
+        smi: The command to ask when NVML gives nothing.
+        nvml: Whether NVML is asked at all.
+        timeout_s: How long each of the two may take, in seconds.
+        visible: The value of CUDA_VISIBLE_DEVICES, to count only those cards; None counts all.
+    """
+    cards, notes = read_gpus(smi, nvml, timeout_s)
+    gpus = visible_gpus(cards, visible)
+    if len(gpus) < len(cards):
+        notes += (f"CUDA_VISIBLE_DEVICES={visible!r} leaves {len(gpus)} of {len(cards)} cards",)
+    return HardwareBudget(read_host(proc, cgroup), gpus, notes)
+
+
+def gpu_budget_bytes(gpu: Gpu) -> int:
+    """75 % of a card, less whatever others use beyond the eighth of it that is left to the desktop.
+
+    So budget and others' use together stay below the size at which a run is aborted (87.5 %).
+    """
+    return max(0, min(gpu.total_bytes * 3 // 4, gpu.free_bytes - gpu.total_bytes // 8))
+
+
+def at_least(size_bytes: int, sold_as_bytes: int) -> bool:
+    """Whether a memory counts as ``sold_as_bytes``: it may report up to 5 % less than it is sold as."""
+    return size_bytes >= sold_as_bytes * 95 // 100

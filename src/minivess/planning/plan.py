@@ -1,0 +1,55 @@
+"""What will be trained, decided before anything is spent: every number with its reason."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from minivess.models.registry import NetworkSpec
+from minivess.strides import Shape
+
+PatchPolicy = Literal["min_volume", "pad"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class PlanRequest(BaseModel):
+    """What the researcher asks of the plan; None leaves the choice to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    compute: str = Field(default="auto", description="auto, or a name from configs/compute_profiles.yaml: a budget")
+    patch_size: Shape | None = Field(default=None, description="X, Y, Z in voxels: used exactly or refused")
+    batch: int | None = Field(default=None, ge=1, description="patches of an optimizer step")
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="patches a forward pass; gradients are accumulated to a batch"
+    )
+    patch_policy: PatchPolicy = Field(
+        default="min_volume",
+        description="min_volume: one patch that fits every volume; pad: short volumes are padded under a mask",
+    )
+    precision: Precision | None = Field(default=None, description="fp32, bf16 or fp16")
+    workers: int | None = Field(
+        default=None, ge=0, description="threads that cut patches; 0 cuts them in the training thread"
+    )
+    overlap: float = Field(
+        default=0.5, ge=0, lt=1, description="share that neighbouring windows of a prediction have in common"
+    )
+
+
+class TrainingPlan(BaseModel):
+    """The outcome; ``reasons`` has one sentence for each field that was decided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile_name: str
+    network: NetworkSpec
+    patch: Shape
+    patch_policy: PatchPolicy
+    batch: int
+    micro_batch: int
+    precision: Precision
+    device: Literal["cpu", "cuda"]
+    workers: int
+    overlap: float
+    reasons: dict[str, str]

@@ -1,0 +1,118 @@
+"""What happens beside training: a heartbeat, a journal, checkpoints, a look at held-out volumes, a polite stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from minivess.training.checkpoint import CheckpointManager
+from minivess.training.config import TrainingConfig
+from minivess.training.loop import Callback
+from minivess.training.state import TrainState, learning_rate
+
+
+class StopRequestedError(Exception):
+    """Training ended early because it was asked to; a checkpoint holds everything."""
+
+
+class Heartbeat(Callback):
+    """Says each step how far training is, in a file that the supervisor and the live view watch."""
+
+    def __init__(self, beat: Callable[[str, int, int], None], steps: int) -> None:
+        self._beat = beat
+        self._steps = steps
+
+    def after_step(self, state: TrainState) -> None:
+        self._beat("train", state.step, self._steps)
+
+
+class Journal(Callback):
+    """One JSON line an epoch: step, mean loss, learning rate, seconds, and what ``measure`` adds on the epochs it is due."""
+
+    def __init__(
+        self, path: Path, config: TrainingConfig, start: int, measure: Callable[[TrainState], dict[str, Any]] | None = None
+    ) -> None:
+        self._path = path
+        self._config = config
+        self._measure = measure
+        self._first, self._began = start, time.monotonic()
+        _keep_lines_until(path, start)
+
+    def after_epoch(self, state: TrainState, epoch: int) -> None:
+        seconds = time.monotonic() - self._began
+        line: dict[str, Any] = {
+            "epoch": epoch,
+            "step": state.step,
+            "loss": sum(state.losses) / len(state.losses),
+            "learning_rate": learning_rate(state.step - 1, self._config),
+            "steps_per_second": (state.step - self._first) / seconds,
+        }
+        every = self._config.validate_every
+        if self._measure is not None and every and (epoch % every == 0 or epoch == self._config.max_epochs):
+            line |= self._measure(state)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._first, self._began = state.step, time.monotonic()
+
+
+class Checkpoints(Callback):
+    """Saves when ``checkpoint_minutes`` have passed, and at the end."""
+
+    def __init__(self, manager: CheckpointManager, config: TrainingConfig) -> None:
+        self._manager = manager
+        self._seconds = config.checkpoint_minutes * 60
+        self._saved = time.monotonic()
+
+    def after_step(self, state: TrainState) -> None:
+        if time.monotonic() - self._saved >= self._seconds:
+            self.save(state)
+
+    def at_end(self, state: TrainState) -> None:
+        self.save(state)
+
+    def save(self, state: TrainState) -> None:
+        self._manager.save(state.step, state.tensors(), state.facts())
+        self._saved = time.monotonic()
+
+
+class PoliteStop(Callback):
+    """On SIGTERM or SIGINT: save at the end of the step, then raise ``StopRequestedError``; a second SIGINT ends at once."""
+
+    def __init__(self, save: Callable[[TrainState], None]) -> None:
+        self._save = save
+        self._asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def after_step(self, state: TrainState) -> None:
+        if self._asked:
+            self._save(state)
+            raise StopRequestedError(f"stopped after step {state.step}")
+
+    def at_end(self, state: TrainState) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+
+
+def _keep_lines_until(path: Path, step: int) -> None:
+    """Drop what was written after the checkpoint that training resumes from; those epochs come again."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue
+    path.write_text("".join(kept), encoding="utf-8")

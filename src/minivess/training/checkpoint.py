@@ -1,0 +1,89 @@
+"""Checkpoints that survive a kill at any instant: one folder a generation, written whole, two generations kept.
+
+Weights are safetensors and facts are JSON, so nothing is ever unpickled. A generation counts only when its JSON names the
+digest of its tensors; a damaged one is passed over, with a warning, for the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from minivess.atomic import write_json
+
+_log = logging.getLogger(__name__)
+
+_TENSORS, _FACTS, _RECORD = "tensors.safetensors", "facts.json", "record.json"
+
+
+class CheckpointManager:
+    """The checkpoints of one cell.
+
+    Args:
+        folder: Holds one folder a generation and ``record.json``, which lists them for people and programs.
+        keep: Generations to keep.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self._folder = folder
+        self._keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
+        for orphan in folder.glob(".tmp-*"):
+            shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
+
+    def save(self, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
+        """Write one generation; the older ones go only after it stands."""
+        target = self._folder / f"step-{step:08d}"
+        temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=".tmp-"))
+        try:
+            save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / _TENSORS)
+            _sync(temporary / _TENSORS)
+            write_json(temporary / _FACTS, {**facts, "digest": _digest(temporary / _TENSORS)})
+            if target.exists():
+                shutil.rmtree(target)
+            os.rename(temporary, target)
+            _sync(self._folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for old in self._generations()[: -self._keep]:
+            shutil.rmtree(old)
+        write_json(self._folder / _RECORD, {"generations": [path.name for path in self._generations()], "newest": target.name})
+        return target
+
+    def restore(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Tensors and facts of the newest generation that is whole; None where there is none."""
+        for path in reversed(self._generations()):
+            try:
+                facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
+                if facts.pop("digest") != _digest(path / _TENSORS):
+                    raise ValueError("its tensors do not match their digest")
+                return load_file(path / _TENSORS), facts
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                _log.warning("Checkpoint %s is damaged (%s); falling back to the one before.", path.name, error)
+        return None
+
+    def _generations(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*"))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

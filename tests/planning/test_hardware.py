@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minivess.planning.gpus import Gpu
+from minivess.planning.hardware import HardwareBudget, detect_hardware
+from minivess.planning.host import Host
+from minivess.planning.sizes import GIB
+
+
+def fake_smi(folder: Path, *cards: tuple[int, int]) -> tuple[str, ...]:
+    """A command that answers as nvidia-smi does for cards of (total, free) MiB."""
+    lines = "\n".join(f"{i}, GPU-{i}, Card {i}, {total}, {free}, 7.5, 550" for i, (total, free) in enumerate(cards))
+    (folder / "answer").write_text(lines)
+    (folder / "smi.sh").write_text(f"cat '{folder / 'answer'}'")
+    return ("/bin/sh", str(folder / "smi.sh"))
+
+
+def machine(gpu_gib: float, free_gib: float) -> HardwareBudget:
+    gpu = Gpu(0, "GPU-0", "a card", int(gpu_gib * GIB), int(free_gib * GIB), None, "550")
+    return HardwareBudget(Host(8, 0.0, 32 * GIB, 32 * GIB, 0, 0), (gpu,))
+
+
+class TestHardwareDetection:
+    def test_detect_returns_budget(self) -> None:
+        budget = detect_hardware()
+        assert 0 < budget.usable_ram_bytes < budget.host.ram_total_bytes
+        assert budget.host.cpu_count >= 1
+        assert HardwareBudget.from_dict(json.loads(json.dumps(budget.as_dict()))) == budget
+
+    def test_no_gpu_detected(self) -> None:
+        budget = detect_hardware(smi=("no-such-command",), nvml=False)
+        assert budget.gpu is None
+        assert (budget.tier, budget.gpu_budget_bytes, budget.gpu_abort_bytes) == ("cpu", 0, 0)
+        assert "no-such-command" in budget.gpu_notes[0]
+
+    def test_8gb_gpu_returns_gpu_low(self, tmp_path: Path) -> None:
+        budget = detect_hardware(smi=fake_smi(tmp_path, (8192, 7800)), nvml=False)
+        assert budget.tier == "gpu_low"
+        assert budget.gpu_budget_bytes == budget.gpu_warn_bytes == 6 * GIB
+        assert budget.gpu_abort_bytes == 7 * GIB
+
+    def test_of_several_gpus_the_one_with_most_to_give_is_used(self, tmp_path: Path) -> None:
+        smi = fake_smi(tmp_path, (24576, 1024), (8192, 8192), (8192, 8192))
+        budget = detect_hardware(smi=smi, nvml=False)
+        assert len(budget.gpus) == 3
+        assert budget.gpu is budget.gpus[1]
+
+    def test_hidden_cards_do_not_count_and_are_noted(self, tmp_path: Path) -> None:
+        budget = detect_hardware(smi=fake_smi(tmp_path, (8192, 8192), (8192, 8192)), nvml=False, visible="1")
+        assert [gpu.index for gpu in budget.gpus] == [1]
+        assert "1 of 2" in budget.gpu_notes[0]
+
+
+class TestTier:
+    @pytest.mark.parametrize(
+        ("gib", "tier"),
+        [
+            (4, "cpu"),
+            (5.5, "cpu"),
+            (5.8, "gpu_low"),  # what a card sold as 6 GB may report
+            (10, "gpu_low"),
+            (11, "gpu_high"),
+            (24, "gpu_high"),
+            (32, "gpu_extreme"),
+        ],
+    )
+    def test_by_size_of_an_idle_card(self, gib: float, tier: str) -> None:
+        assert machine(gib, gib).tier == tier
+
+    def test_a_desktop_on_the_card_does_not_lower_it(self) -> None:
+        assert machine(24, 23).tier == "gpu_high"
+
+    def test_a_busy_card_counts_for_what_is_free(self) -> None:
+        assert machine(24, 10).tier == "gpu_low"  # 10 - 24 / 8 = 7 to plan with, as on an idle card of 9.3
+        assert machine(8, 2).tier == "cpu"
+
+
+class TestBudget:
+    def test_the_desktop_of_the_specification(self) -> None:
+        budget = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+        assert (budget.usable_ram_bytes, budget.gpu_budget_bytes) == (24 * GIB, 6 * GIB)
+        assert budget.explain()["usable_ram_bytes"] == "24.0 GiB: 75 % of 32.0 GiB"
+
+    def test_an_imagined_machine_may_have_no_card(self) -> None:
+        assert HardwareBudget.imagined(None, 16 * GIB).tier == "cpu"
+
+    def test_memory_is_never_more_than_is_available_less_a_reserve(self) -> None:
+        budget = HardwareBudget(Host(8, 0.0, 32 * GIB, 11 * GIB, 0, 0))
+        assert budget.usable_ram_bytes == 10 * GIB
+        assert "available now" in budget.explain()["usable_ram_bytes"]
+
+    def test_an_exhausted_machine_has_none(self) -> None:
+        assert HardwareBudget(Host(8, 0.0, 32 * GIB, GIB // 2, 0, 0)).usable_ram_bytes == 0
+
+    @pytest.mark.parametrize(("free", "budget"), [(8, 6), (7, 6), (5, 4), (0.5, 0)])
+    def test_with_others_on_the_card_the_sum_stays_below_abort(self, free: float, budget: float) -> None:
+        busy = machine(8, free)
+        assert busy.gpu_budget_bytes == budget * GIB
+        assert budget == 0 or 8 * GIB - free * GIB + busy.gpu_budget_bytes <= busy.gpu_abort_bytes
+
+    def test_round_trips_through_json_with_a_card(self) -> None:
+        budget = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+        gpu = Gpu(0, "GPU-0", "a card", GIB, GIB, (8, 6), "550")
+        budget = HardwareBudget(budget.host, (gpu,), ("a note",))
+        assert HardwareBudget.from_dict(json.loads(json.dumps(budget.as_dict()))) == budget

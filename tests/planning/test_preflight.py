@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minivess.errors import PlanError
+from minivess.findings import Finding
+from minivess.planning.gpus import Gpu
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.host import Host
+from minivess.planning.libraries import LibraryVersions
+from minivess.planning.preflight import (
+    PreflightResult,
+    check_disk,
+    check_gpu,
+    check_outputs,
+    check_ram,
+    check_swap,
+    run_preflight,
+)
+from minivess.planning.sizes import GIB
+
+DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+
+
+def preflight(folder: Path, hardware: HardwareBudget = DESKTOP, **options: Any) -> PreflightResult:
+    """Preflight of a data folder with one file in it, in an empty file system."""
+    (folder / "data").mkdir()
+    (folder / "data/mv01.nii.gz").touch()
+    versions = LibraryVersions("2.10.0", "9.15.1.9")
+    arguments = {"environ": {}, "versions": versions, "root": folder, "data_dir": folder / "data"} | options
+    return run_preflight(hardware, output_dir=folder / "runs/one", **arguments)
+
+
+def levels(findings: list[Finding]) -> list[str]:
+    return [finding.level for finding in findings]
+
+
+class TestPreflight:
+    def test_all_check_categories_present(self, tmp_path: Path) -> None:
+        result = preflight(tmp_path)
+        names = ["gpu", "ram", "disk", "swap", "environment", "data", "libraries", "outputs", "plan"]
+        assert list(result.findings) == names
+        assert all(found for name, found in result.findings.items() if name != "plan")
+        assert result.ok
+
+    def test_gpu_detection(self) -> None:
+        (idle,) = check_gpu(DESKTOP)
+        (none,) = check_gpu(HardwareBudget(DESKTOP.host, (), ("nvidia-smi: no answer within 10 s",)))
+        assert (idle.level, none.level) == ("info", "warning")
+        assert "6.0 GiB: 75 % of the card" in idle.got
+        assert "no answer" in none.got
+
+    @pytest.mark.parametrize(("free_gib", "expected"), [(5.75, "an idle card"), (2, "6 GB or more to use")])
+    def test_a_busy_gpu_warns(self, free_gib: float, expected: str) -> None:
+        gpu = Gpu(0, "GPU-0", "a card", 8 * GIB, int(free_gib * GIB), None, "550")
+        (finding,) = check_gpu(HardwareBudget(DESKTOP.host, (gpu,)))
+        assert (finding.level, finding.expected) == ("warning", expected)
+
+    @pytest.mark.parametrize(("gib", "level"), [(12, "warning"), (15, "warning"), (15.5, "info"), (32, "info")])
+    def test_ram_check_warns_below_16gb(self, gib: float, level: str) -> None:
+        assert levels(check_ram(HardwareBudget.imagined(None, int(gib * GIB)))) == [level]
+
+    def test_ram_check_warns_when_others_hold_most_of_it(self) -> None:
+        assert levels(check_ram(HardwareBudget(Host(8, 0.0, 32 * GIB, 16 * GIB, 0, 0)))) == ["warning"]
+
+    def test_disk_space_warns_below_20gb(self) -> None:
+        assert levels(check_disk(20 * GIB - 1)) == ["warning"]
+        assert levels(check_disk(20 * GIB)) == ["info"]
+
+    def test_swap_health_warns_above_5gb(self) -> None:
+        used = [HardwareBudget(Host(8, 0.0, 32 * GIB, 32 * GIB, 8 * GIB, b)) for b in (5 * GIB, 5 * GIB + 1)]
+        assert [levels(check_swap(hardware)) for hardware in used] == [["info"], ["warning"]]
+
+    def test_environment_detection(self, tmp_path: Path) -> None:
+        result = preflight(tmp_path, environ={"CI": "true"})
+        assert result.environment == "ci"
+        assert result.findings["environment"][0].got.startswith("ci; 8 processors")
+
+    @pytest.mark.parametrize("folder", ["missing", "data/mv01.nii.gz", "empty"])
+    def test_critical_failure_raises(self, tmp_path: Path, folder: str) -> None:
+        (tmp_path / "empty").mkdir()
+        result = preflight(tmp_path, data_dir=tmp_path / folder)
+        assert not result.ok
+        with pytest.raises(PlanError, match=folder):
+            result.raise_if_critical()
+
+    def test_findings_of_data_and_plan_block_too(self, tmp_path: Path) -> None:
+        no_pairs = Finding("critical", "data", "pairs", "one or more", "0", "add labels")
+        too_deep = Finding("critical", "patch", "depth", "5 or less", "16", "use 4")
+        result = preflight(tmp_path, data_findings=[no_pairs], plan_findings=[too_deep])
+        with pytest.raises(PlanError, match=r"(?s)got 0\..*got 16\."):
+            result.raise_if_critical()
+
+    def test_non_critical_warns(self, tmp_path: Path) -> None:
+        result = preflight(tmp_path, HardwareBudget.imagined(None, 8 * GIB))
+        assert result.ok
+        assert [f.check for f in result.all_findings if f.level == "warning"][:2] == ["gpu", "ram"]
+        result.raise_if_critical()
+
+    def test_round_trips_through_json(self, tmp_path: Path) -> None:
+        result = preflight(tmp_path)
+        assert PreflightResult.from_dict(json.loads(json.dumps(result.as_dict()))) == result
+
+
+class TestOutputs:
+    def test_a_folder_to_be_made_is_tried_at_its_parent_and_nothing_is_left(self, tmp_path: Path) -> None:
+        assert levels(check_outputs(tmp_path / "runs/today")) == ["info"]
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["a_file", "a_file/runs"])
+    def test_a_file_in_the_way_is_critical(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "a_file").touch()
+        (finding,) = check_outputs(tmp_path / name)
+        assert finding.level == "critical"
+        assert "Not a directory" in finding.got
