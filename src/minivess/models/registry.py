@@ -47,12 +47,13 @@ class ModelProfile(BaseModel):
 
 
 class NetworkSpec(BaseModel):
-    """Everything that fixes a network's shape; saved beside its weights, so that they can be loaded without the run."""
+    """Everything that fixes a network, and the patch it was planned for; saved beside its weights, so that they can be loaded without the run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     builder: str
+    patch: Shape
     strides: tuple[Shape, ...]
     kernels: tuple[Shape, ...]
     filters: tuple[int, ...]

@@ -13,12 +13,46 @@ from minivess.errors import DataError
 from minivess.models.registry import NetworkSpec, build_network
 
 
+def tensors_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name, detached, each once: MONAI's networks hold the same layer under several names."""
+    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {name: value.detach() for name, value in named.items()}
+
+
+def load_tensors(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of ``tensors_of``, in place.
+
+    Raises:
+        DataError: Names or shapes are not those of the network.
+    """
+    own = tensors_of(network)
+    if own.keys() != tensors.keys() or any(own[name].shape != value.shape for name, value in tensors.items()):
+        raise DataError("the tensors of this network", "other names or shapes", "use weights and network.json of one training")
+    with torch.no_grad():
+        for name, value in tensors.items():
+            own[name].copy_(value)
+
+
 def save_network(folder: Path, network: torch.nn.Module, spec: NetworkSpec) -> None:
     """Write weights, then spec: where the JSON stands, the weights are whole."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors_of(network).items()}
     with atomic_path(folder / "network.safetensors") as temporary:
         save_file(tensors, temporary)
     write_text(folder / "network.json", spec.model_dump_json(indent=2) + "\n")
+
+
+def read_spec(folder: Path) -> NetworkSpec:
+    """The spec of a weights folder.
+
+    Raises:
+        DataError: There is none, or it is damaged.
+    """
+    try:
+        return NetworkSpec.model_validate_json((folder / "network.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "a folder with network.json and network.safetensors", f"{folder}: {error}", "give a cell folder or its weights folder"
+        ) from error
 
 
 def load_network(folder: Path) -> torch.nn.Module:
@@ -28,9 +62,9 @@ def load_network(folder: Path) -> torch.nn.Module:
         DataError: Either file is missing or damaged, or they do not belong together.
     """
     try:
-        network = build_network(NetworkSpec.model_validate_json((folder / "network.json").read_bytes()))
-        network.load_state_dict(load_file(folder / "network.safetensors"))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        network = build_network(read_spec(folder))
+        load_tensors(network, load_file(folder / "network.safetensors"))
+    except (OSError, SafetensorError) as error:
         raise DataError(
             "network.json and network.safetensors of one training", f"{folder}: {error}", "check the path"
         ) from error

@@ -19,8 +19,10 @@ class TrainingConfig(BaseModel):
     ema_decay: float = Field(default=0.999, ge=0, lt=1, description="decay a step of the averaged weights that are scored")
     foreground_fraction: float = Field(default=0.5, ge=0, le=1, description="share of a batch that must hold vessel")
     augment: bool = Field(default=True, description="change patches at random (rotation, scale, mirror, noise, blur, contrast, gamma)")
-    validate_every: int = Field(default=10, ge=0, description="epochs between looks at a held-out volume; 0 for none. Only watched, never used to choose weights")
-    checkpoint_minutes: float = Field(default=5.0, ge=0, description="minutes between checkpoints; one is also written at the end of every epoch that takes longer")
+    validate_every: int = Field(
+        default=10, ge=0, description="epochs between looks at a held-out volume, which choose nothing; 0 for none"
+    )
+    checkpoint_minutes: float = Field(default=5.0, ge=0, description="minutes between checkpoints; one is also written at the end")
     deterministic: bool = Field(default=False, description="deterministic algorithms, at a price in speed; the CPU is deterministic anyway")
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from minivess.models.weights import load_tensors, tensors_of
 from minivess.training.config import TrainingConfig
 
 
@@ -46,12 +47,12 @@ class TrainState:
                 mine.copy_(other)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All tensors under flat names, detached; they still share memory with the state."""
-        flat = {f"network/{name}": value for name, value in self.network.state_dict().items()}
-        flat |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        """All tensors under flat names; they still share memory with the state."""
+        flat = {f"network/{name}": value for name, value in tensors_of(self.network).items()}
+        flat |= {f"average/{name}": value for name, value in tensors_of(self.average).items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items()}
-        return {name: value.detach() for name, value in flat.items()}
+        return flat
 
     def facts(self) -> dict[str, Any]:
         """What is no tensor, ready for JSON."""
@@ -59,8 +60,8 @@ class TrainState:
 
     def restore(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Take over what ``tensors`` and ``facts`` gave; the learning rate follows from the step."""
-        self.network.load_state_dict(_below(tensors, "network"))
-        self.average.load_state_dict(_below(tensors, "average"))
+        load_tensors(self.network, _below(tensors, "network"))
+        load_tensors(self.average, _below(tensors, "average"))
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in _below(tensors, "optimizer").items():
             index, slot = name.split("/")
