@@ -1,0 +1,208 @@
+"""One table of cases becomes means with intervals, paired tests, ranks and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from minivess.errors import ConfigError, DataError
+from minivess.evaluation.bootstrap import Interval, holm, mean_interval, paired_bootstrap_test
+from minivess.evaluation.comparison import Comparison, EmptyCase, FoldScore, MethodScore, MetricComparison, Pair
+from minivess.evaluation.verdict import general_notes, metric_verdict
+
+METRICS = {  # higher is better, unit
+    "dsc": (True, ""),
+    "centreline_dsc": (True, ""),
+    "measured_masd": (False, "µm"),
+    "measured_masd_voxel": (False, "voxels"),
+    "normalised_surface_distance": (True, ""),
+    "hausdorff_95": (False, "µm"),
+    "betti0_error": (False, ""),
+    "betti1_error": (False, ""),
+}
+_TEST_RESAMPLES = 10_000  # Holm over 15 pairs still leaves p values down to 0.0015
+
+
+@dataclass(frozen=True)
+class _Settings:
+    baselines: tuple[str, ...]
+    level: float
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    method: str
+    fold: int
+    case: str
+    empty: str
+    scores: dict[str, float]
+
+
+_Table = dict[str, dict[str, _Row]]  # by method, then by case, cases sorted
+
+
+def compare(
+    per_case_table: Iterable[Mapping[str, Any]],
+    metrics: Sequence[str] = ("dsc", "centreline_dsc", "measured_masd"),
+    *,
+    baselines: Sequence[str] = ("threshold",),
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare methods on their per-case scores.
+
+    The sample is the case. A method's mean is over all its cases; a pair of methods is tested on the cases both have, and
+    p is Holm-corrected over all pairs of the metric. What a method lacks is listed in ``missing`` and said in ``notes``.
+
+    Args:
+        per_case_table: One row for each method and case: "method", "fold", "case", the metrics, and optionally "empty" as
+            ``CaseMetrics`` has it. Other keys are ignored; text that reads as a number (from a CSV) is taken as one.
+        metrics: Names out of ``METRICS``.
+        baselines: Methods shown in the table and left out of tests, ranks and ``best``; those absent are ignored.
+        level: Of the intervals; tests are judged at 1 - level.
+        resamples: Bootstrap resamples of an interval. The tests take 10,000, or more where this is more.
+        seed: The same seed and table give the same comparison.
+
+    Raises:
+        ConfigError: A metric has no known direction.
+        DataError: No rows, a key missing, a score that is no finite number, a case twice under one method, or in different
+            folds under two compared methods.
+    """
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise ConfigError(f"metrics among {', '.join(METRICS)}", ", ".join(unknown), "name known metrics")
+    table = _read(per_case_table, metrics)
+    settings = _Settings(tuple(name for name in table if name in baselines), level, resamples, seed)
+    compared = [method for method in table if method not in settings.baselines]
+    _check_same_folds(table, compared)
+    cases = sorted({case for rows in table.values() for case in rows})
+    lacking = {method: tuple(case for case in cases if case not in rows) for method, rows in table.items()}
+    comparison = Comparison(
+        methods=tuple(table),
+        baselines=settings.baselines,
+        cases=tuple(cases),
+        folds=tuple(sorted({row.fold for rows in table.values() for row in rows.values()})),
+        level=level,
+        metrics=tuple(_compare_metric(metric, table, compared, settings) for metric in metrics),
+        missing={method: absent for method, absent in lacking.items() if absent},
+        empty=tuple(
+            EmptyCase(method=row.method, case=row.case, which=row.empty)
+            for rows in table.values()
+            for row in rows.values()
+            if row.empty
+        ),
+    )
+    return comparison.model_copy(update={"notes": general_notes(comparison)})
+
+
+def _compare_metric(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> MetricComparison:
+    higher_is_better, unit = METRICS[metric]
+    shared = _shared(table, compared)
+    ranks, best = _ranks(metric, table, compared, shared)
+    found = MetricComparison(
+        metric=metric,
+        higher_is_better=higher_is_better,
+        unit=unit,
+        methods=tuple(_method_score(metric, rows, ranks.get(name), settings) for name, rows in table.items()),
+        pairs=_pairs(metric, table, compared, settings),
+        shared_cases=len(shared),
+        best=best,
+    )
+    return found.model_copy(update={"verdict": metric_verdict(found, settings.level)})
+
+
+def _method_score(metric: str, by_case: Mapping[str, _Row], rank: float | None, settings: _Settings) -> MethodScore:
+    rows = list(by_case.values())
+    by_fold = {fold: [row for row in rows if row.fold == fold] for fold in sorted({row.fold for row in rows})}
+    return MethodScore(
+        method=rows[0].method,
+        baseline=rows[0].method in settings.baselines,
+        interval=_interval(metric, rows, settings),
+        folds=tuple(FoldScore(fold=fold, interval=_interval(metric, own, settings)) for fold, own in by_fold.items()),
+        mean_rank=rank,
+    )
+
+
+def _interval(metric: str, rows: Sequence[_Row], settings: _Settings) -> Interval:
+    values, folds = [row.scores[metric] for row in rows], [row.fold for row in rows]
+    return mean_interval(values, folds, settings.level, settings.resamples, settings.seed)
+
+
+def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> tuple[Pair, ...]:
+    tests = {}
+    for first, second in combinations(compared, 2):
+        cases = _shared(table, (first, second))
+        if not cases:
+            continue
+        a, b = ([table[method][case].scores[metric] for case in cases] for method in (first, second))
+        folds = [table[first][case].fold for case in cases]
+        tests[first, second] = paired_bootstrap_test(
+            a, b, folds, max(_TEST_RESAMPLES, settings.resamples), settings.seed, settings.level
+        )
+    corrected = holm([test.p_value for test in tests.values()])
+    pairs = []
+    for ((first, second), test), p_holm in zip(tests.items(), corrected, strict=True):
+        winner = first if (test.difference > 0) == METRICS[metric][0] else second
+        better = winner if p_holm <= 1 - settings.level else ""
+        pairs.append(Pair(first=first, second=second, test=test, p_holm=p_holm, better=better))
+    return tuple(pairs)
+
+
+def _ranks(metric: str, table: _Table, methods: Sequence[str], cases: Sequence[str]) -> tuple[dict[str, float], str]:
+    """Mean rank of each method over the cases, 1 being best, and the method with the best mean; nothing without cases."""
+    if not cases or not methods:
+        return {}, ""
+    sign = -1 if METRICS[metric][0] else 1
+    costs = sign * np.array([[table[method][case].scores[metric] for method in methods] for case in cases])
+    mean_ranks = rankdata(costs, axis=1).mean(axis=0)
+    return dict(zip(methods, mean_ranks.tolist(), strict=True)), methods[int(costs.mean(axis=0).argmin())]
+
+
+def _shared(table: _Table, methods: Sequence[str]) -> list[str]:
+    return sorted(set.intersection(*(set(table[method]) for method in methods))) if methods else []
+
+
+def _read(per_case_table: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -> _Table:
+    table: _Table = {}
+    for values in per_case_table:
+        row = _row(values, metrics)
+        rows = table.setdefault(row.method, {})
+        if row.case in rows:
+            raise DataError("each case once under a method", f"{row.case} twice under {row.method}", "remove one row")
+        rows[row.case] = row
+    if not table:
+        raise DataError("rows of scored cases", "an empty table", "let a cell finish first")
+    return {method: dict(sorted(rows.items())) for method, rows in table.items()}
+
+
+def _row(values: Mapping[str, Any], metrics: Sequence[str]) -> _Row:
+    if absent := [key for key in ("method", "fold", "case", *metrics) if key not in values]:
+        raise DataError("method, fold, case and every metric in each row", f"no {', '.join(absent)}", "score again")
+    method, case, empty = str(values["method"]), str(values["case"]), str(values.get("empty") or "")
+    try:
+        fold, scores = int(values["fold"]), {metric: float(values[metric]) for metric in metrics}
+    except (TypeError, ValueError) as error:
+        raise DataError("numbers", f"{error} for {method} on {case}", "score the case again") from error
+    for metric, score in scores.items():
+        if not math.isfinite(score):
+            got = f"{metric} = {score} for {method} on {case}"
+            raise DataError("finite scores", got, "score with score_case, which defines empty masks")
+    return _Row(method, fold, case, empty, scores)
+
+
+def _check_same_folds(table: _Table, compared: Sequence[str]) -> None:
+    seen: dict[str, _Row] = {}
+    for method in compared:
+        for case, row in table[method].items():
+            other = seen.setdefault(case, row)
+            if other.fold != row.fold:
+                got = f"{case} in fold {other.fold} of {other.method} and fold {row.fold} of {method}"
+                raise DataError("the same folds for all methods", got, "compare runs made with the same splits")

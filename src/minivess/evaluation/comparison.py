@@ -1,0 +1,112 @@
+"""What a comparison of methods found: frozen, printable, JSON both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from minivess.evaluation.bootstrap import Interval, PairedTest
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FoldScore(_Frozen):
+    """Mean of one method over one fold's held-out cases."""
+
+    fold: int
+    interval: Interval
+
+
+class MethodScore(_Frozen):
+    """One method in one metric, over all of its out-of-fold cases and fold by fold.
+
+    ``mean_rank`` is over the cases that all compared methods share, 1 being best; None for a baseline and where no case is
+    shared.
+    """
+
+    method: str
+    baseline: bool
+    interval: Interval
+    folds: tuple[FoldScore, ...]
+    mean_rank: float | None
+
+
+class Pair(_Frozen):
+    """Two methods on the cases they share: ``test`` of first - second, ``p_holm`` over all pairs of the metric.
+
+    ``better`` names the method that is shown to be better at the level of the comparison, "" where none is.
+    """
+
+    first: str
+    second: str
+    test: PairedTest
+    p_holm: float
+    better: str
+
+
+class MetricComparison(_Frozen):
+    """One metric: every method's score, every pair of methods, and what may be concluded.
+
+    ``best`` has the best mean over the cases that all compared methods share (the first in the table, on a tie); "" where
+    they share none. It names the winner of this sample, not a proven one: see ``pairs`` and ``verdict``.
+    """
+
+    metric: str
+    higher_is_better: bool
+    unit: str
+    methods: tuple[MethodScore, ...]
+    pairs: tuple[Pair, ...]
+    shared_cases: int
+    best: str
+    verdict: tuple[str, ...] = ()
+
+
+class EmptyCase(_Frozen):
+    """A case where the prediction, the reference or both have no foreground."""
+
+    method: str
+    case: str
+    which: str
+
+
+class Comparison(_Frozen):
+    """All metrics of all methods.
+
+    Attributes:
+        methods: In the order of the table, baselines among them.
+        baselines: Those that are shown and not tested.
+        cases: Every case that any method scored.
+        folds: Every fold, in order.
+        level: Of all intervals; tests are judged at 1 - level.
+        metrics: One comparison a metric, in the order asked for.
+        missing: For each method that lacks any, the cases it lacks.
+        empty: Empty masks, which count like any case.
+        notes: What holds for all metrics, in plain words.
+    """
+
+    methods: tuple[str, ...]
+    baselines: tuple[str, ...]
+    cases: tuple[str, ...]
+    folds: tuple[int, ...]
+    level: float
+    metrics: tuple[MetricComparison, ...]
+    missing: dict[str, tuple[str, ...]]
+    empty: tuple[EmptyCase, ...]
+    notes: tuple[str, ...] = ()
+
+    def metric(self, name: str) -> MetricComparison:
+        """The comparison in one metric; KeyError where it was not asked for."""
+        return {found.metric: found for found in self.metrics}[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
+        """The inverse of ``as_dict``."""
+        return cls.model_validate(values)

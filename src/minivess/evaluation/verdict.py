@@ -1,0 +1,120 @@
+"""What a comparison lets one conclude, and what not, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
+
+_EMPTY = {
+    "prediction": "the prediction is empty; overlaps count as 0, distances as the volume's diagonal",
+    "reference": "the label is empty and the prediction is not; overlaps count as 0, distances as the volume's diagonal",
+    "both": "label and prediction are both empty; counted as full agreement",
+}
+
+
+def metric_verdict(found: MetricComparison, level: float) -> tuple[str, ...]:
+    """Sentences for one metric: the best mean, the differences shown, those not shown, and what the sample can show."""
+    shown = [_shown(found, pair) for pair in found.pairs if pair.better]
+    open_pairs = [pair for pair in found.pairs if not pair.better]
+    return (_best(found), *shown, *_not_shown(found, open_pairs), *_untested(found), *_reach(found.pairs, level))
+
+
+def general_notes(comparison: Comparison) -> tuple[str, ...]:
+    """Sentences for all metrics: what is missing, what is empty, what the sample stands for."""
+    missing = [
+        f"{method} lacks {_cases(len(cases))}: {', '.join(cases)}. It is compared on the cases it shares with each other method."
+        for method, cases in comparison.missing.items()
+    ]
+    empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
+    sample = (
+        f"The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same "
+        f"kind. Whether training again, with another seed, would rank the methods alike is not tested. "
+        f"Intervals are not corrected for the number of pairs, p values are (Holm); {comparison.level:.0%} level."
+    )
+    return (*missing, *empty, sample)
+
+
+def _best(found: MetricComparison) -> str:
+    rivals = [score for score in found.methods if not score.baseline]
+    if not rivals:
+        return f"{found.metric}: baselines only; there is nothing to compare."
+    if not found.best:
+        return f"{found.metric}: no case is shared by all methods, so none is called best."
+    interval = next(score.interval for score in rivals if score.method == found.best)
+    value = f"{interval}{_unit(found)} over its {_cases(interval.n)}"
+    if len(rivals) == 1:
+        return f"{found.metric}: {found.best} alone, {value}; there is nothing to compare it with."
+    extreme = "highest" if found.higher_is_better else "lowest"
+    beaten = [
+        pair.second if pair.first == found.best else pair.first for pair in found.pairs if pair.better == found.best
+    ]
+    proof = f"shown to be better than {', '.join(beaten)}" if beaten else "not shown to be better than any other"
+    return (
+        f"{found.metric}: {found.best} has the {extreme} mean on the {_cases(found.shared_cases)} all share ({value}), "
+        f"and is {proof}."
+    )
+
+
+def _shown(found: MetricComparison, pair: Pair) -> str:
+    test = pair.test
+    difference, low, high = test.difference, test.low, test.high
+    worse, wins = pair.second, test.a_larger if found.higher_is_better else test.b_larger
+    if pair.better == pair.second:
+        difference, low, high = -difference, -high, -low
+        worse, wins = pair.first, test.b_larger if found.higher_is_better else test.a_larger
+    return (
+        f"{found.metric}: {pair.better} is better than {worse}: mean difference {difference:+.3f} [{low:.3f}, {high:.3f}]"
+        f"{_unit(found)}, p = {_p(pair.p_holm)}, better on {wins} of {_cases(test.n)}."
+    )
+
+
+def _not_shown(found: MetricComparison, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    if not pairs:
+        return ()
+    listed = "; ".join(
+        f"{pair.first} and {pair.second} (p = {_p(pair.p_holm)}, difference between {pair.test.low:.3f} and "
+        f"{pair.test.high:.3f}{_unit(found)})"
+        for pair in pairs
+    )
+    return (f"{found.metric}: not told apart, which does not make them equal: {listed}.",)
+
+
+def _untested(found: MetricComparison) -> tuple[str, ...]:
+    rivals = [score.method for score in found.methods if not score.baseline]
+    tested = {(pair.first, pair.second) for pair in found.pairs}
+    lacking = [f"{a} and {b}" for a, b in combinations(rivals, 2) if (a, b) not in tested]
+    return (f"{found.metric}: not tested, for they share no case: {'; '.join(lacking)}.",) if lacking else ()
+
+
+def _reach(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
+    """Whether so few cases could show anything: a sign-flip test of n cases never gives a p below 2 / 2^n."""
+    if not pairs:
+        return ()
+    fewest = min((pair.test for pair in pairs), key=lambda test: test.n)
+    reach = min(1.0, fewest.smallest_p * len(pairs))
+    if reach <= 1 - level:
+        return ()
+    needed = 1 + math.ceil(math.log2(len(pairs) / (1 - level)))
+    return (
+        f"With {_cases(fewest.n)} the smallest p a pair can reach is {fewest.smallest_p:.2g}, {reach:.2g} after Holm over "
+        f"{_pairs(len(pairs))}: no difference can be shown at {1 - level:.0%}, however large. It takes at least {needed} cases.",
+    )
+
+
+def _cases(number: int) -> str:
+    return f"{number} case" + "s" * (number != 1)
+
+
+def _pairs(number: int) -> str:
+    return f"{number} pair" + "s" * (number != 1)
+
+
+def _unit(found: MetricComparison) -> str:
+    return f" {found.unit}" if found.unit else ""
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"

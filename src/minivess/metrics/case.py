@@ -1,0 +1,148 @@
+"""Every metric of one predicted volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minivess.errors import DataError
+from minivess.metrics.overlap import centreline_dsc, dsc
+from minivess.metrics.reference import Reference, checked_spacing
+from minivess.metrics.surface import hausdorff_95, measured_masd, normalised_surface_distance, surface_distances
+
+_VOXELS = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class CaseMetrics:
+    """The scores of one prediction; never NaN, JSON through ``as_dict`` and ``from_dict``.
+
+    Attributes:
+        dsc: Dice similarity coefficient, 0 to 1.
+        centreline_dsc: Centreline Dice (clDice), 0 to 1.
+        measured_masd: Mean average surface distance, micrometre.
+        measured_masd_voxel: The same with a spacing of 1, in voxels; for comparison with tables that ignore it.
+        normalised_surface_distance: Share of both borders within ``tolerance_um`` of each other, 0 to 1.
+        tolerance_um: That tolerance, micrometre.
+        hausdorff_95: 95th percentile of the border distances, the larger of both ways, micrometre.
+        betti0_error: Difference in the number of pieces, without sign.
+        betti1_error: Difference in the number of tunnels (loops of the network), without sign.
+        foreground_voxels: Size of the prediction.
+        reference_voxels: Size of the reference.
+        voxel_um3: Volume of a voxel in cubic micrometre, which turns both into volumes.
+        empty: Which mask has no foreground: "", "prediction", "reference" or "both". Both: overlaps 1, distances 0.
+            One: overlaps 0, distances the volume's diagonal (shape times spacing). The case counts like any other.
+    """
+
+    dsc: float
+    centreline_dsc: float
+    measured_masd: float
+    measured_masd_voxel: float
+    normalised_surface_distance: float
+    tolerance_um: float
+    hausdorff_95: float
+    betti0_error: int
+    betti1_error: int
+    foreground_voxels: int
+    reference_voxels: int
+    voxel_um3: float
+    empty: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for JSON or a row of a table."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CaseMetrics:
+        """The inverse of ``as_dict``.
+
+        Raises:
+            DataError: A field is missing or unknown.
+        """
+        names = {field.name for field in fields(cls)}
+        if names != set(values):
+            wrong = ", ".join(sorted(names ^ set(values)))
+            raise DataError("the fields of CaseMetrics", f"missing or unknown: {wrong}", "score the case again")
+        return cls(**values)
+
+
+def score_case(
+    prediction: ArrayLike,
+    reference: ArrayLike | Reference,
+    spacing_um: Sequence[float] | None = None,
+    tolerance_um: float = 2.0,
+) -> CaseMetrics:
+    """Score a predicted mask against its reference, by MetricsReloaded's definitions (Maier-Hein et al. 2024).
+
+    Args:
+        prediction: (X, Y, Z) at native shape, padding cropped; bool or integer, foreground where not 0.
+        reference: The label alike, or a ``Reference`` made of it.
+        spacing_um: Voxel size along X, Y and Z, micrometre; may be left out with a ``Reference``, which knows it.
+        tolerance_um: Tolerance of the normalised surface distance, micrometre.
+
+    Raises:
+        DataError: Shapes differ, a mask is not one, or the spacing is missing or not the reference's.
+    """
+    label = _as_reference(reference, spacing_um)
+    if np.shape(prediction) != label.mask.shape:
+        got = f"{np.shape(prediction)} against {label.mask.shape}"
+        raise DataError("prediction and reference of one shape", got, "crop the padding, score at native shape")
+    predicted = Reference.of(prediction, label.spacing_um)
+    empty = _which_is_empty(predicted, label)
+    return CaseMetrics(
+        **_empty_scores(label, agree=empty == "both") if empty else _scores(predicted, label, tolerance_um),
+        tolerance_um=float(tolerance_um),
+        betti0_error=abs(predicted.betti.b0 - label.betti.b0),
+        betti1_error=abs(predicted.betti.b1 - label.betti.b1),
+        foreground_voxels=predicted.voxels,
+        reference_voxels=label.voxels,
+        voxel_um3=math.prod(label.spacing_um),
+        empty=empty,
+    )
+
+
+def _scores(predicted: Reference, label: Reference, tolerance_um: float) -> dict[str, float]:
+    micrometre = surface_distances(predicted.border, label.border, label.spacing_um)
+    voxel = surface_distances(predicted.border, label.border, _VOXELS)
+    return {
+        "dsc": dsc(predicted.mask, label.mask),
+        "centreline_dsc": centreline_dsc(predicted.mask, label.mask, predicted.centreline, label.centreline),
+        "measured_masd": measured_masd(micrometre),
+        "measured_masd_voxel": measured_masd(voxel),
+        "normalised_surface_distance": normalised_surface_distance(micrometre, tolerance_um),
+        "hausdorff_95": hausdorff_95(micrometre),
+    }
+
+
+def _empty_scores(label: Reference, agree: bool) -> dict[str, float]:
+    diagonal_um = 0.0 if agree else math.hypot(*np.multiply(label.mask.shape, label.spacing_um))
+    return {
+        "dsc": float(agree),
+        "centreline_dsc": float(agree),
+        "measured_masd": diagonal_um,
+        "measured_masd_voxel": 0.0 if agree else math.hypot(*label.mask.shape),
+        "normalised_surface_distance": float(agree),
+        "hausdorff_95": diagonal_um,
+    }
+
+
+def _which_is_empty(predicted: Reference, label: Reference) -> str:
+    if predicted.voxels and label.voxels:
+        return ""
+    return "both" if predicted.voxels == label.voxels else "reference" if predicted.voxels else "prediction"
+
+
+def _as_reference(reference: ArrayLike | Reference, spacing_um: Sequence[float] | None) -> Reference:
+    if not isinstance(reference, Reference):
+        if spacing_um is None:
+            raise DataError("the voxel size in micrometre", "none", "pass spacing_um=(x, y, z)")
+        return Reference.of(reference, spacing_um)
+    if spacing_um is not None and not np.allclose(checked_spacing(spacing_um), reference.spacing_um):
+        got = f"{tuple(spacing_um)} against {reference.spacing_um}"
+        raise DataError("the spacing the reference was prepared with", got, "leave spacing_um out")
+    return reference

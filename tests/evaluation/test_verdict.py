@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+
+from minivess.evaluation.compare import compare
+from minivess.evaluation.comparison import Comparison
+
+
+def compared(*means: float, n: int = 24) -> Comparison:
+    """Methods a, b, ... with these mean overlaps on the same cases."""
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(0, 0.05, size=n)
+    rows = [
+        {"method": name, "fold": k % 3, "case": f"mv{k:02d}", "measured_masd": 1 - score}
+        for name, mean in zip("abc", means, strict=False)
+        for k, score in enumerate(mean + difficulty + rng.normal(0, 0.01, size=n))
+    ]
+    return compare(rows, ("measured_masd",), resamples=1000)
+
+
+class TestMetricVerdict:
+    def test_the_winner_is_said_to_be_better_than_those_it_is_shown_to_beat(self):
+        first, *_, last = compared(0.7, 0.8, 0.8).metrics[0].verdict
+        assert "b has the lowest mean on the 24 cases all share" in first or "c has the lowest mean" in first
+        assert first.endswith("and is shown to be better than a.")
+        assert "not told apart, which does not make them equal: b and c (p = " in last
+
+    def test_a_shown_difference_is_written_from_the_better_to_the_worse(self):
+        sentence = compared(0.7, 0.8).metrics[0].verdict[1]
+        assert sentence.startswith("measured_masd: b is better than a: mean difference -0.099 [")
+        assert sentence.endswith("µm, p = 0.0001, better on 24 of 24 cases.")
+
+    def test_the_order_of_the_methods_does_not_change_it(self):
+        assert (
+            compared(0.8, 0.7)
+            .metrics[0]
+            .verdict[1]
+            .startswith("measured_masd: a is better than b: mean difference -0.")
+        )
+
+    def test_one_method_has_nothing_to_be_compared_with(self):
+        (only,) = compared(0.8).metrics[0].verdict
+        assert only.endswith("there is nothing to compare it with.")
+
+    def test_enough_cases_need_no_warning_and_too_few_get_one(self):
+        assert "however large" not in " ".join(compared(0.8, 0.7, n=6).metrics[0].verdict)  # 2 / 2^6 = 0.03
+        assert "however large" in compared(0.8, 0.7, n=5).metrics[0].verdict[-1]
+
+
+class TestGeneralNotes:
+    def test_what_the_sample_stands_for_is_always_said(self):
+        (note,) = compared(0.8, 0.7).notes
+        assert "with another seed, would rank the methods alike is not tested" in note

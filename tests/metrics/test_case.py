@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.errors import DataError
+from minivess.metrics.case import CaseMetrics, score_case
+from minivess.metrics.reference import Reference
+
+GOLDEN = Path(__file__).parents[1] / "reference" / "metrics.npz"
+SPACING_UM = (1.0, 1.0, 2.0)
+
+
+def golden_case(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float]]:
+    """Masks, spacing and MetricsReloaded's values; the stored depth of three cases is that before cropping."""
+    with np.load(GOLDEN) as stored:
+        case = {key.removeprefix(f"m{number}_"): stored[key] for key in stored if key.startswith(f"m{number}_")}
+    width, height = case["shape"][:2]
+    pred, ref = (np.unpackbits(case[name]).reshape(width, height, -1) for name in ("pred", "ref"))
+    return pred, ref, case["spacing"], {key: float(value) for key, value in case.items() if value.ndim == 0}
+
+
+def line(length: int, shape: tuple[int, int, int] = (10, 6, 3)) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[:length, 2, 1] = True
+    return mask
+
+
+class TestGoldenValues:
+    @pytest.mark.parametrize("number", range(6))
+    def test_equal_to_metrics_reloaded(self, number: int):
+        prediction, reference, spacing, expected = golden_case(number)
+        scores = score_case(prediction, reference, spacing, tolerance_um=2.0)
+        assert scores.dsc == pytest.approx(expected["dsc"], abs=1e-6)
+        assert scores.centreline_dsc == pytest.approx(expected["centreline_dsc"], abs=1e-6)
+        assert scores.measured_masd == pytest.approx(expected["measured_masd"], abs=1e-6)
+        assert scores.normalised_surface_distance == pytest.approx(expected["normalised_surface_distance"], abs=1e-6)
+        assert scores.hausdorff_95 == pytest.approx(expected["measured_hausdorff_distance_perc"], abs=1e-6)
+
+
+class TestScoreCase:
+    def test_a_perfect_prediction(self):
+        scores = score_case(line(8), line(8), SPACING_UM)
+        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)
+        assert (scores.measured_masd, scores.hausdorff_95, scores.betti0_error, scores.betti1_error) == (0, 0, 0, 0)
+        assert scores.empty == ""
+
+    def test_one_voxel_two_slices_off_is_measured_in_both_units(self):
+        prediction, reference = np.zeros((3, 3, 4), bool), np.zeros((3, 3, 4), bool)
+        prediction[1, 1, 1] = reference[1, 1, 3] = True
+        scores = score_case(prediction, reference, (1, 1, 5))
+        assert (scores.measured_masd, scores.hausdorff_95, scores.measured_masd_voxel) == (10, 10, 2)
+        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
+
+    def test_a_gap_is_a_piece_more_and_a_closed_ring_a_tunnel_less(self):
+        ring = np.zeros((5, 5, 3), bool)
+        ring[1:4, 1:4, 1] = True
+        disc = ring.copy()
+        ring[2, 2, 1] = False
+        assert score_case(disc, ring, SPACING_UM).betti1_error == 1
+        broken = line(9)
+        broken[4] = False
+        assert score_case(broken, line(9), SPACING_UM).betti0_error == 1
+
+    def test_volumes_are_told(self):
+        scores = score_case(line(4), line(8), (0.5, 0.5, 2))
+        assert (scores.foreground_voxels, scores.reference_voxels, scores.voxel_um3) == (4, 8, 0.5)
+
+    def test_swapping_the_masks_changes_no_score(self):
+        prediction, reference, spacing, _ = golden_case(3)
+        one, other = (
+            score_case(*pair, spacing).as_dict() for pair in ((prediction, reference), (reference, prediction))
+        )
+        assert one.pop("foreground_voxels") == other.pop("reference_voxels")
+        assert one.pop("reference_voxels") == other.pop("foreground_voxels")
+        assert one == pytest.approx(other)
+
+    def test_padding_around_both_changes_nothing_but_the_cost(self):
+        prediction, reference, spacing, _ = golden_case(3)
+        padded = (np.pad(mask, ((3, 0), (0, 2), (1, 4))) for mask in (prediction, reference))
+        assert score_case(*padded, spacing) == score_case(prediction, reference, spacing)
+
+    def test_a_prepared_reference_gives_the_same_scores(self):
+        prediction, label, spacing, _ = golden_case(3)
+        assert score_case(prediction, Reference.of(label, spacing)) == score_case(prediction, label, spacing)
+
+
+class TestEmptyMasks:
+    nothing = np.zeros((10, 6, 3), bool)
+
+    def test_both_empty_agree(self):
+        scores = score_case(self.nothing, self.nothing, SPACING_UM)
+        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)
+        assert (scores.measured_masd, scores.measured_masd_voxel, scores.hausdorff_95) == (0, 0, 0)
+        assert scores.empty == "both"
+
+    @pytest.mark.parametrize("which", ["prediction", "reference"])
+    def test_one_empty_is_as_far_off_as_the_volume_allows(self, which: str):
+        prediction, reference = (self.nothing, line(8)) if which == "prediction" else (line(8), self.nothing)
+        scores = score_case(prediction, reference, SPACING_UM)
+        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
+        assert scores.measured_masd == scores.hausdorff_95 == pytest.approx((10**2 + 6**2 + (3 * 2) ** 2) ** 0.5)
+        assert scores.measured_masd_voxel == pytest.approx((10**2 + 6**2 + 3**2) ** 0.5)
+        assert (scores.empty, scores.betti0_error) == (which, 1)
+
+    def test_no_score_is_ever_nan(self):
+        for prediction in (self.nothing, line(1), ~self.nothing):
+            for reference in (self.nothing, line(1), ~self.nothing):
+                scores = score_case(prediction, reference, SPACING_UM).as_dict()
+                assert all(isfinite(value) for name, value in scores.items() if name != "empty")
+
+
+class TestRefusals:
+    def test_shapes_that_differ(self):
+        with pytest.raises(DataError, match=r"\(10, 6, 3\) against \(10, 6, 4\).*padding"):
+            score_case(line(4), line(4, (10, 6, 4)), SPACING_UM)
+
+    def test_a_raw_label_without_spacing(self):
+        with pytest.raises(DataError, match="pass spacing_um"):
+            score_case(line(4), line(4))
+
+    def test_a_spacing_that_is_not_the_references(self):
+        with pytest.raises(DataError, match="prepared with"):
+            score_case(line(4), Reference.of(line(4), SPACING_UM), (1, 1, 1))
+
+
+class TestJson:
+    def test_round_trip(self):
+        scores = score_case(line(4), line(8), SPACING_UM)
+        assert CaseMetrics.from_dict(json.loads(json.dumps(scores.as_dict()))) == scores
+
+    def test_a_missing_field_is_named(self):
+        values = score_case(line(4), line(8), SPACING_UM).as_dict()
+        del values["dsc"]
+        with pytest.raises(DataError, match="missing or unknown: dsc"):
+            CaseMetrics.from_dict(values)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minivess.errors import DataError
+from minivess.metrics.reference import Reference
+
+
+class TestReference:
+    def test_parts_are_in_the_coordinates_of_the_whole_volume(self):
+        mask = np.zeros((9, 9, 9), np.uint8)
+        mask[4:7, 5, 6] = 1
+        reference = Reference.of(mask, (1, 1, 5))
+        assert reference.voxels == 3
+        assert reference.betti == (1, 0, 0)
+        assert reference.border.tolist() == [[4, 5, 6], [5, 5, 6], [6, 5, 6]]
+        assert set(map(tuple, reference.centreline)) <= set(map(tuple, reference.border))
+
+    def test_an_empty_label_has_no_parts(self):
+        reference = Reference.of(np.zeros((4, 4, 4), bool), (1, 1, 1))
+        assert (reference.voxels, len(reference.border), len(reference.centreline)) == (0, 0, 0)
+        assert reference.betti == (0, 0, 0)
+
+    def test_probabilities_are_refused(self):
+        with pytest.raises(DataError, match=r"got float32.*threshold"):
+            Reference.of(np.zeros((4, 4, 4), np.float32), (1, 1, 1))
+
+    def test_a_channel_axis_is_refused(self):
+        with pytest.raises(DataError, match=r"shape \(1, 4, 4, 4\)"):
+            Reference.of(np.zeros((1, 4, 4, 4), bool), (1, 1, 1))
+
+    @pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, float("nan"))])
+    def test_a_spacing_that_is_none_is_refused(self, spacing: tuple[float, ...]):
+        with pytest.raises(DataError, match="three positive voxel sizes"):
+            Reference.of(np.ones((4, 4, 4), bool), spacing)
