@@ -100,7 +100,7 @@ def _cut(case: StoredCase, centre: Shape, patch: Shape, change: InPlane) -> Patc
         index.append(slice(low, high))
         padding.append((low - first, first + length - high))
         inside.append(slice(low - first, high - first))
-    image = np.pad(case.normalise(case.image[tuple(index)]), padding, mode="edge")
+    image = np.pad(case.stats.normalise(case.image[tuple(index)]), padding, mode="edge")
     label = np.pad(case.label[tuple(index)], padding)
     mask = np.zeros(size, dtype=bool)
     mask[tuple(inside)] = True

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from minivess.data.importers import Case, find_cases
 from minivess.data.nifti import Header, read_header, read_volume
+from minivess.errors import DataError
 from minivess.findings import Finding
 from minivess.strides import Shape, Spacing, plan_strides, round_down
 
@@ -52,6 +53,17 @@ class VolumeStats(BaseModel):
     @property
     def voxels(self) -> int:
         return self.shape[0] * self.shape[1] * self.shape[2]
+
+    def normalise(self, block: np.ndarray) -> np.ndarray:
+        """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract its mean, divide by its deviation; float32.
+
+        Raises:
+            DataError: The volume was scanned without its voxels.
+        """
+        if self.intensity_low is None or self.intensity_high is None:
+            raise DataError("a profile with intensities", f"none for {self.name}", "scan the data set with its voxels")
+        clipped = np.clip(block, self.intensity_low, self.intensity_high, dtype=np.float32)
+        return (clipped - np.float32(self.intensity_mean)) / np.float32(max(self.intensity_std or 0.0, 1e-6))
 
 
 class DatasetProfile(BaseModel):

@@ -39,14 +39,6 @@ class StoredCase:
     label: np.ndarray
     foreground: np.ndarray
 
-    def normalise(self, block: np.ndarray) -> np.ndarray:
-        """Clip to the volume's 0.5 and 99.5 percentiles, subtract its mean and divide by its standard deviation; float32."""
-        stats = self.stats
-        if stats.intensity_low is None or stats.intensity_high is None:
-            raise DataError("a profile with intensities", f"none for {stats.name}", "scan the data set with its voxels")
-        clipped = np.clip(block, stats.intensity_low, stats.intensity_high, dtype=np.float32)
-        return (clipped - np.float32(stats.intensity_mean)) / np.float32(max(stats.intensity_std or 0.0, 1e-6))
-
 
 class Store:
     """A data set ready for cutting patches."""
