@@ -1,0 +1,9 @@
+"""Door to ``minivess run``: an experiment from its YAML."""
+
+import sys
+
+from minivess.cli.main import main
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "run")
+    main()

@@ -1,0 +1,193 @@
+"""Commands that train, compare and report."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minivess.cli.options import FOLDER, as_json, data_dir, parse_patch, parse_settings, run_folder
+from minivess.errors import RunError
+
+if TYPE_CHECKING:
+    from minivess.experiments.config import ExperimentConfig
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The experiment's YAML.")
+@data_dir
+@click.option("--output-dir", type=FOLDER, help="Where run folders go.")
+@click.option("--name", help="Name of the run folder, in place of the file's.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key, e.g. training.max_epochs=5.")
+@click.option("--debug", is_flag=True, help="The file's debug keys: the same path, much shorter.")
+@click.option("--dry-run", is_flag=True, help="Show configuration, plan and cells; train nothing, write nothing.")
+@click.option("--quiet", is_flag=True, help="Only the table.")
+@as_json
+def run(
+    config: Path,
+    data_dir: Path | None,
+    output_dir: Path | None,
+    name: str | None,
+    settings: tuple[str, ...],
+    debug: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Every loss on every fold, then the table and the report. The same command again continues."""
+    from minivess.experiments.config import load_config, merge
+
+    given = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
+    overrides = {key: str(value) for key, value in given.items() if value is not None}
+    resolved = load_config(config, merge(overrides, parse_settings(settings)), debug=debug)
+    _execute(resolved, dry_run=dry_run, quiet=quiet, as_json=as_json)
+
+
+@click.command()
+@click.option("--loss", required=True, help="Name of the loss.")
+@click.option("--experiment-name", default="minivess", show_default=True, help="MLflow experiment.")
+@click.option("--log-dir", type=FOLDER, required=True, help="The run folder.")
+@data_dir
+@click.option("--model", default="dynunet", show_default=True)
+@click.option("--compute", default="auto", show_default=True, help="auto or a name from configs/compute_profiles.yaml.")
+@click.option("--patch-size", callback=parse_patch, help="X x Y x Z in voxels: used exactly or refused.")
+@click.option("--num-folds", type=int, default=3, show_default=True)
+@click.option("--max-epochs", type=int, help="Epochs of 250 steps.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--memory-limit-gb", type=float, help="Memory (GiB) of a cell's processes at which it is ended.")
+@click.option(
+    "--monitor-interval", type=float, default=10.0, show_default=True, help="Seconds between rows of monitor.csv."
+)
+@click.option("--resume", is_flag=True, help="Continue what --log-dir holds; that is the default as well.")
+@click.option("--debug", is_flag=True, help="Two folds, two epochs of five steps.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of an experiment's YAML.")
+@click.option("--quiet", is_flag=True)
+@as_json
+def train(
+    loss: str,
+    experiment_name: str,
+    log_dir: Path,
+    data_dir: Path | None,
+    model: str,
+    compute: str,
+    patch_size: tuple[int, int, int] | None,
+    num_folds: int,
+    max_epochs: int | None,
+    seed: int,
+    memory_limit_gb: float | None,
+    monitor_interval: float,
+    resume: bool,
+    debug: bool,
+    settings: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """One loss on every fold, by flags alone."""
+    from minivess.experiments.config import make_config, merge
+
+    if resume and not (log_dir / "config.yaml").is_file():
+        raise RunError("a run to resume", f"none in {log_dir}", "check --log-dir, or leave --resume out")
+    training: dict[str, Any] = {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1} if debug else {}
+    if max_epochs is not None:
+        training["max_epochs"] = max_epochs
+    values: dict[str, Any] = {
+        "name": log_dir.name,
+        "experiment_name": experiment_name,
+        "output_dir": str(log_dir.parent),
+        "data_dir": None if data_dir is None else str(data_dir),
+        "losses": [loss],
+        "folds": 2 if debug else num_folds,
+        "seed": seed,
+        "model": {"name": model},
+        "plan": {"compute": compute, "patch_size": patch_size},
+        "training": training,
+        "limits": {"memory_limit_gib": memory_limit_gb, "monitor_interval_s": monitor_interval},
+    }
+    _execute(make_config(merge(values, parse_settings(settings)), "the command line"), quiet=quiet, as_json=as_json)
+
+
+@click.command()
+@run_folder
+@as_json
+def compare(run: Path, as_json: bool) -> None:
+    """The table of a run's finished cells, with intervals and paired tests."""
+    from minivess.cli.tables import show_comparison
+    from minivess.experiments.folder import RunFolder
+    from minivess.experiments.results import read_results
+
+    comparison = read_results(RunFolder(run))
+    if as_json:
+        click.echo(json.dumps(comparison.as_dict(), indent=2))
+    else:
+        show_comparison(comparison)
+
+
+@click.command()
+@run_folder
+def report(run: Path) -> None:
+    """Write report.html of a run: one page that needs no network."""
+    from minivess.experiments.folder import RunFolder
+    from minivess.reporting.html import write_report
+
+    click.echo(write_report(RunFolder(run)))
+
+
+@click.group()
+def track() -> None:
+    """Bring MLflow up to date with a run folder."""
+
+
+@track.command()
+@run_folder
+def sync(run: Path) -> None:
+    """Log what MLflow does not have yet; may be repeated at any time."""
+    from minivess.experiments.folder import RunFolder
+    from minivess.experiments.track import sync_run
+
+    click.echo(sync_run(RunFolder(run)))
+
+
+def _execute(config: ExperimentConfig, *, dry_run: bool = False, quiet: bool, as_json: bool) -> None:
+    from minivess.cli.live import RunView, volume_progress
+    from minivess.cli.tables import show_cells, show_comparison, show_plan, show_preflight
+    from minivess.data.importers import find_cases
+    from minivess.experiments.prepare import prepare
+    from minivess.experiments.results import read_results
+    from minivess.experiments.track import sync_quietly
+    from minivess.orchestration.flows import run_experiment
+    from minivess.planning.hardware import detect_hardware
+    from minivess.reporting.html import write_report
+
+    quiet = quiet or as_json
+    hardware = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    count = len(find_cases(config.data_dir)) if config.data_dir else 0
+    with volume_progress("Scanning", count, quiet=quiet) as advance:
+        prepared = prepare(config, hardware, os.environ, lambda volume: advance())
+    if not quiet:
+        show_preflight(prepared.preflight, only_findings=True)
+        show_plan(prepared.plan)
+    if dry_run:
+        show_cells(prepared)
+        return
+    with RunView(prepared, quiet=quiet) as view:
+        failures = run_experiment(prepared, view)
+    page = write_report(prepared.folder)
+    note = sync_quietly(prepared.folder)
+    comparison = read_results(prepared.folder) if prepared.folder.read_rows() else None
+    if as_json:
+        click.echo(json.dumps({"comparison": comparison and comparison.as_dict(), "report": str(page)}, indent=2))
+    elif comparison is not None:
+        show_comparison(comparison)
+        click.echo(f"Report: {page}" + (f"\n{note}" if note else ""))
+    for cell, outcome in failures.items():
+        click.echo(
+            f"{click.style('Failed:', fg='red', bold=True)} {cell}: {outcome.message}. Cure: {outcome.cure}", err=True
+        )
+    if failures:
+        raise click.exceptions.Exit(5)
+
+
+COMMANDS = (run, train, compare, report, track)

@@ -1,0 +1,84 @@
+"""Commands that look at machine, data and plan and spend nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from minivess.cli.options import FOLDER, as_json, data_dir, parse_patch
+
+
+@click.command()
+@data_dir
+@click.option("--output-dir", type=FOLDER, default=Path("runs"), show_default=True, help="Where a run would write.")
+@as_json
+def preflight(data_dir: Path | None, output_dir: Path, as_json: bool) -> None:
+    """Can this machine run it? GPU, memory, disk, swap, libraries, data, outputs."""
+    from minivess.cli.tables import show_preflight
+    from minivess.data.profiler import scan_dataset
+    from minivess.planning.preflight import run_preflight
+
+    if data_dir is None:
+        raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")
+    findings = scan_dataset(data_dir).findings if data_dir.is_dir() else []
+    result = run_preflight(_detect(), data_dir, output_dir, environ=os.environ, data_findings=findings)
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        show_preflight(result)
+    if not result.ok:
+        raise click.exceptions.Exit(4)
+
+
+@click.command()
+@data_dir
+@click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
+@click.option("--compute", default="auto", show_default=True, help="auto or a name from configs/compute_profiles.yaml.")
+@click.option("--patch-size", callback=parse_patch, help="X x Y x Z in voxels: used exactly or refused.")
+@click.option("--gpu", help='Plan for a card that you do not have, e.g. "8GB"; "none" for no card.')
+@click.option("--ram", help='Plan for a machine with this much memory, e.g. "32GB".')
+@as_json
+def plan(
+    data_dir: Path | None,
+    model: str,
+    compute: str,
+    patch_size: tuple[int, int, int] | None,
+    gpu: str | None,
+    ram: str | None,
+    as_json: bool,
+) -> None:
+    """What would be trained on this data with this machine, and why."""
+    from minivess.cli.tables import show_plan
+    from minivess.data.profiler import scan_dataset
+    from minivess.models.registry import load_model_profile
+    from minivess.planning.adaptive_profiles import compute_adaptive_profile
+    from minivess.planning.hardware import HardwareBudget
+    from minivess.planning.plan import PlanRequest
+    from minivess.planning.sizes import parse_size
+
+    if data_dir is None:
+        raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")
+    hardware = _detect()
+    if gpu is not None or ram is not None:
+        card = hardware.gpu.total_bytes if gpu is None and hardware.gpu else None
+        if gpu is not None and gpu != "none":
+            card = parse_size(gpu)
+        hardware = HardwareBudget.imagined(card, parse_size(ram) if ram else hardware.host.ram_total_bytes)
+    request = PlanRequest(compute=compute, patch_size=patch_size)
+    planned = compute_adaptive_profile(hardware, scan_dataset(data_dir), load_model_profile(model), request)
+    if as_json:
+        click.echo(planned.model_dump_json(indent=2))
+    else:
+        show_plan(planned)
+
+
+def _detect():  # type: ignore[no-untyped-def]  # its type would import planning at start-up
+    from minivess.planning.hardware import detect_hardware
+
+    return detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+COMMANDS = (preflight, plan)

@@ -1,0 +1,125 @@
+"""Facts as tables for a terminal; a script takes --json instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from minivess.data.profiler import DatasetProfile, compute_safe_patch_sizes
+from minivess.evaluation.compare import Comparison
+from minivess.experiments.prepare import Prepared
+from minivess.findings import Finding
+from minivess.planning.plan import TrainingPlan
+from minivess.planning.preflight import PreflightResult
+from minivess.planning.sizes import format_gib
+
+console = Console()
+
+_STYLE = {"critical": "bold red", "warning": "yellow", "info": "green"}
+_MARK = {"critical": "x", "warning": "!", "info": "-"}
+
+
+def show_profile(profile: DatasetProfile) -> None:
+    """One line a volume, then the data set as a whole."""
+    table = _table("volume", "shape", "spacing (µm)", "anisotropy", "type", "foreground")
+    for volume in profile.volumes:
+        foreground = "" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %"
+        table.add_row(
+            volume.name, by(volume.shape), by(volume.spacing_um), f"{volume.anisotropy:.1f}", volume.dtype, foreground
+        )
+    console.print(table)
+    facts = _table("data set", "")
+    facts.add_row("volumes", str(len(profile.volumes)))
+    for word, shape in (
+        ("smallest", profile.min_shape),
+        ("median", profile.median_shape),
+        ("largest", profile.max_shape),
+    ):
+        facts.add_row(f"{word} size an axis", by(shape))
+    facts.add_row("median spacing (µm)", f"{by(profile.median_spacing_um)}, anisotropy {profile.anisotropy:.1f}")
+    facts.add_row(
+        "size", f"{format_gib(profile.stored_bytes)} as stored, {format_gib(profile.cached_bytes)} decompressed"
+    )
+    for family, patch in compute_safe_patch_sizes(profile).items():
+        facts.add_row(f"largest patch, {family}", by(patch))
+    if profile.content_hash:
+        facts.add_row("content", profile.content_hash)
+    console.print(facts)
+    show_findings(profile.findings)
+
+
+def show_preflight(result: PreflightResult, *, only_findings: bool = False) -> None:
+    """Every check with its answer; with ``only_findings`` only what asks for attention."""
+    found = result.all_findings
+    show_findings([finding for finding in found if finding.level != "info"] if only_findings else found)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """One paragraph a finding: what was expected, what is, what to do."""
+    for finding in findings:
+        mark = f"[{_STYLE[finding.level]}]{_MARK[finding.level]} {finding.check}[/]"
+        expected = f" (expected {finding.expected})" if finding.expected else ""
+        console.print(f"{mark} {finding.what}: {finding.got}{expected}", highlight=False)
+        if finding.cure:
+            console.print(f"    {finding.cure}", style="dim", highlight=False)
+
+
+def show_plan(plan: TrainingPlan) -> None:
+    """The plan, each number with its reason."""
+    table = _table("plan", plan.profile_name)
+    for field, reason in plan.reasons.items():
+        if field != "profile_name":
+            table.add_row(field.replace("_", " "), reason)
+    strides = " ".join(by(stride) for stride in plan.network.strides)
+    table.add_row(
+        "network", f"{plan.network.model}, filters {', '.join(map(str, plan.network.filters))}, strides {strides}"
+    )
+    console.print(table)
+
+
+def show_cells(prepared: Prepared) -> None:
+    """What a run would train, and where it would go."""
+    training = prepared.config.training
+    table = _table("cell", "trained on", "held out")
+    for method in (*prepared.config.evaluation.baselines, *prepared.config.losses):
+        for number, fold in enumerate(prepared.splits.folds):
+            table.add_row(f"{method}-fold{number}", f"{len(fold.train)} cases", ", ".join(fold.held_out))
+    console.print(table)
+    console.print(
+        f"{training.steps} optimizer steps a cell; nothing was written. The run would go to {prepared.folder.path}"
+    )
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Loss by metric with intervals, then what may be concluded from it."""
+    units = [f" ({metric.unit})" if metric.unit else "" for metric in comparison.metrics]
+    arrows = ["higher is better" if metric.higher_is_better else "lower is better" for metric in comparison.metrics]
+    headers = [
+        f"{metric.metric}{unit}\n[dim]{arrow}[/]"
+        for metric, unit, arrow in zip(comparison.metrics, units, arrows, strict=True)
+    ]
+    table = _table(f"mean [{comparison.level:.0%} interval]", *headers)
+    for method in comparison.methods:
+        scores = [next(score for score in metric.methods if score.method == method) for metric in comparison.metrics]
+        cells = [
+            f"[bold]{score.interval}[/]" if metric.best == method else str(score.interval).replace("[", "\\[")
+            for metric, score in zip(comparison.metrics, scores, strict=True)
+        ]
+        table.add_row(f"{method} [dim](baseline)[/]" if method in comparison.baselines else method, *cells)
+    console.print(table)
+    for sentence in (*comparison.notes, *(line for metric in comparison.metrics for line in metric.verdict)):
+        console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def by(sizes: Sequence[float]) -> str:
+    """``(96, 96, 8)`` as "96 x 96 x 8"."""
+    return " x ".join(f"{size:g}" for size in sizes)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table

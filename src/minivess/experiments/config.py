@@ -1,0 +1,187 @@
+"""One YAML in: strict, frozen, every key with its meaning; a wrong one is named with file, line and the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from minivess.errors import ConfigError
+from minivess.planning.plan import PlanRequest
+from minivess.training.config import TrainingConfig
+
+
+class ModelChoice(BaseModel):
+    """Which network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="dynunet", description="name in configs/model_profiles, or path of such a YAML file")
+    filters: tuple[int, ...] | None = Field(
+        default=None, description="feature maps a level in place of the profile's, the finest first"
+    )
+    deep_supervision: int | None = Field(default=None, ge=0, description="auxiliary heads in place of the profile's")
+
+    def changes(self) -> dict[str, Any]:
+        """What is set here on top of the model's profile."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+class EvaluationConfig(BaseModel):
+    """How held-out cases are scored and losses compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tolerance_um: float = Field(
+        default=2.0, gt=0, description="tolerance of the normalised surface distance, micrometre"
+    )
+    baselines: tuple[str, ...] = Field(
+        default=("threshold",), description="rows beside the losses: threshold chosen on the training folds"
+    )
+    resamples: int = Field(default=2000, ge=1000, description="bootstrap resamples")
+
+
+class Limits(BaseModel):
+    """What a cell may take of the machine; None follows from what is detected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_limit_gib: float | None = Field(
+        default=None, gt=0, description="memory of a cell's process tree in GiB at which it is ended"
+    )
+    monitor_interval_s: float = Field(default=10.0, gt=0, description="seconds between rows of monitor.csv")
+    hang_minutes: float = Field(
+        default=30.0, gt=0, description="minutes without a step after which a cell counts as stuck"
+    )
+
+
+class ExperimentConfig(BaseModel):
+    """An experiment: every loss on every fold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="name of the run folder")
+    experiment_name: str | None = Field(default=None, description="MLflow experiment; the run's name where None")
+    data_dir: Path | None = Field(
+        default=None, description="folder with raw/ and seg/ (or imagesTr/ and labelsTr/); --data-dir goes before it"
+    )
+    output_dir: Path = Field(default=Path("runs"), description="where run folders go")
+    losses: tuple[str, ...] = Field(min_length=1, description="names of losses, each trained on every fold")
+    loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by loss name")
+    folds: int = Field(default=3, ge=2, description="folds of the cross-validation")
+    seed: int = Field(default=0, ge=0, description="seed of splits, initial weights, patches and bootstrap")
+    model: ModelChoice = ModelChoice()
+    plan: PlanRequest = PlanRequest()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    limits: Limits = Limits()
+    tracking_uri: str | None = Field(
+        default=None,
+        description="MLflow server or database; None is a SQLite file beside the run folders, 'none' switches it off",
+    )
+    debug: dict[str, Any] = Field(default_factory=dict, description="keys of this file that --debug sets")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
+            raise ValueError("must be usable as a folder name")
+        return name
+
+    @field_validator("losses")
+    @classmethod
+    def _once_each(cls, losses: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(losses)) != len(losses):
+            raise ValueError("names each loss once")
+        return losses
+
+
+def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: bool = False) -> ExperimentConfig:
+    """Read an experiment's YAML.
+
+    Args:
+        path: The file.
+        overrides: Nested keys that go before the file's.
+        debug: Whether the file's ``debug`` keys go before its other keys.
+
+    Raises:
+        ConfigError: Names file, line, key and the nearest known key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+        root = yaml.compose(text)
+    except OSError as error:
+        raise ConfigError("an experiment's YAML file", f"{path}: {error.strerror}", "check --config") from error
+    except yaml.YAMLError as error:
+        raise ConfigError("valid YAML", f"{path}: {' '.join(str(error).split())}", "mend that line") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            "keys and values", f"{path} holds {type(raw).__name__}", "see configs/experiments for examples"
+        )
+    if debug:
+        raw = merge(raw, raw.get("debug") or {})
+    return make_config(merge(raw, overrides or {}), str(path), root)
+
+
+def make_config(values: dict[str, Any], source: str, root: yaml.Node | None = None) -> ExperimentConfig:
+    """Check plain values.
+
+    Args:
+        values: Nested keys.
+        source: Where they come from, for the message.
+        root: The YAML tree they were read from, to name the line.
+
+    Raises:
+        ConfigError: Names source, key and the nearest known key.
+    """
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, source, root) from error
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` on top, dictionary by dictionary."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(error: ValidationError, source: str, root: yaml.Node | None) -> ConfigError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    line = _line_of(root, location) or _line_of(root, ["debug", *location])
+    where = f"{source}, line {line}" if line else source
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        nearest = difflib.get_close_matches(location[-1], known, n=1)
+        cure = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
+        return ConfigError("a known key", f"{key!r} ({where})", cure)
+    if first["type"] == "missing":
+        return ConfigError(f"the key {key!r}", f"none ({where})", "add it")
+    return ConfigError(f"{key}: {first['msg']}", f"{first['input']!r} ({where})", f"mend {key!r}")
+
+
+def _line_of(node: yaml.Node | None, location: list[str]) -> int | None:
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == part), None)
+            if found is None:
+                return line if part != location[-1] else None
+            line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    model: Any = ExperimentConfig
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

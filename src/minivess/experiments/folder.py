@@ -1,0 +1,158 @@
+"""The run folder: what a run leaves behind, where each thing is, in an order that a person can follow.
+
+config.yaml profile.json splits.json plan.json preflight.json environment.json
+cells/LOSS-foldK/   cell.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
+results/            cases.csv comparison.json comparison.md
+report.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivess.atomic import write_text
+from minivess.data.splits import Splits
+from minivess.errors import RunError
+from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.config import ExperimentConfig
+from minivess.planning.plan import TrainingPlan
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """Files of one cell."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "cell.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def monitor(self) -> Path:
+        return self.path / "monitor.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def finished(self) -> bool:
+        """A cell is finished when its result stands; the result is written last."""
+        return self.result.is_file()
+
+    def read_journal(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one an epoch; a last line cut short by a kill is left out."""
+        lines = self.journal.read_text(encoding="utf-8").splitlines() if self.journal.is_file() else []
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile.json"
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def preflight(self) -> Path:
+        return self.path / "preflight.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def cases(self) -> Path:
+        return self.path / "results" / "cases.csv"
+
+    @property
+    def comparison(self) -> Path:
+        return self.path / "results" / "comparison.json"
+
+    @property
+    def comparison_markdown(self) -> Path:
+        return self.path / "results" / "comparison.md"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def cell(self, method: str, fold: int) -> CellFolder:
+        return CellFolder(self.path / "cells" / f"{method}-fold{fold}")
+
+    def cells(self) -> list[CellFolder]:
+        """All cells that were begun, by name."""
+        return [CellFolder(path.parent) for path in sorted(self.path.glob("cells/*/cell.json"))]
+
+    def read_config(self) -> ExperimentConfig:
+        """The resolved configuration as JSON-compatible YAML."""
+        return ExperimentConfig.model_validate(json.loads(_read(self.config)))
+
+    def read_plan(self) -> TrainingPlan:
+        return TrainingPlan.model_validate_json(_read(self.plan))
+
+    def read_splits(self) -> Splits:
+        return Splits.model_validate_json(_read(self.splits))
+
+    def read_rows(self) -> list[CaseRow]:
+        """The rows of every finished cell."""
+        rows = []
+        for cell in self.cells():
+            if cell.finished:
+                rows += [CaseRow.model_validate(row) for row in json.loads(_read(cell.result))["rows"]]
+        return rows
+
+
+def write_model(path: Path, value: Any) -> None:
+    """Write a pydantic model as JSON, atomically."""
+    write_text(path, value.model_dump_json(indent=2) + "\n")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            "a run folder", f"no {path.name} in {path.parent}", "check the path; a run writes it first of all"
+        ) from error

@@ -1,0 +1,130 @@
+"""All that is decided before a run touches the disk: data, splits, plan, preflight. What cannot work stops here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivess.data.profiler import DatasetProfile, VolumeStats, load_profile, scan_dataset
+from minivess.data.splits import Splits, make_splits
+from minivess.errors import ConfigError, DataError
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.folder import RunFolder
+from minivess.findings import Finding
+from minivess.models.registry import load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import TrainingPlan
+from minivess.planning.preflight import PreflightResult, run_preflight
+
+_log = logging.getLogger(__name__)
+
+_MAY_CHANGE = {"output_dir", "losses", "limits", "tracking_uri", "debug", "evaluation", "data_dir"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin."""
+
+    config: ExperimentConfig
+    folder: RunFolder
+    hardware: HardwareBudget
+    profile: DatasetProfile
+    splits: Splits
+    plan: TrainingPlan
+    preflight: PreflightResult
+
+
+def prepare(
+    config: ExperimentConfig,
+    hardware: HardwareBudget,
+    environ: Mapping[str, str],
+    progress: Callable[[VolumeStats], None] | None = None,
+) -> Prepared:
+    """Scan, split, plan and check; nothing is written.
+
+    A run folder that exists already is continued: its splits and its plan are kept.
+
+    Raises:
+        MinivessError: Whatever cannot work: data, plan, output folder, or a folder that holds another experiment.
+    """
+    if config.data_dir is None:
+        raise ConfigError(
+            "a data set folder", "none", "give --data-dir, set MINIVESS_REAL_DATA, or set data_dir in the YAML"
+        )
+    folder = RunFolder(config.output_dir / config.name)
+    if folder.config.exists():
+        _refuse_another_experiment(config, folder)
+    profile = load_profile(saved_profile(config), config.data_dir) or scan_dataset(
+        config.data_dir, voxels=True, progress=progress
+    )
+    data_findings = [*profile.findings, *_label_findings(profile)]
+    if any(finding.level == "critical" for finding in data_findings):
+        # A faulty data set has no sound plan; the findings alone decide.
+        run_preflight(
+            hardware, config.data_dir, folder.path, environ=environ, data_findings=data_findings
+        ).raise_if_critical()
+    if folder.plan.exists():
+        plan, splits = folder.read_plan(), folder.read_splits()
+        _refuse_other_data(profile, folder)
+    else:
+        model = load_model_profile(config.model.name, **config.model.changes())
+        plan = compute_adaptive_profile(hardware, profile, model, config.plan)
+        splits = make_splits(profile.volumes, config.folds, config.seed)
+    preflight = run_preflight(hardware, config.data_dir, folder.path, environ=environ, data_findings=data_findings)
+    preflight.raise_if_critical()
+    return Prepared(config, folder, hardware, profile, splits, plan, preflight)
+
+
+def store_root(config: ExperimentConfig) -> Path:
+    """Where decompressed volumes go; shared by all runs of an output folder."""
+    return config.output_dir / "store"
+
+
+def saved_profile(config: ExperimentConfig) -> Path:
+    """Where the profile of the data set is kept for the next run."""
+    digest = hashlib.blake2b(str(config.data_dir).encode(), digest_size=8).hexdigest()
+    return store_root(config) / f"profile-{digest}.json"
+
+
+def _label_findings(profile: DatasetProfile) -> list[Finding]:
+    cure = "add seg/NAME_y.nii.gz (or labelsTr/NAME.nii.gz), or take the volume out"
+    missing = [volume.name for volume in profile.volumes if volume.label is None]
+    return [
+        Finding("critical", "label_missing", name, "a label for every volume", f"none for {name}", cure)
+        for name in missing
+    ]
+
+
+def _refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> None:
+    before = folder.read_config().model_dump(mode="json", exclude=_MAY_CHANGE)
+    now = config.model_dump(mode="json", exclude=_MAY_CHANGE)
+    changed = sorted(_differences(before, now))
+    if changed:
+        raise ConfigError(
+            f"the settings that {folder.path} was begun with",
+            "; ".join(changed),
+            "take them back to continue, or begin another run with another name (--name)",
+        )
+
+
+def _differences(before: object, now: object, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = before.keys() | now.keys()
+        return [
+            found for key in keys for found in _differences(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if before == now else [f"{path}: {before!r} then, {now!r} now"]
+
+
+def _refuse_other_data(profile: DatasetProfile, folder: RunFolder) -> None:
+    before = DatasetProfile.model_validate_json(folder.profile.read_bytes())
+    if before.content_hash != profile.content_hash:
+        raise DataError(
+            f"the data set that {folder.path} was begun with (content {before.content_hash})",
+            f"content {profile.content_hash}",
+            "restore the files, or begin another run with another name (--name)",
+        )

@@ -1,0 +1,121 @@
+"""A run folder, told to MLflow: read from disk, so it can be done at any time and again."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from minivess.evaluation.bootstrap import mean_interval
+from minivess.evaluation.compare import METRICS
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.folder import CellFolder, RunFolder
+from minivess.experiments.spec import CellResult, CellSpec
+from minivess.tracking.mlflow import TrackingError, sync
+from minivess.tracking.record import CellRecord, RunRecord, Status
+from minivess.training.outcome import OUTCOME_FILE, Outcome
+
+
+def sync_run(folder: RunFolder) -> str:
+    """Bring MLflow up to date; returns a line that says where it is.
+
+    Raises:
+        TrackingError: MLflow cannot be reached; nothing of the run is lost, and the call may be repeated.
+    """
+    config = folder.read_config()
+    if config.tracking_uri == "none":
+        return ""
+    database = (config.output_dir / "mlflow.db").absolute()
+    uri = config.tracking_uri or f"sqlite:///{database}"
+    artifacts = None if config.tracking_uri else database.parent / "mlartifacts"
+    sync(_run_record(folder, config), uri, artifacts, folder.path / "mlflow.json")
+    return f"MLflow: experiment {_experiment(config)!r} in {uri}"
+
+
+def sync_quietly(folder: RunFolder) -> str:
+    """As ``sync_run``, for the end of a run: what keeps MLflow from it is a note, not a failure."""
+    try:
+        return sync_run(folder)
+    except TrackingError as error:
+        return f"MLflow was not brought up to date: {error}"
+
+
+def _experiment(config: ExperimentConfig) -> str:
+    return config.experiment_name or config.name
+
+
+def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
+    cells = [_cell_record(cell) for cell in folder.cells()]
+    environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+    planned = config.folds * len({*config.losses, *config.evaluation.baselines})
+    files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
+    return RunRecord(
+        name=_experiment(config),
+        status=_run_status(cells, planned),
+        params={
+            "config": config.model_dump(mode="json"),
+            "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
+        },
+        tags={"run_folder": str(folder.path), "git_sha": str(environment.get("git_sha"))},
+        artifacts=(*files, folder.path / "results", folder.report),
+        cells=cells,
+        started_ms=_modified_ms(folder.splits),
+        ended_ms=None if not cells else max(cell.ended_ms or 0 for cell in cells) or None,
+    )
+
+
+def _cell_record(cell: CellFolder) -> CellRecord:
+    spec = CellSpec.model_validate_json(cell.spec.read_bytes())
+    outcome = _outcome(cell)
+    metrics = _final_metrics(cell) if cell.finished else {}
+    if outcome is not None:
+        metrics |= {"peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
+    return CellRecord(
+        name=cell.path.name,
+        method=spec.method,
+        fold=spec.fold,
+        status=_cell_status(cell, outcome),
+        params=spec.model_dump(mode="json", include={"training", "seed", "loss_options"}),
+        history=cell.read_journal(),
+        metrics=metrics,
+        tags={"cause": outcome.cause} if outcome is not None else {},
+        artifacts=(cell.spec, cell.monitor, cell.result, cell.path / "log.txt"),
+        started_ms=_modified_ms(cell.spec),
+        ended_ms=int(datetime.fromisoformat(outcome.ended_iso).timestamp() * 1000) if outcome is not None else None,
+    )
+
+
+def _final_metrics(cell: CellFolder) -> dict[str, float]:
+    """Mean and interval over the fold's cases of every metric that has a direction."""
+    result = CellResult.model_validate_json(cell.result.read_bytes())
+    rows: list[dict[str, Any]] = [row.flat() for row in result.rows]
+    metrics = {}
+    for name in METRICS:
+        interval = mean_interval([row[name] for row in rows])
+        metrics |= {f"{name}/mean": interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
+    return metrics
+
+
+def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:
+    if cell.finished:
+        return "finished"
+    # Without an outcome its supervisor was killed; this sync runs when no cell does.
+    return "stopped" if outcome is None else outcome.status
+
+
+def _run_status(cells: list[CellRecord], planned: int) -> Status:
+    if any(cell.status == "failed" for cell in cells):
+        return "failed"
+    return "finished" if len(cells) == planned and all(cell.status == "finished" for cell in cells) else "stopped"
+
+
+def _outcome(cell: CellFolder) -> Outcome | None:
+    try:
+        return Outcome.read(cell.path / OUTCOME_FILE)
+    except FileNotFoundError:
+        return None
+
+
+def _modified_ms(path: Path) -> int:
+    return path.stat().st_mtime_ns // 1_000_000
