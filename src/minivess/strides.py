@@ -32,16 +32,19 @@ class StridePlan:
         return product[0], product[1], product[2]
 
 
-def plan_strides(patch: Sequence[int], spacing_um: Sequence[float], levels: int, min_edge: int = MIN_EDGE) -> StridePlan:
+def plan_strides(
+    patch: Sequence[int], spacing_um: Sequence[float], levels: int, min_edge: int = MIN_EDGE
+) -> StridePlan:
     """Plan at most ``levels`` levels for a patch (X, Y, Z voxels); fewer when no axis can be halved any more."""
     sizes, spacing = list(patch), list(spacing_um)
     strides: list[Shape] = [(1, 1, 1)]
     kernels: list[Shape] = [_kernel(spacing, (1, 1, 1))]
     while len(strides) < levels:
-        finest = min(spacing)
-        step = [2 if spacing[a] / finest < 2 and sizes[a] >= 2 * min_edge else 1 for a in range(3)]
-        if step == [1, 1, 1]:
+        roomy = [axis for axis in range(3) if sizes[axis] >= 2 * min_edge]
+        if not roomy:
             break
+        finest = min(spacing[axis] for axis in roomy)
+        step = [2 if axis in roomy and spacing[axis] / finest < 2 else 1 for axis in range(3)]
         sizes = [-(-size // s) for size, s in zip(sizes, step, strict=True)]
         spacing = [size * s for size, s in zip(spacing, step, strict=True)]
         strides.append((step[0], step[1], step[2]))

@@ -31,8 +31,12 @@ class InPlane:
         return self.scale * np.array([[cos, -sin], [sin, cos]])
 
     def source_size(self, size_xy: tuple[int, int]) -> tuple[int, int]:
-        """Size of the upright box in the volume that the changed patch (X, Y) needs, with one voxel to interpolate."""
-        x, y = np.ceil(np.abs(self.matrix) @ np.asarray(size_xy)).astype(int) + 1
+        """Size of the upright box in the volume that the changed patch (X, Y) needs, with a voxel to interpolate.
+
+        Odd where the patch is odd, so that both have their centre on a voxel, or both between two.
+        """
+        needed = np.ceil(np.abs(self.matrix) @ np.asarray(size_xy)).astype(int) + 1
+        x, y = needed + (needed - size_xy) % 2
         return int(x), int(y)
 
 

@@ -245,8 +245,8 @@ def _pair_findings(name: str, header: Header, label: Path | None) -> list[Findin
             Finding("critical", "pair_shape", name, expected, got, f"export the label {label.name} on the image's grid")
         )
     if not np.allclose(other.affine, header.affine, atol=1e-3):
-        level, cure = "warning", "check that label and image belong together; voxels are matched by index"
-        found.append(Finding(level, "pair_affine", name, "the image's affine", f"another in {label.name}", cure))
+        cure = "check that label and image belong together; voxels are matched by index"
+        found.append(Finding("warning", "pair_affine", name, "the image's affine", f"another in {label.name}", cure))
     return found
 
 

@@ -19,7 +19,7 @@ def choose_threshold(cases: Sequence[StoredCase]) -> float:
 def apply_threshold(case: StoredCase, threshold: float) -> np.ndarray:
     """(X, Y, Z) mask of 0 and 1; slice by slice, so that no float copy of the volume is held."""
     mask = np.empty(case.image.shape, dtype=np.uint8)
-    for z in range(mask.shape[2]):
+    for z in range(case.image.shape[2]):
         mask[:, :, z] = case.stats.normalise(case.image[:, :, z]) >= threshold
     return mask
 

@@ -165,8 +165,13 @@ def _supervisor_spec(cell: CellFolder, prepared: Prepared) -> SupervisorSpec:
             disk_free_min_bytes=GIB // 2,
             hang_s=limits.hang_minutes * 60,
         ),
-        # The same sums in the same order on every attempt.
-        environment={"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"},
+        # cuBLAS: the same sums in the same order on every attempt. MONAI imports MLflow, whose telemetry is on by default.
+        environment={
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONFAULTHANDLER": "1",
+            "PYTHONUNBUFFERED": "1",
+        },
         interval_s=limits.monitor_interval_s,
     )
 

@@ -57,7 +57,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
             "config": config.model_dump(mode="json"),
             "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
         },
-        tags={"run_folder": str(folder.path), "git_sha": str(environment.get("git_sha"))},
+        tags={"run_folder": str(folder.path), "git_sha": (environment["git"] or {}).get("sha", "unknown")},
         artifacts=(*files, folder.path / "results", folder.report),
         cells=cells,
         started_ms=_modified_ms(folder.splits),
@@ -90,7 +90,7 @@ def _final_metrics(cell: CellFolder) -> dict[str, float]:
     """Mean and interval over the fold's cases of every metric that has a direction."""
     result = CellResult.model_validate_json(cell.result.read_bytes())
     rows: list[dict[str, Any]] = [row.flat() for row in result.rows]
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name in METRICS:
         interval = mean_interval([row[name] for row in rows])
         metrics |= {f"{name}/mean": interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}

@@ -33,7 +33,7 @@ class ModelProfile(BaseModel):
         description="importable function 'package.module:function' taking a NetworkSpec, returning a torch module"
     )
     strides: Literal["planned", "isotropic"] = Field(
-        description="planned: each axis by its spacing; isotropic: every axis at every level"
+        description="planned: axis by axis, by spacing; isotropic: every axis at every level"
     )
     filters: tuple[int, ...] = Field(description="feature maps a level, the finest first")
     deep_supervision: int = Field(default=0, ge=0, description="auxiliary heads below the output")
@@ -47,7 +47,7 @@ class ModelProfile(BaseModel):
 
 
 class NetworkSpec(BaseModel):
-    """Everything that fixes a network, and the patch it was planned for; saved beside its weights, so that they can be loaded without the run."""
+    """Everything that fixes a network, and the patch it was planned for; saved beside its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

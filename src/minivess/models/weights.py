@@ -27,7 +27,9 @@ def load_tensors(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> 
     """
     own = tensors_of(network)
     if own.keys() != tensors.keys() or any(own[name].shape != value.shape for name, value in tensors.items()):
-        raise DataError("the tensors of this network", "other names or shapes", "use weights and network.json of one training")
+        raise DataError(
+            "the tensors of this network", "other names or shapes", "use weights and network.json of one training"
+        )
     with torch.no_grad():
         for name, value in tensors.items():
             own[name].copy_(value)
@@ -51,7 +53,9 @@ def read_spec(folder: Path) -> NetworkSpec:
         return NetworkSpec.model_validate_json((folder / "network.json").read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(
-            "a folder with network.json and network.safetensors", f"{folder}: {error}", "give a cell folder or its weights folder"
+            "a folder with network.json and network.safetensors",
+            f"{folder}: {error}",
+            "give a cell folder or its weights folder",
         ) from error
 
 

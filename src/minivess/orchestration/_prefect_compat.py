@@ -10,28 +10,27 @@ import functools
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+ENABLED = os.environ.get("PREFECT_DISABLED") != "1" and bool(os.environ.get("PREFECT_API_URL"))
 
-DISABLED = os.environ.get("PREFECT_DISABLED") == "1"
-ENABLED = not DISABLED and bool(os.environ.get("PREFECT_API_URL"))
+
+def _plain(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Stands in for ``flow`` and ``task``, with or without options: the function as it is."""
+    return functools.partial(_plain, **options) if function is None else function
+
+
+def _plain_logger() -> logging.Logger:
+    return logging.getLogger("minivess")
+
+
+flow: Any = _plain
+task: Any = _plain
+get_run_logger: Callable[[], Any] = _plain_logger
 
 if ENABLED:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from prefect import flow, get_run_logger, task
-else:
+    import prefect
 
-    def _plain(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-        """Stand in for ``flow`` and ``task``, with or without options: the function as it is."""
-        return functools.partial(_plain, **options) if function is None else function
-
-    flow = task = _plain
-
-    def get_run_logger() -> logging.Logger:
-        """The plain logger where no Prefect run is active."""
-        return logging.getLogger("minivess")
-
-
-__all__ = ["DISABLED", "ENABLED", "flow", "get_run_logger", "task"]
+    flow, task, get_run_logger = prefect.flow, prefect.task, prefect.get_run_logger

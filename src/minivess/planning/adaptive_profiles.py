@@ -68,6 +68,7 @@ def compute_adaptive_profile(
         network=NetworkSpec(
             model=model.name,
             builder=model.builder,
+            patch=patch,
             strides=strides.strides,
             kernels=strides.kernels,
             filters=model.filters[: len(strides.strides)],

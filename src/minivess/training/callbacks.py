@@ -35,7 +35,11 @@ class Journal(Callback):
     """One JSON line an epoch: step, mean loss, learning rate, seconds, and what ``measure`` adds on the epochs it is due."""
 
     def __init__(
-        self, path: Path, config: TrainingConfig, start: int, measure: Callable[[TrainState], dict[str, Any]] | None = None
+        self,
+        path: Path,
+        config: TrainingConfig,
+        start: int,
+        measure: Callable[[TrainState], dict[str, Any]] | None = None,
     ) -> None:
         self._path = path
         self._config = config

@@ -57,7 +57,9 @@ class CheckpointManager:
             shutil.rmtree(temporary, ignore_errors=True)
         for old in self._generations()[: -self._keep]:
             shutil.rmtree(old)
-        write_json(self._folder / _RECORD, {"generations": [path.name for path in self._generations()], "newest": target.name})
+        write_json(
+            self._folder / _RECORD, {"generations": [path.name for path in self._generations()], "newest": target.name}
+        )
         return target
 
     def restore(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:

@@ -14,16 +14,26 @@ class TrainingConfig(BaseModel):
     steps_per_epoch: int = Field(default=250, ge=1, description="optimizer steps an epoch")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(default=1e-2, ge=0, description="decoupled weight decay of AdamW")
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises to its peak")
+    warmup_fraction: float = Field(
+        default=0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises to its peak"
+    )
     gradient_clip: float = Field(default=12.0, gt=0, description="largest gradient norm")
-    ema_decay: float = Field(default=0.999, ge=0, lt=1, description="decay a step of the averaged weights that are scored")
+    ema_decay: float = Field(
+        default=0.999, ge=0, lt=1, description="decay a step of the averaged weights that are scored"
+    )
     foreground_fraction: float = Field(default=0.5, ge=0, le=1, description="share of a batch that must hold vessel")
-    augment: bool = Field(default=True, description="change patches at random (rotation, scale, mirror, noise, blur, contrast, gamma)")
+    augment: bool = Field(
+        default=True, description="change patches at random (rotation, scale, mirror, noise, blur, contrast, gamma)"
+    )
     validate_every: int = Field(
         default=10, ge=0, description="epochs between looks at a held-out volume, which choose nothing; 0 for none"
     )
-    checkpoint_minutes: float = Field(default=5.0, ge=0, description="minutes between checkpoints; one is also written at the end")
-    deterministic: bool = Field(default=False, description="deterministic algorithms, at a price in speed; the CPU is deterministic anyway")
+    checkpoint_minutes: float = Field(
+        default=5.0, ge=0, description="minutes between checkpoints; one is also written at the end"
+    )
+    deterministic: bool = Field(
+        default=False, description="deterministic algorithms, at a price in speed; the CPU is deterministic anyway"
+    )
 
     @property
     def steps(self) -> int:

@@ -43,8 +43,8 @@ class TrainState:
         with torch.no_grad():
             for mine, other in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mine.lerp_(other, 1 - decay)
-            for mine, other in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                mine.copy_(other)
+            for kept, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(buffer)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All tensors under flat names; they still share memory with the state."""

@@ -1,0 +1,55 @@
+# Daily work. `make setup` has put `just` into .venv; recipes use that environment alone.
+set positional-arguments
+
+export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
+export UV_FIND_LINKS := env("UV_FIND_LINKS", env("PIP_FIND_LINKS", ""))
+
+config := "configs/experiments/dynunet_losses.yaml"
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# The whole job on phantoms that are drawn first: two losses, two folds, a table and a report.
+demo:
+    minivess data phantom runs/demo-data --quiet
+    minivess run --config configs/experiments/demo.yaml --data-dir runs/demo-data
+
+# Run an experiment; the same command again continues. Further options as for `minivess run`.
+experiment *options:
+    minivess run --config {{config}} "$@"
+
+# The same path in short.
+experiment-debug *options:
+    minivess run --config {{config}} --debug "$@"
+
+# Configuration, plan and cells; trains nothing, writes nothing.
+experiment-dry-run *options:
+    minivess run --config {{config}} --dry-run "$@"
+
+# Can this machine run it?
+preflight *options:
+    minivess preflight "$@"
+
+# Shapes, spacings and faults of a data set.
+profile folder *options:
+    minivess profile "$@"
+
+# Format, lint, types, layers: everything but the tests.
+lint:
+    ruff format --check src tests scripts benchmarks
+    ruff check src tests scripts benchmarks
+    lint-imports --no-logo
+    mypy
+
+# Everything that must hold.
+test *options: lint
+    pytest "$@"
+
+# Rewrite the lock from pyproject.toml: every package pinned, no address, torch without a build tag.
+lock:
+    uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --no-header \
+        --no-emit-index-url --no-emit-find-links \
+      | grep -vE '^(nvidia-(cu|nccl|nv[jst])|cuda-|triton)' \
+      | sed -E '/^torch==[0-9.]+\+/d; s/^(torch==[0-9.]+) ;.*/\1/' > requirements.lock.new
+    mv requirements.lock.new requirements.lock

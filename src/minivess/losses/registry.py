@@ -1,0 +1,88 @@
+"""Losses by name, open to code outside of the package; knows their names without importing torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from minivess.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LossBuilder = Callable[..., "nn.Module"]
+
+LOSSES: dict[str, str | LossBuilder] = {
+    name: f"minivess.losses.compound:{name}" for name in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice")
+}
+"""Name of every known loss, with its builder or where to import it from, ``"package.module:function"``."""
+
+
+def register_loss(name: str, builder: str | LossBuilder) -> None:
+    """Makes a loss known under a name.
+
+    Training runs in processes of its own, which see what their imports register and nothing else. A loss of yours is
+    known there too if the experiment names its builder in full: ``my_lab.losses:focal`` needs no registration.
+
+    Args:
+        name: A name that is not taken.
+        builder: Function of the loss's options that returns the module, or ``"package.module:function"``.
+
+    Raises:
+        ConfigError: If the name is taken.
+    """
+    if name in LOSSES:
+        raise ConfigError("a new name for the loss", f"`{name}`, which is taken", "choose another name")
+    LOSSES[name] = builder
+
+
+def build_loss(name: str, **options: Any) -> nn.Module:
+    """Builds a loss, a module called as ``loss(logits, label, mask=None)``.
+
+    Args:
+        name: A key of `LOSSES`, or an importable builder ``"package.module:function"``.
+        **options: Passed to the builder, e.g. ``iterations=12``.
+
+    Raises:
+        ConfigError: If the name or an option is unknown (the message lists the known ones and the nearest), an option
+            is missing or its value refused, or the builder cannot be imported.
+    """
+    builder = _resolve(name)
+    signature = inspect.signature(builder)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    for option in options:
+        if option not in signature.parameters and not takes_any:
+            raise _unknown(f"option of the loss `{name}`", option, signature.parameters)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"every option that the loss `{name}` needs", str(error), "add the option") from error
+    return builder(**options)
+
+
+def _resolve(name: str) -> LossBuilder:
+    if name not in LOSSES and ":" not in name:
+        raise _unknown("loss", name, LOSSES)
+    builder = LOSSES.get(name, name)
+    if not isinstance(builder, str):
+        return builder
+    module, _, function = builder.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"an importable function that builds the loss `{name}`",
+            f"{type(error).__name__}: {error}",
+            "write package.module:function, and install the package into this environment",
+        ) from error
+
+
+def _unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
+    names = sorted(known)
+    nearest = get_close_matches(got, names, n=1, cutoff=0.0)
+    listed = ", ".join(names) or "none"
+    cure = f"did you mean `{nearest[0]}`?" if nearest else "leave it out"
+    return ConfigError(f"a known {what} ({listed})", f"`{got}`", cure)

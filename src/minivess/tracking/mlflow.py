@@ -1,0 +1,293 @@
+"""Brings MLflow up to date with a run: what it lacks is added, nothing is added twice, and it may be repeated at any time.
+
+The run folder is the truth. MLflow is asked what it knows of the run (its runs carry the run folder's key as a tag), so a
+deleted database, a second server or a sync that was killed half-way need no special care.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import re
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from minivess.atomic import atomic_path, write_json
+from minivess.errors import MinivessError
+from minivess.tracking.record import CellRecord, RunRecord, flat_params, flat_tags, numbers, points
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+RUN_TAG = "minivess.run"
+CELL_TAG = "minivess.cell"
+
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the next sync is the retry
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # it prints the traceback of what it raises
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # no handle outlives a deleted database
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "running": "RUNNING"}
+_OPENING_S = 60.0  # others may be making the tables first
+_SYNCING_S = 10.0
+_LOCKED_S = 10.0
+
+
+class TrackingError(MinivessError):
+    """MLflow could not be brought up to date; nothing of the run is lost."""
+
+    exit_code = 6
+
+    def __init__(self, expected: str, got: str, cure: str = "run `minivess track sync RUN` later") -> None:
+        super().__init__(expected, re.sub(r"//[^/@\s]+@", "//***@", got)[:500], cure)
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What one sync did.
+
+    Attributes:
+        experiment_id: MLflow's id of the experiment.
+        run_id: MLflow's id of the parent run.
+        cell_run_ids: MLflow's ids of the cells' runs, by the cell's name.
+        created: Runs that MLflow did not have.
+        points: Metric values sent.
+        files: Artifact files sent.
+    """
+
+    experiment_id: str
+    run_id: str
+    cell_run_ids: Mapping[str, str]
+    created: int
+    points: int
+    files: int
+
+
+def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) -> SyncResult:
+    """Bring MLflow up to date with ``record``: one experiment, one parent run, one nested run a cell.
+
+    Metrics beyond the last step sent, parameters that MLflow lacks, tags and final metrics that differ, status and end; then
+    files whose size or time of change is new. Parameters cannot be changed in MLflow: the first value stays.
+
+    Args:
+        record: The facts, read from the run folder.
+        uri: MLflow's tracking URI; for SQLite ``sqlite:///`` and an absolute path.
+        artifacts_root: Where a new experiment in a SQLite database keeps its artifacts; a server decides for itself.
+        ids: JSON file in the run folder (the parent run takes the folder's name): the key that marks the MLflow runs of this
+            run folder, and what each has received. Written here; without it, a sync makes new runs.
+
+    Raises:
+        TrackingError: MLflow is missing, out of reach or locked, or another sync of this run is at work; within about 15 s
+            (20 s more where the database is locked in the midst of a sync, a minute where another process is making it).
+            What was sent before stays.
+    """
+    location = artifacts_root.resolve().as_uri() if artifacts_root and _database(uri) else None
+    try:
+        with _hold(ids, _SYNCING_S):
+            return _sync(open_client(uri), record, location, ids.resolve())
+    except MinivessError:
+        raise
+    except Exception as error:  # MLflow lets through what a dozen libraries raise
+        raise TrackingError("an MLflow that can be written", f"{uri}: {error}") from error
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client without global state, telemetry or long retries; settings of MLflow that stand in the environment win.
+
+    A SQLite database that is not there yet is made under another name and renamed: that takes seconds, and MLflow can neither
+    share the work between processes nor go on with it after a kill.
+    """
+    database = _database(uri)
+    if database is None:
+        return _connect(uri)
+    with _hold(database, _OPENING_S):
+        if not database.exists() or database.stat().st_size == 0:
+            with atomic_path(database) as temporary:
+                _connect(f"sqlite:///{temporary}")
+        _check_unlocked(database)
+        return _connect(uri)
+
+
+def _connect(uri: str) -> MlflowClient:
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # SQLAlchemy's, about MLflow's models, on first use
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(uri)
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+def _check_unlocked(database: Path) -> None:
+    """Raise in good time where the database cannot be written; MLflow would try for longer."""
+    with closing(sqlite3.connect(database, timeout=_LOCKED_S, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _hold(path: Path, patience_s: float) -> Iterator[None]:
+    """Hold the lock beside ``path``; the kernel releases it when its holder is gone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience_s
+    with path.with_name(f"{path.name}.lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TrackingError(f"{path.name} to itself", "another sync is at work on it") from None
+            time.sleep(0.05)
+        yield
+
+
+class _Ledger:
+    """The key of a run folder, and what each of its MLflow runs has received."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._facts: dict[str, Any] = {"key": uuid4().hex, "runs": {}}
+        if path.is_file():
+            self._facts = json.loads(path.read_text(encoding="utf-8"))
+        self.key: str = self._facts["key"]
+        self.save()
+
+    def of(self, run: Run) -> dict[str, Any]:
+        """Of one run: its name, the last step sent, and size and time of change of each file sent."""
+        new = {"name": run.info.run_name, "last_step": -1, "files": {}}
+        entry: dict[str, Any] = self._facts["runs"].setdefault(run.info.run_id, new)
+        return entry
+
+    def save(self) -> None:
+        write_json(self._path, self._facts)
+
+
+def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Path) -> SyncResult:
+    """Facts of all runs first, files after: a full disk must not leave a dead run "running"."""
+    ledger = _Ledger(ids)
+    experiment_id = _experiment(client, record.name, location)
+    marks = {RUN_TAG: ledger.key}
+    found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{ledger.key}'", max_results=10_000)
+    known = {run.data.tags.get(CELL_TAG, ""): run for run in found}
+    parent = known.get("") or client.create_run(experiment_id, record.started_ms, marks, ids.parent.name)
+    sent = _send_facts(client, parent, record, marks, ledger)
+    cells = []
+    for cell in record.cells:
+        cell_marks = {**marks, CELL_TAG: cell.name, "mlflow.parentRunId": parent.info.run_id}
+        run = known.get(cell.name) or client.create_run(experiment_id, cell.started_ms, cell_marks, cell.name)
+        sent += _send_facts(client, run, cell, cell_marks, ledger)
+        cells.append((run, cell))
+    files = _send_files(client, parent, record.artifacts, ledger)
+    files += sum(_send_files(client, run, cell.artifacts, ledger) for run, cell in cells)
+    return SyncResult(
+        experiment_id,
+        parent.info.run_id,
+        {cell.name: run.info.run_id for run, cell in cells},
+        created=sum(name not in known for name in ("", *(cell.name for cell in record.cells))),
+        points=sent,
+        files=files,
+    )
+
+
+def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:  # else another process was first
+                raise
+    if found.lifecycle_stage != "active":
+        restore = f"restore it (`mlflow experiments restore --experiment-id {found.experiment_id}`)"
+        raise TrackingError(
+            "an experiment to write to", f"{name!r}, which is deleted in MLflow", f"{restore} or use another name"
+        )
+    return str(found.experiment_id)
+
+
+def _send_facts(
+    client: MlflowClient, run: Run, facts: CellRecord | RunRecord, marks: dict[str, str], ledger: _Ledger
+) -> int:
+    """Send all that is new but the files; returns how many metric values."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    sent = ledger.of(run)
+    history = facts.history if isinstance(facts, CellRecord) else ()
+    what = {"method": facts.method, "fold": facts.fold} if isinstance(facts, CellRecord) else {}
+    known = run.data.params
+    params = [Param(key, text) for key, text in flat_params({**what, **facts.params}).items() if key not in known]
+    texts = {**flat_tags(facts.tags), **marks}
+    tags = [RunTag(key, text) for key, text in texts.items() if run.data.tags.get(key) != text]
+    new = points(history, after=sent["last_step"])
+    last_step = max([sent["last_step"], *(step for _, _, step in new)])
+    metrics = [Metric(key, value, facts.started_ms, step) for key, value, step in new]  # the same if sent again
+    metrics += [
+        Metric(key, value, time.time_ns() // 1_000_000, max(last_step, 0))
+        for key, value in numbers(facts.metrics).items()
+        if not _same(value, run.data.metrics.get(key))
+    ]
+    client.log_batch(run.info.run_id, metrics, params, tags, synchronous=True)
+    _send_status(client, run, facts)
+    if new:
+        sent["last_step"] = last_step
+        ledger.save()
+    return len(metrics)
+
+
+def _same(value: float, known: float | None) -> bool:
+    return known is not None and (value == known or (math.isnan(value) and math.isnan(known)))
+
+
+def _send_status(client: MlflowClient, run: Run, facts: CellRecord | RunRecord) -> None:
+    status, changed = _STATUS[facts.status], run.info.status != _STATUS[facts.status]
+    if facts.status != "running" and (changed or facts.ended_ms not in (None, run.info.end_time)):
+        client.set_terminated(run.info.run_id, status, facts.ended_ms)
+    elif changed:  # a cell that resumes
+        client.update_run(run.info.run_id, status)
+
+
+def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledger: _Ledger) -> int:
+    """Send the files that changed since they were sent last; returns how many."""
+    known, count = ledger.of(run)["files"], 0
+    try:
+        for file, folder in _files(artifacts):
+            state = file.stat()
+            mark = [state.st_size, state.st_mtime_ns]
+            if known.get(f"{folder}/{file.name}") != mark:
+                client.log_artifact(run.info.run_id, str(file), folder or None)
+                known[f"{folder}/{file.name}"] = mark
+                count += 1
+    finally:
+        if count:
+            ledger.save()
+    return count
+
+
+def _files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each file and the artifact folder it goes to; half-written ones (``.tmp-``, see ``minivess.atomic``) are left out."""
+    for path in artifacts:
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in inside:
+            if file.is_file() and not file.name.startswith(".tmp-"):
+                yield file, "" if file == path else file.parent.relative_to(path.parent).as_posix()

@@ -1,0 +1,107 @@
+"""What a result was made with: the code, the libraries, the machine's kind, the version of the data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PACKAGES = (
+    "torch",
+    "monai",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "connected-components-3d",
+    "nibabel",
+    "safetensors",
+    "pydantic",
+    "mlflow",
+    "prefect",
+)
+_GIT_TIMEOUT_S = 10
+_DVC_FACTS = ("path", "md5", "size", "nfiles")
+
+
+def describe_environment() -> dict[str, Any]:
+    """What the program runs on and of, as JSON-able values without paths or names of people and machines.
+
+    Returns:
+        ``minivess``, ``python``, ``platform``, ``processor``, ``cpus``; ``git`` (see ``git_state``); ``packages``: versions of
+        the libraries that decide results, None for one that is not installed; ``frozen``: every installed distribution as
+        sorted ``name==version``.
+    """
+    installed = {str(found.metadata["Name"]): found.version for found in distributions() if found.metadata["Name"]}
+    return {
+        "minivess": installed.get("minivess"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "git": git_state(Path(__file__)),
+        "packages": {name: installed.get(name) for name in _PACKAGES},
+        "frozen": sorted((f"{name}=={version}" for name, version in installed.items()), key=str.lower),
+    }
+
+
+def git_state(file: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that tracks ``file``: ``sha``, and ``dirty`` where anything in it is changed or untracked.
+
+    None where git does not track the file (a package installed below somebody's checkout is not of that checkout), where
+    git is missing, or where it does not answer within 10 s.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return None
+    sha, changes = _git(file.parent, "rev-parse", "HEAD"), _git(file.parent, "status", "--porcelain")
+    return None if sha is None or changes is None else {"sha": sha, "dirty": bool(changes)}
+
+
+def data_version(folder: Path) -> dict[str, Any] | None:
+    """What DVC says of a data folder, from the nearest ``.dvc`` file or ``dvc.lock`` beside or above it.
+
+    Returns:
+        ``file`` (that file's name), ``path`` (what it tracks: the folder or one that holds it), ``md5``, and ``size`` and
+        ``nfiles`` where given; None where DVC does not track the folder. The hash is DVC's record, not of what is on disk now.
+    """
+    folder = folder.resolve()
+    for place in folder.parents:
+        for file in [*sorted(place.glob("?*.dvc")), place / "dvc.lock"]:
+            for output in _dvc_outputs(file):
+                target = (place / str(output.get("path"))).resolve()
+                if target == folder or target in folder.parents:
+                    return {"file": file.name} | {key: output[key] for key in _DVC_FACTS if key in output}
+    return None
+
+
+def _dvc_outputs(file: Path) -> list[dict[str, Any]]:
+    """Outputs with a hash that a ``.dvc`` file or the stages of a ``dvc.lock`` name; none where it is not DVC's."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        parts = [content, *(content.get("stages") or {}).values()]
+        return [output for part in parts for output in part.get("outs") or [] if output.get("md5")]
+    except (OSError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+        return []
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    """The processor's name as the kernel has it, else what Python knows."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

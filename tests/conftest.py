@@ -1,0 +1,39 @@
+"""What several test modules need: phantoms on disk, and the real volumes where a machine has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minivess.data.phantom import small_cases, write_phantom
+from minivess.data.profiler import DatasetProfile, scan_dataset
+from minivess.data.store import Store, build_store
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small phantoms; the first is five slices deep."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom(folder, small_cases(4))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def profile(phantoms: Path) -> DatasetProfile:
+    return scan_dataset(phantoms, voxels=True)
+
+
+@pytest.fixture(scope="session")
+def store(profile: DatasetProfile, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build_store(profile, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Folder of real volumes, named by MINIVESS_REAL_DATA."""
+    folder = os.environ.get("MINIVESS_REAL_DATA")
+    if not folder:
+        pytest.skip("needs real volumes: set MINIVESS_REAL_DATA")
+    return Path(folder)

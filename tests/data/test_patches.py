@@ -1,0 +1,94 @@
+"""Patches by index."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from minivess.data.augment import InPlane
+from minivess.data.patches import PatchSampler, _cut, _draw_centre
+from minivess.data.store import Store
+from minivess.strides import Shape
+
+NAMES = ("phantom01", "phantom02", "phantom03", "phantom04")
+
+
+def _sampler(store: Store, patch: Shape = (32, 32, 4), *, batch: int = 2, seed: int = 0, augment: bool = True) -> PatchSampler:
+    return PatchSampler(store, NAMES, patch, batch=batch, seed=seed, augment=augment)
+
+
+class TestSample:
+    def test_follows_from_seed_and_index_alone(self, store: Store) -> None:
+        first, second = _sampler(store), _sampler(store)
+        second.sample(7)
+        for one, other in zip(first.sample(3), second.sample(3), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert not np.array_equal(first.sample(3)[0], _sampler(store, seed=1).sample(3)[0])
+
+    def test_a_patch_without_augmentation_is_a_piece_of_its_volume(self, store: Store) -> None:
+        image, label, mask = _sampler(store, augment=False).sample(0)
+        assert mask.all()
+        assert any(_occurs(image, store.case(name).stats.normalise(store.case(name).image)) for name in NAMES)
+        assert label.dtype == np.uint8
+
+    def test_the_first_of_a_batch_holds_vessel_at_its_centre(self, store: Store) -> None:
+        sampler = _sampler(store, (16, 16, 4), augment=False)
+        assert all(sampler.batch(step)[1][0].any() for step in range(20))
+
+    def test_every_case_comes_once_a_round(self, store: Store) -> None:
+        sampler = _sampler(store)
+        for round_ in range(3):
+            assert sorted(sampler._shuffled(round_)) == [0, 1, 2, 3]
+        assert not all((sampler._shuffled(one) == sampler._shuffled(two)).all() for one, two in pairwise(range(6)))
+
+    def test_a_batch_has_channel_axes(self, store: Store) -> None:
+        image, label, mask = _sampler(store, batch=3).batch(0)
+        assert image.shape == label.shape == mask.shape == (3, 1, 32, 32, 4)
+        assert (image.dtype, label.dtype, mask.dtype) == (np.float32, np.uint8, np.bool_)
+
+
+class TestCut:
+    def test_a_shallow_volume_is_padded_and_the_padding_masked(self, store: Store) -> None:
+        case = store.case("phantom01")
+        _, label, mask = _cut(case, (48, 48, 2), (16, 16, 8), InPlane())
+        assert mask.sum() == 16 * 16 * 5
+        assert not label[~mask].any()
+
+    def test_a_turn_by_a_quarter_is_a_transposition(self, store: Store) -> None:
+        case = store.case("phantom02")
+        plain = _cut(case, (40, 40, 6), (17, 17, 4), InPlane())
+        turned = _cut(case, (40, 40, 6), (17, 17, 4), InPlane(angle_rad=np.pi / 2))
+        np.testing.assert_array_equal(turned[1], np.rot90(plain[1], -1))
+        np.testing.assert_allclose(turned[0], np.rot90(plain[0], -1), atol=1e-4)
+
+    def test_image_and_label_stay_together_under_any_change(self, store: Store) -> None:
+        case = store.case("phantom03")
+        shown = case.label.astype(np.float32)
+        marked = type(case)(case.stats.model_copy(update=_as_it_is()), shown, case.label, case.foreground)
+        image, label, mask = _cut(marked, (44, 52, 8), (32, 32, 4), InPlane(angle_rad=0.7, scale=0.8))
+        assert mask.all()
+        assert np.abs(image - label)[np.abs(image - 0.5) > 0.49].max() < 0.51
+
+
+class TestDrawCentre:
+    def test_the_patch_lies_within_the_volume(self, store: Store) -> None:
+        case, patch = store.case("phantom02"), (32, 32, 4)
+        rng = np.random.default_rng(0)
+        for _ in range(200):
+            centre = _draw_centre(case, patch, True, rng)
+            starts = [at - size // 2 for at, size in zip(centre, patch, strict=True)]
+            ends = [start + size for start, size in zip(starts, patch, strict=True)]
+            assert min(starts) >= 0
+            assert all(end <= whole for end, whole in zip(ends, case.image.shape, strict=True))
+
+
+def _as_it_is() -> dict[str, float]:
+    """Facts under which normalising changes nothing."""
+    return {"intensity_low": 0.0, "intensity_high": 1.0, "intensity_mean": 0.0, "intensity_std": 1.0}
+
+
+def _occurs(patch: np.ndarray, volume: np.ndarray) -> bool:
+    windows = np.lib.stride_tricks.sliding_window_view(volume, patch.shape)
+    corners = np.argwhere(windows[..., 0, 0, 0] == patch[0, 0, 0])
+    return any(np.array_equal(windows[tuple(corner)], patch) for corner in corners)

@@ -1,0 +1,47 @@
+"""Folds."""
+
+from __future__ import annotations
+
+import pytest
+
+from minivess.data.phantom import minivess_cases
+from minivess.data.profiler import VolumeStats
+from minivess.data.splits import Splits, make_splits
+from minivess.errors import ConfigError
+
+
+def _volumes(count: int = 70) -> list[VolumeStats]:
+    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
+    return [
+        VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts) for case in minivess_cases()[:count]
+    ]
+
+
+class TestMakeSplits:
+    def test_every_case_is_held_out_once_and_never_trained_on(self) -> None:
+        splits = make_splits(_volumes(), 3)
+        held_out = [name for fold in splits.folds for name in fold.held_out]
+        assert sorted(held_out) == sorted(volume.name for volume in _volumes())
+        assert all(not set(fold.train) & set(fold.held_out) for fold in splits.folds)
+        assert [len(fold.held_out) for fold in splits.folds] in ([23, 23, 24], [23, 24, 23], [24, 23, 23])
+
+    def test_folds_share_spacings_and_depths_evenly(self) -> None:
+        volumes = {volume.name: volume for volume in _volumes()}
+        for fold in make_splits(list(volumes.values()), 3).folds:
+            held_out = [volumes[name] for name in fold.held_out]
+            assert 9 <= sum(volume.spacing_um == (0.99, 0.99, 5.0) for volume in held_out) <= 12
+            depths = [volume.shape[2] for volume in held_out]
+            assert 38 < sum(depths) / len(depths) < 52
+
+    def test_seed_decides(self) -> None:
+        assert make_splits(_volumes(), 3, seed=1) == make_splits(_volumes(), 3, seed=1)
+        assert make_splits(_volumes(), 3, seed=1) != make_splits(_volumes(), 3, seed=2)
+
+    def test_round_trips_through_json(self) -> None:
+        splits = make_splits(_volumes(7), 3)
+        assert Splits.model_validate_json(splits.model_dump_json()) == splits
+
+    @pytest.mark.parametrize("folds", [1, 8])
+    def test_impossible_numbers_are_refused(self, folds: int) -> None:
+        with pytest.raises(ConfigError, match="2 to 7 folds for 7 cases"):
+            make_splits(_volumes(7), folds)

@@ -1,0 +1,45 @@
+"""The store of decompressed volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.data.nifti import read_volume
+from minivess.data.profiler import DatasetProfile, scan_dataset
+from minivess.data.store import Store, build_store
+from minivess.errors import DataError
+
+
+class TestStore:
+    def test_holds_what_the_files_hold(self, store: Store, phantoms: Path) -> None:
+        case = store.case("phantom01")
+        np.testing.assert_array_equal(case.image, read_volume(phantoms / "raw/phantom01.nii.gz"))
+        np.testing.assert_array_equal(case.label, read_volume(phantoms / "seg/phantom01_y.nii.gz"))
+        assert isinstance(case.image, np.memmap)
+
+    def test_foreground_lists_every_vessel_voxel(self, store: Store) -> None:
+        case = store.case("phantom02")
+        np.testing.assert_array_equal(case.foreground, np.flatnonzero(case.label))
+
+    def test_is_built_once(self, profile: DatasetProfile, store: Store) -> None:
+        before = (store.folder / "phantom01.image.npy").stat().st_mtime_ns
+        again = build_store(profile, store.folder.parent)
+        assert again.folder == store.folder
+        assert (again.folder / "phantom01.image.npy").stat().st_mtime_ns == before
+
+    def test_a_failure_leaves_nothing(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        gone = profile.volumes[0].model_copy(update={"image": str(tmp_path / "gone.nii.gz")})
+        with pytest.raises(DataError, match="no file at"):
+            build_store(DatasetProfile(folder="", volumes=(gone,)), tmp_path / "store")
+        assert list((tmp_path / "store").iterdir()) == []
+
+    def test_header_facts_are_not_enough(self, phantoms: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="content hash"):
+            build_store(scan_dataset(phantoms), tmp_path)
+
+    def test_an_unfinished_folder_is_no_store(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="a finished store"):
+            Store(tmp_path)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from torch import nn
+
+import minivess.losses
+from minivess.errors import ConfigError
+from minivess.losses.registry import LOSSES, build_loss, register_loss
+
+
+@pytest.fixture
+def spare_name():
+    yield "my_loss"
+    LOSSES.pop("my_loss", None)
+
+
+class TestBuildLoss:
+    def test_the_package_offers_the_same_two(self):
+        assert minivess.losses.LOSSES is LOSSES
+        assert minivess.losses.build_loss is build_loss
+
+    def test_an_unknown_name_lists_the_known_and_the_nearest(self):
+        with pytest.raises(ConfigError, match=r"cbdice, cbdice_cldice, dice_ce, dice_ce_cldice.*mean `dice_ce`"):
+            build_loss("dicece")
+
+    def test_an_unknown_option_lists_the_known_and_the_nearest(self):
+        with pytest.raises(ConfigError, match=r"iterations, smooth.*`iteration`.*mean `iterations`"):
+            build_loss("cbdice", iteration=3)
+
+    def test_an_option_of_a_loss_without_any_is_refused(self):
+        with pytest.raises(ConfigError, match="leave it out"):
+            build_loss("dice_ce", iterations=3)
+
+
+class TestOpenRegistry:
+    def test_a_registered_builder_is_built_with_its_options(self, spare_name):
+        register_loss(spare_name, lambda weight: nn.CrossEntropyLoss(label_smoothing=weight))
+        assert build_loss(spare_name, weight=0.1).label_smoothing == 0.1
+
+    def test_an_option_that_it_needs_is_asked_for(self, spare_name):
+        register_loss(spare_name, lambda weight: nn.CrossEntropyLoss(label_smoothing=weight))
+        with pytest.raises(ConfigError, match="weight"):
+            build_loss(spare_name)
+
+    def test_a_taken_name_is_refused(self):
+        with pytest.raises(ConfigError, match="taken"):
+            register_loss("dice_ce", nn.CrossEntropyLoss)
+
+    def test_a_builder_may_be_named_in_full(self):
+        assert isinstance(build_loss("torch.nn:CrossEntropyLoss", label_smoothing=0.1), nn.CrossEntropyLoss)
+
+    @pytest.mark.parametrize("name", ["no_such_package:loss", "torch.nn:NoSuchLoss"])
+    def test_a_builder_that_cannot_be_imported_says_why(self, name):
+        with pytest.raises(ConfigError, match="install the package"):
+            build_loss(name)
+
+
+def test_names_are_known_without_torch():
+    code = "import sys, minivess.losses; assert minivess.losses.LOSSES and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

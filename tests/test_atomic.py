@@ -1,0 +1,33 @@
+"""Whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minivess.atomic import atomic_path, write_json
+
+
+class TestAtomicPath:
+    def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path: Path) -> None:
+        target = tmp_path / "a.txt"
+        target.write_text("old")
+        with pytest.raises(RuntimeError, match="half-way"), atomic_path(target) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half-way")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+        assert target.read_text() == "old"
+
+    def test_keeps_a_double_suffix_that_writers_look_at(self, tmp_path: Path) -> None:
+        with atomic_path(tmp_path / "mv01.nii.gz") as temporary:
+            assert temporary.name.endswith(".nii.gz")
+            temporary.write_bytes(b"x")
+        assert (tmp_path / "mv01.nii.gz").read_bytes() == b"x"
+
+
+class TestWriteJson:
+    def test_refuses_nan_before_it_touches_the_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(tmp_path / "a.json", {"dsc": float("nan")})
+        assert list(tmp_path.iterdir()) == []

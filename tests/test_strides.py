@@ -1,0 +1,35 @@
+"""Strides, kernels and divisors by axis."""
+
+from __future__ import annotations
+
+from minivess.strides import plan_strides, round_down
+
+
+class TestPlanStrides:
+    def test_isotropic_data_need_multiples_of_8(self) -> None:
+        plan = plan_strides((96, 96, 96), (1, 1, 1), levels=4)
+        assert plan.divisor == (8, 8, 8)
+        assert set(plan.kernels) == {(3, 3, 3)}
+
+    def test_coarse_z_is_pooled_late_with_kernel_1_until_then(self) -> None:
+        plan = plan_strides((96, 96, 8), (0.99, 0.99, 5), levels=4)
+        assert plan.strides == ((1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2))
+        assert plan.kernels == ((3, 3, 1), (3, 3, 1), (3, 3, 3), (3, 3, 3))
+
+    def test_five_slices_of_minivess_give_patch_z_4(self) -> None:
+        plan = plan_strides((512, 512, 5), (0.99, 0.99, 5), levels=4)
+        assert round_down((512, 512, 5), plan.divisor) == (512, 512, 4)
+
+    def test_an_axis_without_voxels_left_is_not_pooled(self) -> None:
+        assert plan_strides((96, 96, 3), (1, 1, 1), levels=4).divisor == (8, 8, 1)
+
+    def test_stops_when_no_axis_can_be_halved(self) -> None:
+        assert len(plan_strides((4, 4, 4), (1, 1, 1), levels=5).strides) == 2
+
+
+class TestRoundDown:
+    def test_takes_the_largest_multiple(self) -> None:
+        assert round_down((100, 96, 5), (8, 8, 2)) == (96, 96, 4)
+
+    def test_keeps_one_divisor_where_less_fits(self) -> None:
+        assert round_down((100, 96, 5), (8, 8, 8)) == (96, 96, 8)

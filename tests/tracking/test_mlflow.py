@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from minivess.tracking import mlflow
+from minivess.tracking.mlflow import TrackingError, open_client, sync
+from minivess.tracking.record import CellRecord, RunRecord
+
+
+def history(*steps: int) -> list[dict[str, Any]]:
+    return [{"step": step, "loss": 1 / step, "note": "no number"} for step in steps]
+
+
+CELL = CellRecord(
+    name="dice_ce-fold0",
+    method="dice_ce",
+    fold=0,
+    status="finished",
+    params={"training": {"epochs": 2}},
+    history=history(1, 2),
+    metrics={"dsc/mean": 0.75},
+    tags={"git": "abc"},
+    started_ms=1000,
+    ended_ms=5000,
+)
+RUN = RunRecord(name="losses", status="finished", params={"seed": 1}, cells=(CELL,), started_ms=1000, ended_ms=6000)
+
+
+def with_cell(**changes: Any) -> RunRecord:
+    return replace(RUN, cells=(replace(CELL, **changes),))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making the tables takes seconds: once for all tests."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
+
+
+class Tracked:
+    """A run folder with a database of its own, and what a reader finds in it."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self.folder = folder
+        self.database = folder / "mlflow.db"
+        shutil.copy(template, self.database)
+        self.uri = f"sqlite:///{self.database}"
+        self.ids = folder / "night 1" / "mlflow.json"
+
+    def sync(self, record: RunRecord = RUN) -> mlflow.SyncResult:
+        return sync(record, self.uri, self.folder / "artifacts", self.ids)
+
+    @property
+    def client(self) -> MlflowClient:
+        return open_client(self.uri)
+
+    def runs(self) -> dict[str, Any]:
+        experiment = self.client.get_experiment_by_name("losses")
+        return {run.info.run_name: run for run in self.client.search_runs([experiment.experiment_id])}
+
+    def cell(self) -> Any:
+        return self.runs()[CELL.name]
+
+    def steps(self, metric: str = "loss") -> list[int]:
+        return [point.step for point in self.client.get_metric_history(self.cell().info.run_id, metric)]
+
+
+@pytest.fixture
+def tracked(tmp_path: Path, template: Path) -> Tracked:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    return Tracked(folder, template)
+
+
+class TestSync:
+    def test_one_parent_and_one_nested_run_a_cell(self, tracked: Tracked) -> None:
+        done = tracked.sync()
+        runs = tracked.runs()
+        assert runs.keys() == {"night 1", "dice_ce-fold0"}
+        assert runs["night 1"].data.params == {"seed": "1"}
+        assert tracked.cell().data.tags["mlflow.parentRunId"] == runs["night 1"].info.run_id == done.run_id
+        assert tracked.cell().data.params == {"method": "dice_ce", "fold": "0", "training.epochs": "2"}
+        assert tracked.cell().data.metrics == {"loss": 0.5, "dsc/mean": 0.75}
+        assert (tracked.cell().info.start_time, tracked.cell().info.end_time) == (1000, 5000)
+        assert done.cell_run_ids == {"dice_ce-fold0": tracked.cell().info.run_id}
+        assert (done.created, done.points) == (2, 3)
+
+    def test_twice_adds_nothing(self, tracked: Tracked) -> None:
+        first, second = tracked.sync(), tracked.sync()
+        assert replace(first, created=0, points=0, files=0) == second
+        assert len(tracked.runs()) == 2
+        assert tracked.steps() == [1, 2]
+        assert tracked.steps("dsc/mean") == [2]
+
+    def test_a_history_that_grew_adds_only_new_steps(self, tracked: Tracked) -> None:
+        tracked.sync()
+        assert tracked.sync(with_cell(history=history(1, 2, 3))).points == 1
+        assert tracked.steps() == [1, 2, 3]
+
+    def test_killed_before_it_noted_what_was_sent(self, tracked: Tracked) -> None:
+        tracked.sync(with_cell(history=()))
+        noted = tracked.ids.read_text()
+        tracked.sync()
+        tracked.ids.write_text(noted)
+        tracked.sync()
+        assert tracked.steps() == [1, 2]
+
+    def test_a_final_metric_that_changed(self, tracked: Tracked) -> None:
+        tracked.sync()
+        assert tracked.sync(with_cell(metrics={"dsc/mean": 0.5})).points == 1
+        assert tracked.cell().data.metrics["dsc/mean"] == 0.5
+
+    def test_nan_and_infinity_are_sent_once(self, tracked: Tracked) -> None:
+        record = with_cell(metrics={"masd": math.nan, "hd": math.inf})
+        assert tracked.sync(record).points == 4
+        assert tracked.sync(record).points == 0
+
+    def test_more_than_one_batch(self, tracked: Tracked) -> None:
+        cell = {"history": history(*range(1, 1502)), "params": {f"p{i}": i for i in range(150)}}
+        assert tracked.sync(with_cell(**cell)).points == 1502
+        assert len(tracked.cell().data.params) == 152
+        assert tracked.steps() == list(range(1, 1502))
+
+    def test_runs_of_one_name_share_an_experiment(self, tracked: Tracked) -> None:
+        first = tracked.sync()
+        tracked.ids = tracked.folder / "night 2" / "mlflow.json"
+        second = tracked.sync()
+        assert first.experiment_id == second.experiment_id
+        assert first.run_id != second.run_id
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("status", "expected"), [("finished", "FINISHED"), ("failed", "FAILED"), ("stopped", "KILLED")]
+    )
+    def test_a_cell_that_ended_does_not_stay_running(self, tracked: Tracked, status: Any, expected: str) -> None:
+        tracked.sync(with_cell(status="running", ended_ms=None))
+        assert tracked.cell().info.status == "RUNNING"
+        tracked.sync(with_cell(status=status))
+        assert (tracked.cell().info.status, tracked.cell().info.end_time) == (expected, 5000)
+
+    def test_a_cell_that_resumes(self, tracked: Tracked) -> None:
+        tracked.sync(with_cell(status="failed"))
+        tracked.sync(with_cell(status="running"))
+        assert tracked.cell().info.status == "RUNNING"
+        tracked.sync(with_cell(ended_ms=9000))
+        assert (tracked.cell().info.status, tracked.cell().info.end_time) == ("FINISHED", 9000)
+
+    def test_stands_though_the_files_cannot_be_stored(self, tracked: Tracked) -> None:
+        (tracked.folder / "artifacts").touch()
+        with pytest.raises(TrackingError, match="artifacts"):
+            tracked.sync(with_cell(artifacts=(Path(__file__),)))
+        assert tracked.cell().info.status == "FINISHED"
+
+
+class TestLostRuns:
+    def test_a_deleted_database_is_made_anew(self, tracked: Tracked) -> None:
+        before = tracked.sync()
+        tracked.database.unlink()
+        after = tracked.sync()
+        assert (after.created, after.points) == (2, 3)
+        assert after.run_id != before.run_id
+        assert tracked.steps() == [1, 2]
+
+    def test_a_run_deleted_in_mlflow_is_made_anew(self, tracked: Tracked) -> None:
+        tracked.sync()
+        tracked.client.delete_run(tracked.cell().info.run_id)
+        assert (tracked.sync().created, tracked.steps()) == (1, [1, 2])
+
+    def test_two_databases_by_turns(self, tracked: Tracked, template: Path) -> None:
+        tracked.sync()
+        other = tracked.folder / "other.db"
+        shutil.copy(template, other)
+        assert sync(RUN, f"sqlite:///{other}", None, tracked.ids).created == 2
+        assert tracked.sync().created == 0
+        assert sync(RUN, f"sqlite:///{other}", None, tracked.ids).created == 0
+
+    def test_a_deleted_experiment_is_left_to_its_owner(self, tracked: Tracked) -> None:
+        done = tracked.sync()
+        tracked.client.delete_experiment(done.experiment_id)
+        with pytest.raises(TrackingError, match="restore it"):
+            tracked.sync()
+
+
+class TestArtifacts:
+    @pytest.fixture
+    def record(self, tracked: Tracked) -> RunRecord:
+        cell = tracked.folder / "cell"
+        (cell / "weights" / "old").mkdir(parents=True)
+        (cell / "log.txt").write_text("log")
+        (cell / "weights" / "a.txt").write_text("a")
+        (cell / "weights" / "old" / "b.txt").write_text("b")
+        (cell / "weights" / ".tmp-c.txt").write_text("half")
+        return with_cell(artifacts=(cell / "log.txt", cell / "weights", cell / "not there"))
+
+    def stored(self, tracked: Tracked) -> dict[str, str]:
+        root = tracked.folder / "artifacts" / tracked.cell().info.run_id / "artifacts"
+        return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+    def test_files_and_folders(self, tracked: Tracked, record: RunRecord) -> None:
+        assert tracked.sync(record).files == 3
+        assert self.stored(tracked) == {"log.txt": "log", "weights/a.txt": "a", "weights/old/b.txt": "b"}
+        listed = tracked.client.list_artifacts(tracked.cell().info.run_id)
+        assert sorted(item.path for item in listed) == ["log.txt", "weights"]
+
+    def test_only_what_changed_is_sent_again(self, tracked: Tracked, record: RunRecord) -> None:
+        tracked.sync(record)
+        assert tracked.sync(record).files == 0
+        (tracked.folder / "cell" / "log.txt").write_text("log, longer")
+        assert tracked.sync(record).files == 1
+        assert self.stored(tracked)["log.txt"] == "log, longer"
+
+
+class TestTrouble:
+    @pytest.fixture
+    def listener(self) -> Iterator[socket.socket]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            yield listener
+
+    def test_unreachable_server(self, tracked: Tracked, listener: socket.socket) -> None:
+        port = listener.getsockname()[1]
+        listener.close()
+        begin = time.monotonic()
+        with pytest.raises(TrackingError, match="minivess track sync") as caught:
+            sync(RUN, f"http://user:secret@127.0.0.1:{port}", None, tracked.ids)
+        assert time.monotonic() - begin < 15
+        assert "secret" not in str(caught.value)
+        assert tracked.sync().created == 2
+
+    def test_server_that_does_not_answer(
+        self, tracked: Tracked, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        begin = time.monotonic()
+        with pytest.raises(TrackingError, match="timeout"):
+            sync(RUN, f"http://127.0.0.1:{listener.getsockname()[1]}", None, tracked.ids)
+        assert time.monotonic() - begin < 5
+
+    def test_locked_database(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mlflow, "_LOCKED_S", 0.1)
+        with closing(sqlite3.connect(tracked.database)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(TrackingError, match="locked"):
+                tracked.sync()
+        assert tracked.sync().created == 2
+
+    def test_another_sync_of_the_run_at_work(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mlflow, "_SYNCING_S", 0.1)
+        with mlflow._hold(tracked.ids, 1), pytest.raises(TrackingError, match="another sync"):
+            tracked.sync()
+
+    def test_missing_mlflow(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
+        with pytest.raises(TrackingError, match=r"mlflow\.tracking"):
+            tracked.sync()
+
+
+_FOUR_PROCESSES = """
+import multiprocessing, os, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        os.write(2, f"network: {event} {arguments}".encode())
+        os._exit(9)
+
+sys.addaudithook(refuse)
+from pathlib import Path
+from minivess.tracking.mlflow import open_client, sync
+from minivess.tracking.record import CellRecord, RunRecord
+
+folder = Path(sys.argv[1])
+history = [{"step": step, "loss": 1 / step} for step in range(1, 101)]
+cells = [
+    CellRecord(name=f"a-fold{fold}", method="a", fold=fold, status="finished", history=history, started_ms=1, ended_ms=2)
+    for fold in range(3)
+]
+record = RunRecord(name="losses", status="finished", cells=cells, started_ms=1, ended_ms=2)
+
+def work(name):
+    done = sync(record, f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", folder / name / "mlflow.json")
+    assert (done.created, done.points) == (4, 300), done
+
+open_client("http://127.0.0.1:1")  # imports MLflow, once for all four
+processes = [multiprocessing.get_context("fork").Process(target=work, args=(name,)) for name in "abcd"]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+sys.exit(max(abs(process.exitcode) for process in processes))
+"""
+
+
+class TestSeveralProcesses:
+    def test_into_a_fresh_database_without_network(self, tmp_path: Path) -> None:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # nothing that turns MLflow's telemetry off
+        command = [sys.executable, "-c", _FOUR_PROCESSES, tmp_path]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+        client = open_client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("losses")
+        runs = client.search_runs([experiment.experiment_id], "attributes.run_name LIKE 'a-fold%'")
+        assert len(runs) == 12
+        assert all(len(client.get_metric_history(run.info.run_id, "loss")) == 100 for run in runs)
