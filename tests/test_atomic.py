@@ -13,9 +13,8 @@ class TestAtomicPath:
     def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path: Path) -> None:
         target = tmp_path / "a.txt"
         target.write_text("old")
-        with pytest.raises(RuntimeError, match="half-way"), atomic_path(target) as temporary:
-            temporary.write_text("ne")
-            raise RuntimeError("half-way")
+        with pytest.raises(RuntimeError, match="half-way"):
+            _write_half(target)
         assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
         assert target.read_text() == "old"
 
@@ -24,6 +23,12 @@ class TestAtomicPath:
             assert temporary.name.endswith(".nii.gz")
             temporary.write_bytes(b"x")
         assert (tmp_path / "mv01.nii.gz").read_bytes() == b"x"
+
+
+def _write_half(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("ne")
+        raise RuntimeError("half-way")
 
 
 class TestWriteJson:

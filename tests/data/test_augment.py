@@ -9,7 +9,10 @@ from minivess.data.augment import InPlane, change_intensity, draw_flips, draw_in
 
 class TestInPlane:
     def test_source_of_a_turned_square_is_its_bounding_box(self) -> None:
-        assert InPlane(angle_rad=np.pi / 4).source_size((100, 100)) == (144, 144)  # 100 sqrt 2 rounded up, and one; even as 100 is
+        assert InPlane(angle_rad=np.pi / 4).source_size((100, 100)) == (
+            144,
+            144,
+        )  # 100 sqrt 2 rounded up, and one; even as 100 is
 
     def test_scaling_by_2_shows_every_second_voxel(self) -> None:
         block = np.arange(9, dtype=np.float32)[:, None, None] * np.ones((9, 9, 1), np.float32)

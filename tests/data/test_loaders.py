@@ -21,7 +21,9 @@ class TestBatches:
     def test_workers_change_nothing(self, sampler: PatchSampler) -> None:
         alone, helped = list(batches(sampler, 0, 12)), list(batches(sampler, 0, 12, workers=3))
         assert len(alone) == len(helped) == 12
-        assert all(torch.equal(a, b) for one, two in zip(alone, helped, strict=True) for a, b in zip(one, two, strict=True))
+        assert all(
+            torch.equal(a, b) for one, two in zip(alone, helped, strict=True) for a, b in zip(one, two, strict=True)
+        )
 
     def test_beginning_later_gives_the_later_batches(self, sampler: PatchSampler) -> None:
         whole, rest = list(batches(sampler, 0, 6)), list(batches(sampler, 4, 6))

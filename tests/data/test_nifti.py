@@ -23,7 +23,12 @@ class TestHeader:
     def test_reads_shape_spacing_and_type(self, tmp_path: Path) -> None:
         write_volume(tmp_path / "v.nii.gz", np.zeros((4, 5, 6), np.uint16), spacing_um=(0.994, 0.994, 5))
         header = read_header(tmp_path / "v.nii.gz")
-        assert (header.shape, header.spacing_um, header.dtype, header.unit) == ((4, 5, 6), (0.994, 0.994, 5.0), "uint16", "micron")
+        assert (header.shape, header.spacing_um, header.dtype, header.unit) == (
+            (4, 5, 6),
+            (0.994, 0.994, 5.0),
+            "uint16",
+            "micron",
+        )
 
     @pytest.mark.parametrize("unit", ["unknown", "mm", "micron"])
     def test_microscope_numbers_are_micrometre_whatever_the_unit_says(self, tmp_path: Path, unit: str) -> None:

@@ -14,7 +14,9 @@ from minivess.strides import Shape
 NAMES = ("phantom01", "phantom02", "phantom03", "phantom04")
 
 
-def _sampler(store: Store, patch: Shape = (32, 32, 4), *, batch: int = 2, seed: int = 0, augment: bool = True) -> PatchSampler:
+def _sampler(
+    store: Store, patch: Shape = (32, 32, 4), *, batch: int = 2, seed: int = 0, augment: bool = True
+) -> PatchSampler:
     return PatchSampler(store, NAMES, patch, batch=batch, seed=seed, augment=augment)
 
 

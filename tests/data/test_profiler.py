@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from minivess.data.nifti import write_volume
-from minivess.data.profiler import DatasetProfile, VolumeStats, compute_safe_patch_sizes, load_profile, scan_dataset, scan_volume
+from minivess.data.profiler import (
+    DatasetProfile,
+    VolumeStats,
+    compute_safe_patch_sizes,
+    load_profile,
+    scan_dataset,
+    scan_volume,
+)
 
 Spacing = tuple[float, float, float]
 
@@ -41,7 +48,12 @@ class TestVolumeScanner:
     def test_scan_single_volume_returns_stats(self, tmp_path: Path) -> None:
         _write_case(tmp_path, "mv01", (16, 12, 5))
         stats = scan_volume(tmp_path / "raw/mv01.nii.gz", tmp_path / "seg/mv01_y.nii.gz")
-        assert (stats.name, stats.shape, stats.spacing_um, stats.dtype) == ("mv01", (16, 12, 5), (0.99, 0.99, 5.0), "uint8")
+        assert (stats.name, stats.shape, stats.spacing_um, stats.dtype) == (
+            "mv01",
+            (16, 12, 5),
+            (0.99, 0.99, 5.0),
+            "uint8",
+        )
         assert stats.foreground_fraction is None
 
     def test_scan_dataset_computes_min_max_shape(self, tmp_path: Path) -> None:
@@ -85,7 +97,9 @@ class TestVolumeScanner:
 
     def test_normalise_clips_and_centres(self) -> None:
         (stats,) = _profile((4, 4, 4)).volumes
-        stats = stats.model_copy(update={"intensity_low": 0.0, "intensity_high": 10.0, "intensity_mean": 4.0, "intensity_std": 2.0})
+        stats = stats.model_copy(
+            update={"intensity_low": 0.0, "intensity_high": 10.0, "intensity_mean": 4.0, "intensity_std": 2.0}
+        )
         assert stats.normalise(np.array([4, 8, 200], np.uint8)).tolist() == [0.0, 2.0, 3.0]
 
 

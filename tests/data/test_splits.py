@@ -13,7 +13,8 @@ from minivess.errors import ConfigError
 def _volumes(count: int = 70) -> list[VolumeStats]:
     facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
     return [
-        VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts) for case in minivess_cases()[:count]
+        VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts)
+        for case in minivess_cases()[:count]
     ]
 
 

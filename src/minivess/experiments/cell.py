@@ -32,11 +32,12 @@ from minivess.models.predict import predict_volume
 from minivess.models.registry import build_network
 from minivess.models.weights import load_network, save_network
 from minivess.planning.plan import TrainingPlan
+from minivess.step.state import TrainState
+from minivess.step.step import NanLossError, Step, autocast
 from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop, StopRequestedError
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.exit_codes import HEARTBEAT_FILE, ExitCode
-from minivess.training.loop import NanLossError, Step, autocast, fit
-from minivess.training.state import TrainState
+from minivess.training.loop import fit
 
 
 def run_cell(folder: CellFolder) -> CellResult:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from minivess.errors import ConfigError
 from minivess.planning.plan import PlanRequest
-from minivess.training.config import TrainingConfig
+from minivess.step.config import TrainingConfig
 
 
 class ModelChoice(BaseModel):

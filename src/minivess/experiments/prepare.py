@@ -14,6 +14,7 @@ from minivess.errors import ConfigError, DataError
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import RunFolder
 from minivess.findings import Finding
+from minivess.losses.registry import require_known
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
@@ -55,6 +56,8 @@ def prepare(
         raise ConfigError(
             "a data set folder", "none", "give --data-dir, set MINIVESS_REAL_DATA, or set data_dir in the YAML"
         )
+    for loss in config.losses:
+        require_known(loss)
     folder = RunFolder(config.output_dir / config.name)
     if folder.config.exists():
         _refuse_another_experiment(config, folder)

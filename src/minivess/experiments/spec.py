@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import EvaluationConfig
 from minivess.planning.plan import TrainingPlan
-from minivess.training.config import TrainingConfig
+from minivess.step.config import TrainingConfig
 
 BASELINES = ("threshold",)
 

@@ -18,25 +18,21 @@ LossBuilder = Callable[..., "nn.Module"]
 LOSSES: dict[str, str | LossBuilder] = {
     name: f"minivess.losses.compound:{name}" for name in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice")
 }
-"""Name of every known loss, with its builder or where to import it from, ``"package.module:function"``."""
+"""Name of every known loss, with its builder or where to import it from, ``"package.module:function"``.
+
+A loss of one's own needs no entry: experiments may name its builder in full, ``my_lab.losses:focal``. Cells train in
+processes of their own, which would not see an entry made elsewhere.
+"""
 
 
-def register_loss(name: str, builder: str | LossBuilder) -> None:
-    """Makes a loss known under a name.
-
-    Training runs in processes of its own, which see what their imports register and nothing else. A loss of yours is
-    known there too if the experiment names its builder in full: ``my_lab.losses:focal`` needs no registration.
-
-    Args:
-        name: A name that is not taken.
-        builder: Function of the loss's options that returns the module, or ``"package.module:function"``.
+def require_known(name: str) -> None:
+    """Check a name without importing torch.
 
     Raises:
-        ConfigError: If the name is taken.
+        ConfigError: It is neither a key of `LOSSES` nor written as ``"package.module:function"``.
     """
-    if name in LOSSES:
-        raise ConfigError("a new name for the loss", f"`{name}`, which is taken", "choose another name")
-    LOSSES[name] = builder
+    if name not in LOSSES and ":" not in name:
+        raise _unknown("loss", name, LOSSES)
 
 
 def build_loss(name: str, **options: Any) -> nn.Module:
@@ -64,8 +60,7 @@ def build_loss(name: str, **options: Any) -> nn.Module:
 
 
 def _resolve(name: str) -> LossBuilder:
-    if name not in LOSSES and ":" not in name:
-        raise _unknown("loss", name, LOSSES)
+    require_known(name)
     builder = LOSSES.get(name, name)
     if not isinstance(builder, str):
         return builder

@@ -13,8 +13,9 @@ from minivess.errors import ConfigError, PlanError
 from minivess.findings import raise_critical
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.plan import PlanRequest, Precision, TrainingPlan
+from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.validation import validate_patch
+from minivess.step.config import Precision
 from minivess.strides import Shape, StridePlan, round_down
 
 COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"

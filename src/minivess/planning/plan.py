@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.models.registry import NetworkSpec
+from minivess.step.config import Precision
 from minivess.strides import Shape
 
 PatchPolicy = Literal["min_volume", "pad"]
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class PlanRequest(BaseModel):

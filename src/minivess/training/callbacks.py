@@ -10,10 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from minivess.step.config import TrainingConfig
+from minivess.step.state import TrainState, learning_rate
 from minivess.training.checkpoint import CheckpointManager
-from minivess.training.config import TrainingConfig
 from minivess.training.loop import Callback
-from minivess.training.state import TrainState, learning_rate
 
 
 class StopRequestedError(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from minivess.models.weights import load_tensors, tensors_of
-from minivess.training.config import TrainingConfig
+from minivess.step.config import TrainingConfig
 
 
 @dataclass

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["fp32", "bf16", "fp16"]
+"""Type of the forward pass; fp16 with loss scaling."""
 
 
 class TrainingConfig(BaseModel):

@@ -1,0 +1,1 @@
+"""One optimizer step: what training repeats and planning traces."""

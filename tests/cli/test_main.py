@@ -1,0 +1,146 @@
+"""The command line: help, faults, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.cli.main import main
+from minivess.data.nifti import write_volume
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["minivess", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+def _volume(
+    folder: Path, name: str, shape: tuple[int, int, int] = (32, 32, 5), label: tuple[int, int, int] | None = None
+) -> None:
+    rng = np.random.default_rng(len(name))
+    write_volume(folder / f"raw/{name}.nii.gz", rng.integers(0, 200, shape, np.uint8), spacing_um=(1, 1, 5))
+    mask = (rng.random(label or shape) > 0.9).astype(np.uint8)
+    write_volume(folder / f"seg/{name}_y.nii.gz", mask, spacing_um=(1, 1, 5))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        _volume(tmp_path / "data", name)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("name: tiny\nlosses: [dice_ce]\nfolds: 2\n")
+    return path
+
+
+class TestHelp:
+    def test_answers_in_under_half_a_second_without_heavy_imports(self) -> None:
+        code = "import sys, minivess.cli.main; print([name for name in ('torch', 'numpy', 'monai', 'pydantic') if name in sys.modules])"
+        assert (
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+            == "[]"
+        )
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "minivess.cli.main", "--help"], capture_output=True, text=True, check=True
+        )
+        assert time.monotonic() - began < 0.5
+        assert "Look before spending" in done.stdout
+
+
+class TestCommands:
+    def test_profile_as_json(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert _run(monkeypatch, "profile", str(data), "--json") == 0
+        assert [volume["name"] for volume in json.loads(capsys.readouterr().out)["volumes"]] == ["a", "b", "c"]
+
+    def test_plan_for_a_machine_one_does_not_have(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = ("--gpu", "8GB", "--ram", "32GB", "--json")
+        assert _run(monkeypatch, "plan", "--data-dir", str(data), *options) == 0
+        assert json.loads(capsys.readouterr().out)["profile_name"] == "auto_gpu_low_dynunet"
+
+    def test_preflight_passes_on_good_data(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert _run(monkeypatch, "preflight", "--data-dir", str(data), "--output-dir", str(tmp_path / "runs")) == 0
+        assert not (tmp_path / "runs").exists()
+
+    def test_dry_run_writes_nothing(
+        self,
+        data: Path,
+        config: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "runs"), "--dry-run")
+        assert _run(monkeypatch, "run", "--config", str(config), *options) == 0
+        assert not (tmp_path / "runs").exists()
+        assert "dice_ce-fold1" in capsys.readouterr().out
+
+    def test_phantoms_are_a_data_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert _run(monkeypatch, "data", "phantom", str(tmp_path / "p"), "--cases", "2", "--quiet") == 0
+        assert _run(monkeypatch, "profile", str(tmp_path / "p"), "--full") == 0
+
+
+class TestBadInput:
+    """One clear message, an exit code that is not 0, and nothing left behind."""
+
+    def _refused(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        tmp_path: Path,
+        config: Path,
+        data: Path,
+    ) -> str:
+        options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "runs"))
+        assert _run(monkeypatch, "run", "--config", str(config), *options) != 0
+        assert not (tmp_path / "runs").exists()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        assert "Cure:" in printed.err
+        return printed.err
+
+    def test_missing_label(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        (data / "seg/b_y.nii.gz").unlink()
+        assert "none for b" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+
+    def test_mismatched_shapes(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        _volume(data, "b", label=(32, 32, 4))
+        assert "label shape (32, 32, 4)" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+
+    def test_truncated_volume(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        path = data / "raw/c.nii.gz"
+        path.write_bytes(path.read_bytes()[:2000])
+        assert "c.nii.gz is damaged or cut short" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+
+    def test_unknown_key(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        config.write_text(config.read_text() + "losss: 3\n")
+        assert "did you mean 'losses'" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+
+    def test_unknown_loss(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        config.write_text(config.read_text().replace("dice_ce", "dice_cee"))
+        assert "dice_ce" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+
+    def test_output_that_is_no_folder(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        (tmp_path / "taken").write_text("")
+        options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "taken/runs"))
+        assert _run(monkeypatch, "run", "--config", str(config), *options) != 0
+        assert "Cure:" in capsys.readouterr().err
+
+    def test_no_data_at_all(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        assert "no folder at" in self._refused(monkeypatch, capsys, tmp_path, config, tmp_path / "nowhere")

@@ -1,0 +1,41 @@
+"""Held-out cases become rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from minivess.data.nifti import read_header, read_volume
+from minivess.data.store import Store, StoredCase
+from minivess.evaluation.evaluate import CaseRow, evaluate_cases
+
+NAMES = ("phantom01", "phantom02")
+
+
+def _evaluate(folder: Path, store: Store, asked: list[str]) -> list[CaseRow]:
+    def perfect(case: StoredCase) -> np.ndarray:
+        asked.append(case.stats.name)
+        return np.array(case.label)
+
+    options = {"method": "perfect", "fold": 1, "tolerance_um": 2.0, "progress": lambda done, total: None}
+    return evaluate_cases(folder, store, NAMES, perfect, **options)
+
+
+class TestEvaluateCases:
+    def test_scores_at_native_shape_and_writes_the_mask(self, store: Store, phantoms: Path, tmp_path: Path) -> None:
+        rows = _evaluate(tmp_path, store, [])
+        assert [(row.case, row.fold, row.metrics.dsc, row.metrics.measured_masd) for row in rows] == [
+            ("phantom01", 1, 1.0, 0.0),
+            ("phantom02", 1, 1.0, 0.0),
+        ]
+        written = tmp_path / "predictions/phantom01.nii.gz"
+        assert read_volume(written).shape == (96, 96, 5)
+        assert read_header(written).affine == read_header(phantoms / "raw/phantom01.nii.gz").affine
+
+    def test_a_case_that_is_done_is_not_predicted_again(self, store: Store, tmp_path: Path) -> None:
+        asked: list[str] = []
+        first = _evaluate(tmp_path, store, asked)
+        (tmp_path / "cases/phantom02.json").unlink()
+        assert _evaluate(tmp_path, store, asked) == first
+        assert asked == ["phantom01", "phantom02", "phantom02"]

@@ -1,0 +1,70 @@
+"""One YAML in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minivess.errors import ConfigError
+from minivess.experiments.config import load_config, merge
+
+CONFIGS = sorted(Path("configs/experiments").glob("*.yaml"))
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "experiment.yaml"
+    path.write_text(text)
+    return path
+
+
+class TestLoadConfig:
+    @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+    @pytest.mark.parametrize("debug", [False, True])
+    def test_every_shipped_file_is_valid(self, path: Path, debug: bool) -> None:
+        assert load_config(path, debug=debug).losses
+
+    def test_an_unknown_key_is_named_with_file_line_and_nearest_key(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntraining:\n  max_epochs: 3\n  learning_rte: 0.1\n")
+        with pytest.raises(
+            ConfigError, match=r"training\.learning_rte.*experiment\.yaml, line 5.*did you mean 'learning_rate'"
+        ):
+            load_config(path)
+
+    def test_a_wrong_value_is_named_with_its_line(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: three\n")
+        with pytest.raises(ConfigError, match=r"folds.*'three'.*line 3"):
+            load_config(path)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("losses: [dice_ce]\n", "the key 'name'"),
+            ("name: a/b\nlosses: [dice_ce]\n", "folder name"),
+            ("name: a\nlosses: []\n", "at least 1 item"),
+            ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),
+            ("name: [a\n", "valid YAML"),
+            ("- a\n", "keys and values"),
+        ],
+    )
+    def test_faults_are_named(self, tmp_path: Path, text: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            load_config(_write(tmp_path, text))
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="No such file"):
+            load_config(tmp_path / "nothing.yaml")
+
+    def test_debug_keys_count_only_when_asked(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: 5\ndebug:\n  folds: 2\n")
+        assert (load_config(path).folds, load_config(path, debug=True).folds) == (5, 2)
+
+    def test_overrides_go_before_the_file(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntraining: {max_epochs: 3, ema_decay: 0.9}\n")
+        training = load_config(path, {"training": {"max_epochs": 7}}).training
+        assert (training.max_epochs, training.ema_decay) == (7, 0.9)
+
+
+class TestMerge:
+    def test_goes_into_dictionaries_and_replaces_the_rest(self) -> None:
+        assert merge({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"c": [2]}}) == {"a": {"b": 1, "c": [2]}, "d": 2}

@@ -1,0 +1,44 @@
+"""Weights on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from minivess.errors import DataError
+from minivess.models.registry import NetworkSpec, build_network
+from minivess.models.weights import load_network, save_network, tensors_of
+
+
+class TestSaveAndLoad:
+    def test_a_loaded_network_predicts_the_same(self, spec: NetworkSpec, tmp_path: Path) -> None:
+        network = build_network(spec).eval()
+        save_network(tmp_path, network, spec)
+        image = torch.randn(1, 1, 16, 16, 4)
+        with torch.no_grad():
+            assert torch.equal(load_network(tmp_path)(image), network(image))
+
+    def test_a_layer_with_two_names_is_kept_once(self, spec: NetworkSpec) -> None:
+        network = build_network(spec)
+        assert sum(value.numel() for value in tensors_of(network).values()) == sum(
+            p.numel() for p in network.parameters()
+        )
+        assert len(tensors_of(network)) < len(network.state_dict())
+
+    def test_weights_of_another_network_are_refused(self, spec: NetworkSpec, tmp_path: Path) -> None:
+        save_network(tmp_path, build_network(spec), spec.model_copy(update={"filters": (2, 4, 8)}))
+        with pytest.raises(DataError, match="the tensors of this network"):
+            load_network(tmp_path)
+
+    def test_a_truncated_file_is_named(self, spec: NetworkSpec, tmp_path: Path) -> None:
+        save_network(tmp_path, build_network(spec), spec)
+        weights = tmp_path / "network.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+        with pytest.raises(DataError, match=r"network\.safetensors of one training"):
+            load_network(tmp_path)
+
+    def test_an_empty_folder_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="give a cell folder"):
+            load_network(tmp_path)

@@ -1,0 +1,72 @@
+"""From machine, data and model to a plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from minivess.data.phantom import minivess_cases
+from minivess.data.profiler import DatasetProfile, VolumeStats
+from minivess.errors import ConfigError, PlanError
+from minivess.models.registry import load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import PlanRequest, TrainingPlan
+from minivess.planning.sizes import GIB
+
+DYNUNET = load_model_profile("dynunet")
+DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+
+
+@pytest.fixture(scope="module")
+def minivess() -> DatasetProfile:
+    """Shapes and spacings of MiniVess, as the phantom imitates them."""
+    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
+    volumes = (
+        VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts) for case in minivess_cases()
+    )
+    return DatasetProfile(folder="", volumes=tuple(volumes))
+
+
+class TestAdaptiveComputation:
+    def test_patch_constrained_by_dataset(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET)
+        assert plan.patch[2] == 4
+        assert "512x512x5" in plan.reasons["patch"]
+
+    def test_patch_divisible_by_model_divisor(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="pad"))
+        assert all(size % d == 0 for size, d in zip(plan.patch, plan.network.divisor, strict=True))
+        assert plan.patch[2] > 5
+
+    def test_auto_profile_name(self, minivess: DatasetProfile) -> None:
+        assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).profile_name == "auto_gpu_low_dynunet"
+
+    def test_every_decision_has_its_reason(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET)
+        assert {"profile_name", "patch", "batch", "precision", "workers"} <= plan.reasons.keys()
+
+    def test_round_trips_through_json(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET)
+        assert TrainingPlan.model_validate_json(plan.model_dump_json()) == plan
+
+    def test_without_a_card_it_plans_for_the_cpu_in_fp32(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(HardwareBudget.imagined(None, 32 * GIB), minivess, DYNUNET)
+        assert (plan.device, plan.precision, plan.profile_name) == ("cpu", "fp32", "auto_cpu_dynunet")
+
+
+class TestManualOverride:
+    def test_explicit_profile_bypasses_auto(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="cpu"))
+        assert (plan.profile_name, plan.device) == ("cpu_dynunet", "cpu")
+
+    def test_explicit_patch_size_overrides(self, minivess: DatasetProfile) -> None:
+        request = PlanRequest(patch_size=(64, 64, 8), patch_policy="pad")
+        assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET, request).patch == (64, 64, 8)
+
+    def test_an_explicit_patch_that_does_not_fit_is_refused(self, minivess: DatasetProfile) -> None:
+        with pytest.raises(PlanError, match="64x64x8"):
+            compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_size=(64, 64, 8)))
+
+    def test_an_unknown_profile_answers_with_the_known_ones(self, minivess: DatasetProfile) -> None:
+        with pytest.raises(ConfigError, match="gpu_low, gpu_high"):
+            compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="gpu_medium"))

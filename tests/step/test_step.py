@@ -1,0 +1,71 @@
+"""One optimizer step on a network of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from minivess.losses import build_loss
+from minivess.step.config import TrainingConfig
+from minivess.step.state import TrainState
+from minivess.step.step import Batch, NanLossError, Step, supervised
+
+CONFIG = TrainingConfig(max_epochs=3, steps_per_epoch=10, learning_rate=0.05)
+
+
+def _state() -> TrainState:
+    torch.manual_seed(0)
+    return TrainState.start(torch.nn.Conv3d(1, 2, 3, padding=1), CONFIG, "fp32")
+
+
+def _batches(first: int = 0, last: int = CONFIG.steps) -> Iterator[Batch]:
+    for step in range(first, last):
+        image = torch.randn(4, 1, 8, 8, 4, generator=torch.Generator().manual_seed(step))
+        yield image, (image > 0.5).to(torch.uint8), torch.ones_like(image, dtype=torch.bool)
+
+
+def _step(micro_batch: int = 4, config: TrainingConfig = CONFIG) -> Step:
+    return Step(build_loss("dice_ce"), config, seed=0, micro_batch=micro_batch)
+
+
+class TestStep:
+    def test_micro_batches_give_the_gradient_of_the_batch(self) -> None:
+        """With a loss that is a mean over patches, accumulation changes nothing but rounding."""
+        whole, parts = _state(), _state()
+        cross_entropy = _CrossEntropy()
+        batch = next(_batches())
+        Step(cross_entropy, CONFIG, seed=0, micro_batch=4)(whole, batch)
+        Step(cross_entropy, CONFIG, seed=0, micro_batch=1)(parts, batch)
+        torch.testing.assert_close(parts.network.weight, whole.network.weight)
+
+    def test_a_nan_loss_stops_training(self) -> None:
+        image, label, mask = next(_batches())
+        with pytest.raises(NanLossError, match="NaN at step 0"):
+            _step()(_state(), (image * float("nan"), label, mask))
+
+    def test_the_gradient_is_clipped(self) -> None:
+        state = _state()
+        _step(config=CONFIG.model_copy(update={"gradient_clip": 1e-3}))(state, next(_batches()))
+        norm = torch.cat(
+            [value.grad.flatten() for value in state.network.parameters() if value.grad is not None]
+        ).norm()
+        assert norm <= 1e-3 * 1.001
+
+
+class TestSupervised:
+    def test_each_deeper_head_counts_half(self) -> None:
+        outputs = [torch.full((1,), value) for value in (1.0, 2.0, 4.0)]
+        value = supervised(_Value(), outputs, torch.zeros(1), torch.ones(1))
+        assert value.item() == pytest.approx((1 + 2 / 2 + 4 / 4) / 1.75)
+
+
+class _CrossEntropy(torch.nn.Module):
+    def forward(self, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits, label[:, 0].long())
+
+
+class _Value(torch.nn.Module):
+    def forward(self, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return logits.sum()

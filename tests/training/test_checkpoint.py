@@ -1,0 +1,67 @@
+"""Checkpoints that survive a kill."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from minivess.training.checkpoint import CheckpointManager
+
+
+def _save(manager: CheckpointManager, step: int) -> Path:
+    return manager.save(step, {"w": torch.full((4,), float(step))}, {"step": step})
+
+
+class TestCheckpointManager:
+    def test_gives_back_the_newest(self, tmp_path: Path) -> None:
+        manager = CheckpointManager(tmp_path)
+        _save(manager, 10)
+        _save(manager, 20)
+        tensors, facts = CheckpointManager(tmp_path).restore() or ({}, {})
+        assert facts == {"step": 20}
+        assert tensors["w"].tolist() == [20.0] * 4
+
+    def test_keeps_two_generations_and_a_record(self, tmp_path: Path) -> None:
+        manager = CheckpointManager(tmp_path)
+        for step in (10, 20, 30):
+            _save(manager, step)
+        assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000020", "step-00000030"]
+        record = json.loads((tmp_path / "record.json").read_text())
+        assert record == {"generations": ["step-00000020", "step-00000030"], "newest": "step-00000030"}
+
+    def test_nothing_saved_is_none(self, tmp_path: Path) -> None:
+        assert CheckpointManager(tmp_path).restore() is None
+
+    @pytest.mark.parametrize("file", ["tensors.safetensors", "facts.json"])
+    @pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
+    def test_a_damaged_newest_falls_back(
+        self, tmp_path: Path, file: str, harm: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        manager = CheckpointManager(tmp_path)
+        _save(manager, 10)
+        path = _save(manager, 20) / file
+        whole = path.read_bytes()
+        if harm == "remove":
+            path.unlink()
+        else:
+            path.write_bytes(whole[: len(whole) // 2] if harm == "cut" else whole[:-3] + b"\xff" + whole[-2:])
+        with caplog.at_level(logging.WARNING):
+            _, facts = manager.restore() or ({}, {})
+        assert facts == {"step": 10}
+        assert "step-00000020 is damaged" in caplog.text
+
+    def test_what_a_kill_left_is_swept(self, tmp_path: Path) -> None:
+        _save(CheckpointManager(tmp_path), 10)
+        (tmp_path / ".tmp-dead").mkdir()
+        CheckpointManager(tmp_path)
+        assert not (tmp_path / ".tmp-dead").exists()
+
+    def test_the_same_step_again_replaces_it(self, tmp_path: Path) -> None:
+        manager = CheckpointManager(tmp_path)
+        _save(manager, 10)
+        _save(manager, 10)
+        assert (manager.restore() or ({}, {}))[1] == {"step": 10}
