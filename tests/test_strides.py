@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minivess.strides import plan_strides, round_down
+from minivess.strides import patch_for, plan_strides, round_down
 
 
 class TestPlanStrides:
@@ -33,3 +33,9 @@ class TestRoundDown:
 
     def test_keeps_one_divisor_where_less_fits(self) -> None:
         assert round_down((100, 96, 5), (8, 8, 8)) == (96, 96, 8)
+
+
+class TestPatchFor:
+    def test_the_deepest_that_fits(self) -> None:
+        patches = ((192, 192, 4), (96, 96, 16), (64, 64, 32))
+        assert [patch_for(patches, depth)[2] for depth in (3, 5, 16, 31, 110)] == [4, 4, 16, 16, 32]

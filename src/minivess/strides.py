@@ -58,6 +58,12 @@ def round_down(shape: Sequence[int], divisor: Sequence[int]) -> Shape:
     return x, y, z
 
 
+def patch_for(patches: Sequence[Shape], depth: int) -> Shape:
+    """The deepest of ``patches`` that a volume of ``depth`` slices holds; the shallowest where it holds none (it is padded)."""
+    ordered = sorted(patches, key=lambda patch: patch[2])
+    return next((patch for patch in reversed(ordered) if patch[2] <= depth), ordered[0])
+
+
 def _kernel(spacing: Sequence[float], before: Shape) -> Shape:
     x, y, z = (3 if before[a] == 3 or spacing[a] / min(spacing) < 2 else 1 for a in range(3))
     return x, y, z

@@ -2,52 +2,74 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
 
 from minivess.data.augment import InPlane
-from minivess.data.patches import PatchSampler, _cut, _draw_centre
-from minivess.data.store import Store
+from minivess.data.patches import Patch, PatchSampler, _cut, _draw_centre
+from minivess.data.store import Store, StoredCase
 from minivess.strides import Shape
 
 NAMES = ("phantom01", "phantom02", "phantom03", "phantom04")
 
 
 def _sampler(
-    store: Store, patch: Shape = (32, 32, 4), *, batch: int = 2, seed: int = 0, augment: bool = True
+    store: Store, *patches: Shape, batch: int = 2, seed: int = 0, augment: bool = True, names: tuple[str, ...] = NAMES
 ) -> PatchSampler:
-    return PatchSampler(store, NAMES, patch, batch=batch, seed=seed, augment=augment)
+    return PatchSampler(store, names, patches or ((32, 32, 4),), batch=batch, seed=seed, augment=augment)
 
 
-class TestSample:
-    def test_follows_from_seed_and_index_alone(self, store: Store) -> None:
+class TestBatch:
+    def test_follows_from_seed_and_step_alone(self, store: Store) -> None:
         first, second = _sampler(store), _sampler(store)
-        second.sample(7)
-        for one, other in zip(first.sample(3), second.sample(3), strict=True):
+        second.batch(7)
+        for one, other in zip(first.batch(3), second.batch(3), strict=True):
             np.testing.assert_array_equal(one, other)
-        assert not np.array_equal(first.sample(3)[0], _sampler(store, seed=1).sample(3)[0])
+        assert not np.array_equal(first.batch(3)[0], _sampler(store, seed=1).batch(3)[0])
 
     def test_a_patch_without_augmentation_is_a_piece_of_its_volume(self, store: Store) -> None:
-        image, label, mask = _sampler(store, augment=False).sample(0)
+        image, label, mask = _sampler(store, augment=False).batch(0)
         assert mask.all()
-        assert any(_occurs(image, store.case(name).stats.normalise(store.case(name).image)) for name in NAMES)
-        assert label.dtype == np.uint8
+        assert any(_occurs(image[0, 0], store.case(name).stats.normalise(store.case(name).image)) for name in NAMES)
+        assert set(np.unique(label)) <= {0, 1}
 
     def test_the_first_of_a_batch_holds_vessel_at_its_centre(self, store: Store) -> None:
         sampler = _sampler(store, (16, 16, 4), augment=False)
         assert all(sampler.batch(step)[1][0].any() for step in range(20))
 
-    def test_every_case_comes_once_a_round(self, store: Store) -> None:
-        sampler = _sampler(store)
-        for round_ in range(3):
-            assert sorted(sampler._shuffled(round_)) == [0, 1, 2, 3]
-        assert not all((sampler._shuffled(one) == sampler._shuffled(two)).all() for one, two in pairwise(range(6)))
-
-    def test_a_batch_has_channel_axes(self, store: Store) -> None:
+    def test_has_channel_axes(self, store: Store) -> None:
         image, label, mask = _sampler(store, batch=3).batch(0)
         assert image.shape == label.shape == mask.shape == (3, 1, 32, 32, 4)
         assert (image.dtype, label.dtype, mask.dtype) == (np.float32, np.uint8, np.bool_)
+
+
+class TestGroups:
+    def test_a_batch_has_the_deepest_patch_that_its_volumes_hold(self, store: Store) -> None:
+        sampler = _sampler(store, (32, 32, 4), (16, 16, 12))
+        shapes = {sampler.batch(step)[0].shape[2:] for step in range(8)}
+        assert shapes == {(32, 32, 4), (16, 16, 12)}
+        assert {sampler.batch(step)[2].all() for step in range(8) if sampler.batch(step)[0].shape[4] == 12} == {True}
+
+    @pytest.mark.parametrize("batch", [1, 2, 3])
+    @pytest.mark.parametrize("patches", [((32, 32, 4),), ((32, 32, 4), (16, 16, 12))])
+    def test_over_a_round_every_case_comes_equally_often(
+        self, store: Store, batch: int, patches: tuple[Shape, ...]
+    ) -> None:
+        sampler = _sampler(store, *patches, batch=batch)
+        drawn: Counter[str] = Counter()
+        cut = sampler._sample
+
+        def counted(case: StoredCase, *place: Any, **options: Any) -> Patch:
+            drawn[case.stats.name] += 1
+            return cut(case, *place, **options)
+
+        sampler._sample = counted  # type: ignore[method-assign]
+        for step in range(2 * len(NAMES)):
+            sampler.batch(step)
+        assert drawn == dict.fromkeys(NAMES, 2 * batch)
 
 
 class TestCut:

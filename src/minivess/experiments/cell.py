@@ -104,7 +104,7 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat, device:
     sampler = PatchSampler(
         store,
         spec.train,
-        plan.patch,
+        (plan.patch,),
         batch=plan.batch,
         foreground_fraction=training.foreground_fraction,
         seed=spec.seed,
