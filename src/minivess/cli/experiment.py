@@ -174,18 +174,20 @@ def _execute(config: ExperimentConfig, *, dry_run: bool = False, quiet: bool, as
         return
     with RunView(prepared, quiet=quiet) as view:
         failures = run_experiment(prepared, view)
-    page = write_report(prepared.folder)
-    note = sync_quietly(prepared.folder)
-    comparison = read_results(prepared.folder) if prepared.folder.read_rows() else None
-    if as_json:
-        click.echo(json.dumps({"comparison": comparison and comparison.as_dict(), "report": str(page)}, indent=2))
-    elif comparison is not None:
-        show_comparison(comparison)
-        click.echo(f"Report: {page}" + (f"\n{note}" if note else ""))
+    if prepared.folder.read_rows():
+        comparison = read_results(prepared.folder)
+        if not as_json:
+            show_comparison(comparison)
+        page = write_report(prepared.folder)
+        note = sync_quietly(prepared.folder)
+        if as_json:
+            click.echo(json.dumps({"comparison": comparison.as_dict(), "report": str(page)}, indent=2))
+        else:
+            click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
     for cell, outcome in failures.items():
-        click.echo(
-            f"{click.style('Failed:', fg='red', bold=True)} {cell}: {outcome.message}. Cure: {outcome.cure}", err=True
-        )
+        first, *rest = outcome.message.splitlines()
+        click.echo(f"{click.style('Failed:', fg='red', bold=True)} {cell}: {first}", err=True)
+        click.echo("".join(f"    {line}\n" for line in (*rest, f"Cure: {outcome.cure}")), err=True, nl=False)
     if failures:
         raise click.exceptions.Exit(5)
 

@@ -35,15 +35,29 @@ class ModelProfile(BaseModel):
     strides: Literal["planned", "isotropic"] = Field(
         description="planned: axis by axis, by spacing; isotropic: every axis at every level"
     )
-    filters: tuple[int, ...] = Field(description="feature maps a level, the finest first")
+    filters: tuple[int, ...] = Field(min_length=1, description="feature maps a level, the finest first")
     deep_supervision: int = Field(default=0, ge=0, description="auxiliary heads below the output")
+    options: dict[str, Any] = Field(default_factory=dict, description="whatever else the builder wants to be told")
 
     def plan_strides(self, patch: Shape, spacing_um: Spacing) -> StridePlan:
-        """Strides and kernels for a patch; an isotropic model halves every axis whatever the spacing."""
-        spacing = spacing_um if self.strides == "planned" else (1.0, 1.0, 1.0)
-        least = 2 ** (len(self.filters) - 1) * 2 if self.strides == "isotropic" else 1
-        x, y, z = (max(size, least) for size in patch)
-        return plan_strides((x, y, z), spacing, len(self.filters))
+        """Strides and kernels for a patch; an isotropic model halves every axis at every level whatever patch and spacing."""
+        levels = len(self.filters)
+        if self.strides == "isotropic":
+            return StridePlan(((1, 1, 1), *((2, 2, 2),) * (levels - 1)), ((3, 3, 3),) * levels)
+        return plan_strides(patch, spacing_um, levels)
+
+    def spec(self, patch: Shape, strides: StridePlan) -> NetworkSpec:
+        """The network for a patch and its strides; as many levels as could be planned."""
+        return NetworkSpec(
+            model=self.name,
+            builder=self.builder,
+            patch=patch,
+            strides=strides.strides,
+            kernels=strides.kernels,
+            filters=self.filters[: len(strides.strides)],
+            deep_supervision=self.deep_supervision,
+            options=self.options,
+        )
 
 
 class NetworkSpec(BaseModel):
@@ -58,6 +72,7 @@ class NetworkSpec(BaseModel):
     kernels: tuple[Shape, ...]
     filters: tuple[int, ...]
     deep_supervision: int = 0
+    options: dict[str, Any] = Field(default_factory=dict)
     in_channels: int = 1
     out_channels: int = 2
 
@@ -86,15 +101,22 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
         ) from error
 
 
-def build_network(spec: NetworkSpec) -> torch.nn.Module:
+def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Module:
     """Import the builder and build: image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z).
 
     While training, a network with deep supervision returns a list of logits, the output first, then the deeper
     heads, all resampled to full size.
 
+    Args:
+        spec: The network.
+        pretrained: Whether a builder may read the file that the option ``weights`` names; False where weights do not matter,
+            or others are loaded at once.
+
     Raises:
-        ConfigError: The builder cannot be imported.
+        ConfigError: The builder cannot be imported, or does not take these options.
     """
+    if not pretrained and "weights" in spec.options:
+        spec = spec.model_copy(update={"options": {**spec.options, "weights": None}})
     module, _, function = spec.builder.partition(":")
     try:
         builder = getattr(importlib.import_module(module), function)
@@ -102,7 +124,12 @@ def build_network(spec: NetworkSpec) -> torch.nn.Module:
         raise ConfigError(
             "an importable builder 'package.module:function'",
             f"{spec.builder!r}: {error}",
-            "check builder in the model profile",
+            "check builder in the model profile; the folder of a module of your own must be on PYTHONPATH",
         ) from error
-    network: torch.nn.Module = builder(spec)
+    try:
+        network: torch.nn.Module = builder(spec)
+    except ValidationError as error:
+        first = error.errors()[0]
+        got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ConfigError(f"options of {spec.builder}", got, "mend options in the model profile") from error
     return network

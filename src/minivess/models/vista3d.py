@@ -1,0 +1,127 @@
+"""VISTA-3D (He et al. 2025) of MONAI's parts, asked for one class: vessel.
+
+Its automatic branch gives one logit a prompted class, read through a sigmoid. Beside a background of zero, the softmax of
+the two is that sigmoid, so the network keeps its meaning and its released weights. The branch for clicked points sees no
+gradient here and is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from monai.networks.nets.segresnet_ds import SegResNetDS
+from monai.networks.nets.vista3d import ClassMappingClassify
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from minivess.errors import ConfigError, DataError, PlanError
+from minivess.models.registry import NetworkSpec
+
+_BLOCKS_DOWN = (1, 2, 2, 4, 4)
+_CLASSES = 512
+_PARTS = ("image_encoder.", "class_head.")
+
+
+class Options(BaseModel):
+    """``options`` of the model profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: int = Field(
+        default=25, ge=0, lt=_CLASSES, description="VISTA-3D's class to start from; 25 is hepatic vessel"
+    )
+    weights: Path | None = Field(
+        default=None,
+        description="file to start from, .safetensors or .pt, such as the released one; None starts at random",
+    )
+
+
+class _Vista3D(torch.nn.Module):
+    """Encoder, automatic decoder and class head, named as in MONAI's ``VISTA3D``."""
+
+    def __init__(self, in_channels: int, width: int, prompt: int) -> None:
+        super().__init__()
+        self.prompt = prompt
+        self.image_encoder = SegResNetDS(
+            in_channels=in_channels, out_channels=width, init_filters=width, blocks_down=_BLOCKS_DOWN, norm="instance"
+        )
+        self.class_head = ClassMappingClassify(n_classes=_CLASSES, feature_size=width, use_mlp=True)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        prompt = torch.full((1, 1), self.prompt, device=image.device)
+        logits, _ = self.class_head(self.image_encoder(image), prompt)
+        vessel = logits.transpose(0, 1)
+        return torch.cat([torch.zeros_like(vessel), vessel], dim=1)
+
+
+def build(spec: NetworkSpec) -> torch.nn.Module:
+    """Build the network, from pre-trained weights where the options name them.
+
+    Raises:
+        ConfigError: Feature maps or heads that VISTA-3D does not have.
+        PlanError: The patch is a single voxel at the coarsest level, which instance normalisation cannot take.
+        DataError: The weights cannot be read, or are not those of this network.
+    """
+    options = Options.model_validate(spec.options)
+    widths = tuple(spec.filters[0] * 2**level for level in range(len(_BLOCKS_DOWN)))
+    if spec.filters != widths or spec.deep_supervision:
+        raise ConfigError(
+            f"filters that double over {len(widths)} levels, such as {list(widths)}, and deep_supervision 0",
+            f"{list(spec.filters)} and {spec.deep_supervision}",
+            "VISTA-3D has this one shape: mend the model profile or the key model",
+        )
+    if spec.patch == spec.divisor:
+        raise PlanError(
+            "a patch of two voxels at the coarsest level", f"{spec.patch}, one voxel", "double it along X and Y"
+        )
+    network = _Vista3D(spec.in_channels, widths[0], options.prompt)
+    if options.weights is not None:
+        _load(network, options.weights.expanduser())
+    return network
+
+
+def _load(network: torch.nn.Module, path: Path) -> None:
+    own = network.state_dict()
+    given = _automatic_branch(_read(path))
+    missing = [name for name in own if name not in given]
+    other = [
+        f"{name} {tuple(given[name].shape)} for {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if missing or other:
+        raise DataError(
+            f"VISTA-3D weights with the {len(own)} tensors of this network",
+            f"{path}: missing {_some(missing)}; of another shape {_some(other)}",
+            "set filters to the widths of the weights ([48, 96, 192, 384, 768] for the released ones), or weights: null",
+        )
+    network.load_state_dict({name: given[name] for name in own})
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise DataError(
+            "weights as .safetensors, or as .pt with tensors alone", f"{path}: {error}", "check weights in the options"
+        ) from error
+    return content.get("model", content) if isinstance(content, dict) else {}
+
+
+def _automatic_branch(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names as of this network: without what training wrappers put before them, the point branch dropped."""
+    found = {}
+    for full, value in tensors.items():
+        name = next((full[full.index(part) :] for part in _PARTS if part in full), "")
+        if name and not name.startswith("image_encoder.up_layers."):
+            found[name.replace("up_layers_auto.", "up_layers.")] = value
+    return found
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"

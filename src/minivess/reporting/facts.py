@@ -1,0 +1,190 @@
+"""What a run folder holds, read once: the values that the parts of a report share."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from minivess.data.profiler import DatasetProfile
+from minivess.errors import RunError
+from minivess.evaluation.comparison import Comparison
+from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.folder import CellFolder, RunFolder
+from minivess.experiments.results import read_results
+from minivess.experiments.spec import CellResult, CellSpec
+from minivess.planning.plan import TrainingPlan
+from minivess.planning.preflight import PreflightResult
+from minivess.training.limits import Limits
+from minivess.training.outcome import OUTCOME_FILE, Outcome
+
+State = Literal["finished", "failed", "interrupted", "begun", "not begun"]
+
+
+@dataclass(frozen=True)
+class MemorySample:
+    """One row of monitor.csv.
+
+    Attributes:
+        at_s: Time that the cell has run, all attempts together.
+        memory_bytes: Memory of the process tree without file-backed pages, which is what the limit is held against.
+        gpu_bytes: GPU memory of the tree; None without a reading.
+    """
+
+    at_s: float
+    memory_bytes: int
+    gpu_bytes: int | None
+
+
+@dataclass(frozen=True)
+class CellFacts:
+    """One loss (or baseline) on one fold, begun or not."""
+
+    method: str
+    fold: int
+    folder: CellFolder
+    state: State
+    result: CellResult | None
+    outcome: Outcome | None
+    limits: Limits
+    journal: list[dict[str, Any]]
+    samples: list[MemorySample]
+    started: datetime | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.path.name
+
+    @property
+    def seconds(self) -> float | None:
+        """Time that the cell has run, all attempts together; None before its first sign of life."""
+        last_attempt = self.outcome.duration_s if self.outcome else 0.0
+        return max(last_attempt, self.samples[-1].at_s if self.samples else 0.0) or None
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        seen = [sample.memory_bytes for sample in self.samples]
+        return max([*seen, self.outcome.peak_anonymous_bytes] if self.outcome else seen, default=None)
+
+    @property
+    def peak_gpu_bytes(self) -> int | None:
+        seen = [sample.gpu_bytes for sample in self.samples] + [self.outcome.peak_gpu_bytes if self.outcome else None]
+        return max((size for size in seen if size is not None), default=None)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run, wherever it stands.
+
+    Attributes:
+        methods: Losses in the order of the configuration, others found on disk, baselines last.
+        cells: Every planned or begun cell, in the order of ``methods`` and folds.
+    """
+
+    folder: RunFolder
+    config: ExperimentConfig
+    plan: TrainingPlan
+    profile: DatasetProfile
+    preflight: PreflightResult
+    environment: dict[str, Any]
+    comparison: Comparison
+    rows: list[CaseRow]
+    methods: tuple[str, ...]
+    cells: tuple[CellFacts, ...]
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        return tuple(method for method in self.methods if method not in self.config.evaluation.baselines)
+
+    def of(self, method: str) -> list[CellFacts]:
+        """The cells of a method, fold by fold."""
+        return [cell for cell in self.cells if cell.method == method]
+
+
+def read_facts(folder: RunFolder) -> RunFacts:
+    """Read a run folder; its results are compared anew, so that they are those of the cells finished by now.
+
+    Raises:
+        RunError: It is no run folder, or nothing has finished in it.
+    """
+    comparison, config = read_results(folder), folder.read_config()
+    begun = [CellSpec.model_validate_json(cell.spec.read_bytes()) for cell in folder.cells()]
+    baselines = config.evaluation.baselines
+    named = dict.fromkeys([*config.losses, *(spec.method for spec in begun)])
+    methods = (*(method for method in named if method not in baselines), *baselines)
+    planned = {(method, fold) for method in (*config.losses, *baselines) for fold in range(config.folds)}
+    order = sorted(planned | {(spec.method, spec.fold) for spec in begun}, key=lambda c: (methods.index(c[0]), c[1]))
+    return RunFacts(
+        folder=folder,
+        config=config,
+        plan=folder.read_plan(),
+        profile=DatasetProfile.model_validate(_read_json(folder.profile)),
+        preflight=PreflightResult.from_dict(_read_json(folder.preflight)),
+        environment=_read_json(folder.environment),
+        comparison=comparison,
+        rows=folder.read_rows(),
+        methods=methods,
+        cells=tuple(_read_cell(folder.cell(*cell), *cell) for cell in order),
+    )
+
+
+def _read_cell(folder: CellFolder, method: str, fold: int) -> CellFacts:
+    outcome_file, order = folder.path / OUTCOME_FILE, folder.path / "supervisor.json"
+    outcome = Outcome.read(outcome_file) if outcome_file.is_file() else None
+    samples, started = read_samples(folder.monitor)
+    return CellFacts(
+        method=method,
+        fold=fold,
+        folder=folder,
+        state=_state(folder, outcome),
+        result=CellResult.model_validate_json(folder.result.read_bytes()) if folder.finished else None,
+        outcome=outcome,
+        limits=Limits(**_read_json(order)["limits"]) if order.is_file() else Limits(),
+        journal=folder.read_journal(),
+        samples=samples,
+        started=started,
+    )
+
+
+def _state(folder: CellFolder, outcome: Outcome | None) -> State:
+    if folder.finished:
+        return "finished"
+    if outcome is None:
+        return "begun" if folder.spec.is_file() else "not begun"
+    return "interrupted" if outcome.status == "stopped" else "failed"
+
+
+def read_samples(path: Path) -> tuple[list[MemorySample], datetime | None]:
+    """The rows of a monitor.csv and when the first was written; a row cut short by a kill is left out.
+
+    The clock of the file starts anew with every attempt; here it goes on.
+    """
+    samples: list[MemorySample] = []
+    started, before_s, last_s = None, 0.0, 0.0
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for row in csv.DictReader(lines):
+        try:
+            elapsed_s = float(row["elapsed_s"])
+            memory_bytes = int(row["tree_rss_bytes"]) - int(row["tree_file_bytes"])
+            gpu_bytes = int(row["gpu_tree_bytes"]) if row["gpu_tree_bytes"] else None
+            started = started or datetime.fromisoformat(row["time_iso"])
+        except (TypeError, ValueError):
+            continue
+        if elapsed_s < last_s:
+            before_s += last_s
+        last_s = elapsed_s
+        samples.append(MemorySample(before_s + elapsed_s, memory_bytes, gpu_bytes))
+    return samples, started
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        cure = "check the path; a run writes it before its first cell"
+        raise RunError("a run folder", f"no readable {path.name} in {path.parent}", cure) from error
+    return values

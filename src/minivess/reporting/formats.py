@@ -1,0 +1,70 @@
+"""Numbers, sizes and lists as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+METRIC_NAMES = {
+    "dsc": "DSC",
+    "centreline_dsc": "clDice",
+    "measured_masd": "MASD",
+    "measured_masd_voxel": "MASD",
+    "normalised_surface_distance": "NSD",
+    "hausdorff_95": "HD95",
+    "betti0_error": "Betti-0 error",
+    "betti1_error": "Betti-1 error",
+}
+"""What the literature calls each metric."""
+
+
+def metric_name(metric: str) -> str:
+    """``"DSC"`` for ``"dsc"``; an unknown metric keeps its own name."""
+    return METRIC_NAMES.get(metric, metric)
+
+
+def by(sizes: Sequence[float]) -> str:
+    """``(96, 96, 8)`` as "96 × 96 × 8"."""
+    return " × ".join(f"{size:g}" for size in sizes)
+
+
+def listed(words: Iterable[str]) -> str:
+    """``["a", "b", "c"]`` as "a, b and c"."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def counted(number: int, noun: str) -> str:
+    """``(2, "case")`` as "2 cases"."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: "42 s", "5 min 25 s", "25 h 30 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + f" {whole % 60} s" * (whole % 60 > 0)
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h" + f" {minutes % 60} min" * (minutes % 60 > 0)
+
+
+def size(size_bytes: float) -> str:
+    """``"480 KiB"``, ``"4.6 GiB"``: the largest unit that leaves a number above 1."""
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size_bytes >= 1024:
+            size_bytes, unit = size_bytes / 1024, larger
+    return f"{size_bytes:.0f} {unit}" if size_bytes >= 10 or unit == "B" else f"{size_bytes:.1f} {unit}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter to begin with; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def p_value(p: float) -> str:
+    """Three decimals, or one digit of a smaller one."""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"

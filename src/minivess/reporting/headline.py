@@ -1,0 +1,150 @@
+"""What a comparison says, in a sentence for a title and a few lines below it; nothing that its tests do not carry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from minivess.evaluation.comparison import Comparison, MethodScore, MetricComparison, Pair
+from minivess.reporting.formats import counted, listed, metric_name
+from minivess.reporting.tables import metric_sentences
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict at the top of a report.
+
+    Attributes:
+        title: Which loss looks best, and whether that is shown.
+        lead: The means behind it.
+        shown: What can be concluded.
+        not_shown: What cannot.
+    """
+
+    title: str
+    lead: str
+    shown: tuple[str, ...]
+    not_shown: tuple[str, ...]
+
+
+def headline(comparison: Comparison) -> Headline:
+    """The verdict over all metrics, from the verdicts on each."""
+    return Headline(_title(comparison), _lead(comparison), _shown(comparison), _not_shown(comparison))
+
+
+def _title(comparison: Comparison) -> str:
+    rivals = [method for method in comparison.methods if method not in comparison.baselines]
+    if not rivals:
+        return "Only the baseline has finished: there is no loss to judge yet"
+    if len(rivals) == 1:
+        return f"{rivals[0]} stands alone: there is no other loss to compare it with"
+    if not all(metric.best for metric in comparison.metrics):
+        return "No case is shared by all losses yet: none can be called best"
+    winners = _winners(comparison)
+    if len(winners) > 1:
+        return f"No loss is best in everything: {'; '.join(f'{a} in {listed(b)}' for a, b in winners.items())}"
+    (best,) = winners
+    won = [p.better == best for metric in comparison.metrics for p in metric.pairs if best in (p.first, p.second)]
+    if all(won):
+        return f"{best} is best: shown to be better than every other loss in every metric"
+    if any(won):
+        return f"{best} looks best, and part of its lead is shown"
+    return f"{best} looks best, but its lead may be chance"
+
+
+def _winners(comparison: Comparison) -> dict[str, list[str]]:
+    winners: dict[str, list[str]] = {}
+    for metric in comparison.metrics:
+        if metric.best:
+            winners.setdefault(metric.best, []).append(metric_name(metric.metric))
+    return winners
+
+
+def _lead(comparison: Comparison) -> str:
+    winners = _winners(comparison)
+    cases, folds = counted(len(comparison.cases), "held-out case"), counted(len(comparison.folds), "fold")
+    if len(winners) == 1 and len(comparison.methods) - len(comparison.baselines) > 1:
+        return f"Of all losses it has the best mean {listed(*winners.values())}, over {cases} in {folds}."
+    return f"Means are over {cases} in {folds}."
+
+
+def _shown(comparison: Comparison) -> tuple[str, ...]:
+    """What the best loss is shown to beat, metric by metric; of the others only how much is shown."""
+    if not any(metric.pairs for metric in comparison.metrics):
+        return ()
+    lines = _by_metric(comparison, _wins)
+    others = sum(bool(p.better) and p.better != metric.best for metric in comparison.metrics for p in metric.pairs)
+    if others:
+        lines.append(f"{counted(others, 'difference')} between the other losses, listed among the tests.")
+    return tuple(lines) or (f"No difference between losses is shown at {1 - comparison.level:.0%}.",)
+
+
+def _not_shown(comparison: Comparison) -> tuple[str, ...]:
+    reach = [line for metric in comparison.metrics for line in _reach(metric)]
+    baselines = [line for metric in comparison.metrics for line in _beaten_by_baseline(metric)]
+    return (*_by_metric(comparison, _draws), *dict.fromkeys(reach), *baselines, *_masks(comparison))
+
+
+def _by_metric(comparison: Comparison, say: Callable[[MetricComparison], str]) -> list[str]:
+    """What ``say`` has to say on each metric; metrics of which it says the same share a line."""
+    said: dict[str, list[str]] = {}
+    for metric in comparison.metrics:
+        if sentence := say(metric):
+            said.setdefault(sentence, []).append(metric_name(metric.metric))
+    return [f"{listed(names)}: {sentence}" for sentence, names in said.items()]
+
+
+def _wins(metric: MetricComparison) -> str:
+    beaten = [_rival(pair, metric.best) for pair in metric.pairs if metric.best and pair.better == metric.best]
+    rivals = sum(not score.baseline for score in metric.methods) - 1
+    if not beaten:
+        return ""
+    return f"{metric.best} is better than {'every other loss' if len(beaten) == rivals > 1 else listed(beaten)}."
+
+
+def _draws(metric: MetricComparison) -> str:
+    pairs = [pair for pair in metric.pairs if metric.best in (pair.first, pair.second) and not pair.better]
+    if not pairs:
+        return ""
+    rivals = listed(_rival(pair, metric.best) for pair in pairs)
+    return f"{metric.best} is not told apart from {rivals}, which does not make them equal."
+
+
+def _rival(pair: Pair, method: str) -> str:
+    return pair.second if pair.first == method else pair.first
+
+
+def _reach(metric: MetricComparison) -> list[str]:
+    """The verdict's last words on the metric: pairs that could not be tested, and too few cases to show anything."""
+    said = 1 + sum(bool(pair.better) for pair in metric.pairs) + any(not pair.better for pair in metric.pairs)
+    return metric_sentences(metric)[said:]
+
+
+def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
+    rivals = [score for score in metric.methods if not score.baseline]
+    best = next((score for score in rivals if score.method == metric.best), None)
+    if best is None:
+        return []
+    unit = f" {metric.unit}" if metric.unit else ""
+    return [
+        f"{metric_name(metric.metric)}: the baseline {score.method} has a better mean than every loss "
+        f"({score.interval.mean:.3f} against {best.interval.mean:.3f}{unit}); baselines are not tested."
+        for score in metric.methods
+        if score.baseline and all(_is_better(metric, score, rival) for rival in rivals)
+    ]
+
+
+def _is_better(metric: MetricComparison, one: MethodScore, other: MethodScore) -> bool:
+    difference = one.interval.mean - other.interval.mean
+    return difference > 0 if metric.higher_is_better else difference < 0
+
+
+def _masks(comparison: Comparison) -> Iterable[str]:
+    """Counts of missing cases and empty masks; each one is named in full in ``Comparison.notes``."""
+    for method, cases in comparison.missing.items():
+        yield f"{method} lacks {counted(len(cases), 'case')}; it is compared on those that it shares with each other loss."
+    words = {"prediction": "predicts nothing on", "reference": "predicts vessel on an empty label in", "both": ""}
+    for (method, which), number in Counter((row.method, row.which) for row in comparison.empty).items():
+        if words[which]:
+            yield f"{method} {words[which]} {counted(number, 'case')}, which count as failures."

@@ -1,0 +1,179 @@
+"""What a prediction looks like: a volume seen along Z, with what was found, what is false and what was missed."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from minivess.data.nifti import read_volume
+from minivess.data.profiler import VolumeStats
+from minivess.errors import DataError
+from minivess.evaluation.evaluate import CaseRow
+from minivess.reporting.facts import RunFacts
+
+FOUND, FALSE, MISSED = (214, 214, 214), (240, 150, 20), (64, 156, 255)
+"""Grey, orange and blue: told apart in every kind of colour vision, and in grey."""
+
+_BUDGET_BYTES = 2_500_000
+_WIDTHS = (512, 384, 256, 160)
+_SMALL = 200 * 200
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One case under one loss, as two pictures.
+
+    Attributes:
+        rank: "worst", "median" or "best" of the loss by DSC.
+        row: The case's scores.
+        stats: The volume: shape and spacing.
+        image: Data URI of the volume's maximum along Z.
+        result: Data URI of the same, darker, with the prediction's hits and errors.
+        bar_um: Length of the scale bar, micrometre.
+        bar_percent: The same as a share of the picture's longer side.
+    """
+
+    rank: str
+    row: CaseRow
+    stats: VolumeStats
+    image: str
+    result: str
+    bar_um: float
+    bar_percent: float
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    rank: str
+    row: CaseRow
+    stats: VolumeStats
+    image: Image.Image
+    result: Image.Image
+
+
+def make_overlays(facts: RunFacts) -> tuple[dict[str, list[Overlay]], list[str]]:
+    """Worst, median and best case of every loss by DSC.
+
+    Returns:
+        The overlays by loss, and for each one that could not be drawn (its files have gone or changed) a sentence. The
+        pictures are made smaller until all of them together stay within 2.5 MB.
+    """
+    drawn: list[_Pictures] = []
+    notes: list[str] = []
+    volumes = {volume.name: volume for volume in facts.profile.volumes}
+    folders = {(cell.method, cell.fold): cell.folder for cell in facts.cells}
+    for method in facts.losses:
+        for rank, row in _picks([row for row in facts.rows if row.method == method]):
+            prediction = folders[row.method, row.fold].predictions / f"{row.case}.nii.gz"
+            try:
+                drawn.append(_draw(rank, row, volumes[row.case], prediction))
+            except DataError as error:
+                notes.append(f"{method} on {row.case} is not shown: {error.got}.")
+    by_method: dict[str, list[Overlay]] = {}
+    for overlay in _encode_all(drawn):
+        by_method.setdefault(overlay.row.method, []).append(overlay)
+    return by_method, notes
+
+
+def _picks(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
+    ordered = sorted(rows, key=lambda row: (row.metrics.dsc, row.case))
+    if len(ordered) < 2:
+        return [("only", row) for row in ordered]
+    middle = [("median", ordered[len(ordered) // 2])] if len(ordered) > 2 else []
+    return [("worst", ordered[0]), *middle, ("best", ordered[-1])]
+
+
+def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path) -> _Pictures:
+    projected = project_image(read_volume(Path(stats.image)))
+    label, mask = read_volume(Path(stats.label or "")) != 0, read_volume(prediction) != 0
+    if not projected.shape == label.shape[:2] == mask.shape[:2]:
+        shapes = f"shapes {projected.shape}, {label.shape} and {mask.shape}"
+        raise DataError("image, label and prediction of one shape", shapes, "restore the files of the run")
+    if label.shape != mask.shape:
+        raise DataError("a prediction of the label's shape", f"{mask.shape} against {label.shape}", "restore the files")
+    pitch_um = min(stats.spacing_um[:2])
+    size = (
+        max(1, round(projected.shape[0] * stats.spacing_um[0] / pitch_um)),
+        max(1, round(projected.shape[1] * stats.spacing_um[1] / pitch_um)),
+    )
+    return _Pictures(rank, row, stats, _picture(projected, size), _picture(project_masks(projected, mask, label), size))
+
+
+def project_image(volume: np.ndarray) -> Pixels:
+    """The maximum along Z (X, Y), stretched between its 1st and 99.7th percentiles to 0 to 255; NaN counts as darkest."""
+    highest = np.nan_to_num(volume.max(axis=2).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = np.percentile(highest, (1, 99.7))
+    return (255 * np.clip((highest - low) / max(high - low, 1e-6), 0, 1)).astype(np.uint8)
+
+
+def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray) -> Pixels:
+    """Colours (X, Y, 3): along each ray the mean of found, false and missed voxels, over the darkened image.
+
+    Args:
+        projected: The image (X, Y), 0 to 255.
+        mask: The prediction (X, Y, Z), bool.
+        label: The reference alike.
+    """
+    counts = np.stack([(mask & label).sum(2), (mask & ~label).sum(2), (~mask & label).sum(2)], axis=-1)
+    vessel = counts.sum(-1, keepdims=True)
+    colours = counts @ np.array([FOUND, FALSE, MISSED], float) / np.maximum(vessel, 1)
+    background = np.repeat(0.4 * projected[..., None], 3, axis=-1)
+    return np.where(vessel > 0, colours, background).astype(np.uint8)
+
+
+def _picture(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
+    """X to the right and Y down, with square pixels."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels.swapaxes(0, 1)))
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.NEAREST)
+
+
+def _encode_all(drawn: Sequence[_Pictures]) -> list[Overlay]:
+    overlays: list[Overlay] = []
+    for width in _WIDTHS:
+        overlays = [_overlay(pictures, width) for pictures in drawn]
+        if sum(len(overlay.image) + len(overlay.result) for overlay in overlays) <= _BUDGET_BYTES:
+            break
+    return overlays
+
+
+def _overlay(pictures: _Pictures, width: int) -> Overlay:
+    stats = pictures.stats
+    side_um = max(stats.shape[0] * stats.spacing_um[0], stats.shape[1] * stats.spacing_um[1])
+    bar_um = scale_bar_um(side_um)
+    return Overlay(
+        rank=pictures.rank,
+        row=pictures.row,
+        stats=stats,
+        image=_data_uri(pictures.image, width),
+        result=_data_uri(pictures.result, width),
+        bar_um=bar_um,
+        bar_percent=100 * bar_um / side_um,
+    )
+
+
+def scale_bar_um(side_um: float) -> float:
+    """The longest of 1, 2 or 5 times a power of ten that is at most a quarter of ``side_um``."""
+    most_um = side_um / 4 * (1 + 1e-9)
+    power = 10.0 ** np.floor(np.log10(most_um))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= most_um))
+
+
+def _data_uri(picture: Image.Image, width: int) -> str:
+    """Lossless where it is small, else WebP (JPEG where Pillow has none)."""
+    if max(picture.size) > width:
+        factor = width / max(picture.size)
+        size = (max(1, round(factor * picture.width)), max(1, round(factor * picture.height)))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    form = "png" if picture.width * picture.height <= _SMALL else "webp" if features.check("webp") else "jpeg"
+    data = io.BytesIO()
+    picture.save(data, form, **({"optimize": True} if form == "png" else {"quality": 80}))
+    return f"data:image/{form};base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -1,0 +1,225 @@
+"""The figures of a report: cases paired across losses, learning curves, memory over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import median
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from minivess.evaluation.comparison import MetricComparison
+from minivess.evaluation.evaluate import CaseRow
+from minivess.planning.sizes import GIB
+from minivess.reporting.facts import CellFacts, RunFacts
+from minivess.reporting.formats import metric_name
+from minivess.reporting.svg import SERIES, drawing, paint, to_svg
+from minivess.reporting.tables import column_title
+
+_POINTS_A_CELL = 200
+
+
+def series(facts: RunFacts, method: str) -> str:
+    """Name of a method's colour; baselines share one."""
+    return f"series-{facts.losses.index(method) % SERIES}" if method in facts.losses else "baseline"
+
+
+def many_methods(facts: RunFacts) -> bool:
+    """Whether a figure across the methods needs the full width of the page."""
+    return len(facts.methods) > 4
+
+
+def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
+    """Every case as a line across the methods; beside it each method's mean with its interval."""
+    scores = {score.method: score for score in metric.methods}
+    methods = [method for method in facts.methods if method in scores]
+    places = {method: place + 0.4 * scores[method].baseline for place, method in enumerate(methods)}
+    cases = _values_by_case(facts.rows, metric.metric)
+    with drawing():
+        figure = Figure(figsize=(9, 2.8) if many_methods(facts) else (3.6, 3.1), layout="constrained")
+        axes = figure.add_subplot()
+        for number, values in enumerate(cases.values()):
+            own = [(places[method], values[method]) for method in methods if method in values]
+            _draw_case(axes, own, f"case-{number}", alpha=0.6 if len(cases) < 20 else 0.3)
+        for method in methods:
+            interval, place = scores[method].interval, places[method] + 0.2
+            colour = paint(series(facts, method))
+            axes.plot([place, place], [interval.low, interval.high], color=colour, linewidth=2.4, zorder=4)
+            axes.plot(place, interval.mean, "D", color=colour, markeredgecolor=paint("paper"), markersize=6, zorder=5)
+        axes.set_title(column_title(metric), loc="left", fontweight="bold")
+        _set_method_ticks(axes, places)
+        _spread_if_wide(axes, [value for values in cases.values() for value in values.values()])
+        words = {
+            f"case-{number}": f"{case}: " + ", ".join(f"{m} {values[m]:.3f}" for m in methods if m in values)
+            for number, (case, values) in enumerate(cases.items())
+        }
+        return to_svg(figure, f"paired-{metric.metric}", _paired_alt(metric, methods, len(cases)), words)
+
+
+def _values_by_case(rows: Sequence[CaseRow], metric: str) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, float]] = {}
+    for row in sorted(rows, key=lambda row: row.case):
+        values.setdefault(row.case, {})[row.method] = float(getattr(row.metrics, metric))
+    return values
+
+
+def _draw_case(axes: Axes, points: Sequence[tuple[float, float]], gid: str, alpha: float) -> None:
+    x, y = zip(*points, strict=True)
+    axes.plot(x, y, "-o", color=paint("muted"), linewidth=0.8, markersize=3.2, markeredgewidth=0, alpha=alpha, gid=gid)
+
+
+def _set_method_ticks(axes: Axes, places: dict[str, float]) -> None:
+    crowded = sum(map(len, places)) > 50 if len(places) < 5 else max(map(len, places)) * len(places) > 140
+    tilt = {"rotation": 20, "ha": "right"} if crowded else {"ha": "center"}
+    axes.set_xticks(list(places.values()), list(places), color=paint("ink"), **tilt)
+    axes.set_xlim(min(places.values()) - 0.35, max(places.values()) + 0.5)
+
+
+def _spread_if_wide(axes: Axes, values: Sequence[float]) -> None:
+    """A failed case, whose distance is the volume's diagonal, would press all others into a line: logarithmic above 1."""
+    if max(values) > 20 * max(median(values), 0.5):
+        axes.set_yscale("symlog", linthresh=1, linscale=0.5)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_ylim(bottom=0)
+
+
+def _paired_alt(metric: MetricComparison, methods: Sequence[str], cases: int) -> str:
+    means = {score.method: str(score.interval) for score in metric.methods}
+    listing = "; ".join(f"{method} {means[method]}" for method in methods)
+    return f"{metric_name(metric.metric)} of {cases} cases, one line a case across the methods. Means: {listing}."
+
+
+def loss_curve(facts: RunFacts, method: str) -> Markup | None:
+    """Training loss by optimizer step, one line a fold; None before the first epoch."""
+    cells = [cell for cell in facts.of(method) if cell.journal]
+    if not cells:
+        return None
+    with drawing():
+        figure = Figure(figsize=(3.3, 2.1), layout="constrained")
+        axes = figure.add_subplot()
+        for cell in cells:
+            _draw_journal(axes, cell, "loss", paint(series(facts, method)))
+        axes.set_title(method, loc="left", fontweight="bold")
+        _label_steps(axes, "training loss")
+        last = "; ".join(f"fold {cell.fold} ends at {cell.journal[-1]['loss']:.3f}" for cell in cells)
+        name = f"loss-{facts.methods.index(method)}"
+        return to_svg(figure, name, f"Training loss of {method} by step: {last}.", _fold_words(cells))
+
+
+def watched_curve(facts: RunFacts) -> Markup | None:
+    """DSC of one held-out case a fold by optimizer step, one line a cell; None where none was looked at."""
+    cells = [cell for cell in facts.cells if any("dsc" in record for record in cell.journal)]
+    if not cells:
+        return None
+    with drawing():
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for cell in cells:
+            _draw_journal(axes, cell, "dsc", paint(series(facts, cell.method)), marker="o")
+        _label_steps(axes, "DSC of the watched case")
+        methods = ", ".join(dict.fromkeys(cell.method for cell in cells))
+        return to_svg(
+            figure, "watched", f"DSC of one held-out case a fold by step, for {methods}.", _fold_words(cells, "dsc")
+        )
+
+
+def _draw_journal(axes: Axes, cell: CellFacts, key: str, colour: str, marker: str = "") -> None:
+    points = [(record["step"], record[key]) for record in cell.journal if key in record]
+    x, y = zip(*points, strict=True)
+    # A training that has begun has one epoch, which is no line yet.
+    marker = marker or ("o" if len(points) == 1 else "")
+    axes.plot(x, y, color=colour, linewidth=1.3, marker=marker, markersize=3, gid=f"{key}-{cell.name}")
+
+
+def _fold_words(cells: Sequence[CellFacts], key: str = "loss") -> dict[str, str]:
+    words = {}
+    for cell in cells:
+        case = next((f", watching {record['case']}" for record in cell.journal if "case" in record), "")
+        words[f"{key}-{cell.name}"] = f"{cell.method}, fold {cell.fold}" + case * (key == "dsc")
+    return words
+
+
+def _label_steps(axes: Axes, label: str) -> None:
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel(label)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def memory_timeline(facts: RunFacts) -> Markup | None:
+    """Memory of the cells' process trees end to end against the limit, and GPU memory where it was read."""
+    cells = sorted((cell for cell in facts.cells if cell.samples), key=lambda cell: str(cell.started))
+    if not cells:
+        return None
+    gpu = any(cell.peak_gpu_bytes for cell in cells)
+    scale, unit = _time_unit(sum(cell.samples[-1].at_s for cell in cells))
+    with drawing():
+        figure = Figure(figsize=(9, 4.4 if gpu else 2.4), layout="constrained")
+        panels = figure.subplots(1 + gpu, 1, sharex=True, squeeze=False)[:, 0]
+        begin = 0.0
+        for cell in cells:
+            end = begin + cell.samples[-1].at_s / scale
+            _draw_cell(panels[0], facts, cell, (begin, end), scale, gpu=False)
+            if gpu:
+                _draw_cell(panels[1], facts, cell, (begin, end), scale, gpu=True)
+            begin = end
+        for axes, label in zip(panels, ("memory (GiB)", "GPU memory (GiB)"), strict=False):
+            axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
+            axes.set_xlim(0, begin)
+            axes.margins(y=0.12)
+        panels[-1].set_xlabel(f"{unit} of running, cell after cell")
+        words = {f"memory-{cell.name}": _peak_words(cell) for cell in cells}
+        return to_svg(figure, "memory", "Memory over time: " + "; ".join(words.values()) + ".", words)
+
+
+def _draw_cell(
+    axes: Axes, facts: RunFacts, cell: CellFacts, span: tuple[float, float], scale: float, *, gpu: bool
+) -> None:
+    colour = paint(series(facts, cell.method))
+    points = [
+        (span[0] + at_s / scale, size / GIB)
+        for at_s, memory, card in _thinned(cell)
+        if (size := card if gpu else memory) is not None
+    ]
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.fill_between(x, y, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(x, y, color=colour, linewidth=1.2, gid=None if gpu else f"memory-{cell.name}")
+    limit, warn = (
+        (cell.limits.gpu_limit_bytes, cell.limits.gpu_warn_bytes) if gpu else (cell.limits.memory_limit_bytes, None)
+    )
+    for size, style, word in ((limit, "-", "limit"), (warn, ":", "warning")):
+        if size is not None:
+            axes.hlines(size / GIB, *span, color=paint("limit"), linewidth=1.4, linestyle=style)
+            if span[0] == 0:
+                label = f"{word} {size / GIB:.1f} GiB"
+                axes.annotate(label, (0, size / GIB), (4, -11), textcoords="offset points", color=paint("limit"))
+    axes.axvline(span[0], color=paint("rule"), linewidth=0.6)
+
+
+def _thinned(cell: CellFacts) -> list[tuple[float, int, int | None]]:
+    """At most ``_POINTS_A_CELL`` points, each the largest of its stretch, so that no peak is lost."""
+    stretch = cell.samples[-1].at_s / _POINTS_A_CELL or 1.0
+    points = []
+    for _, group in groupby(cell.samples, key=lambda sample: int(sample.at_s / stretch)):
+        samples = list(group)
+        cards = [sample.gpu_bytes for sample in samples if sample.gpu_bytes is not None]
+        points.append((samples[0].at_s, max(s.memory_bytes for s in samples), max(cards, default=None)))
+    return points
+
+
+def _time_unit(seconds: float) -> tuple[float, str]:
+    return (3600, "hours") if seconds > 7200 else (60, "minutes") if seconds > 120 else (1, "seconds")
+
+
+def _peak_words(cell: CellFacts) -> str:
+    peak = cell.peak_memory_bytes or 0
+    limit = cell.limits.memory_limit_bytes
+    against = f" of {limit / GIB:.1f}" if limit else ""
+    card = f", GPU {cell.peak_gpu_bytes / GIB:.1f} GiB" if cell.peak_gpu_bytes else ""
+    return f"{cell.name} peaks at {peak / GIB:.1f}{against} GiB{card}"

@@ -1,0 +1,90 @@
+"""A matplotlib figure as inline SVG that takes its colours and its font from the page, light or dark."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+SERIES = 8
+"""Colours for losses, ``--series-0`` and so on in report.css; a ninth loss begins anew."""
+
+_NAMES = ("ink", "muted", "rule", "paper", "limit", "baseline", *(f"series-{number}" for number in range(SERIES)))
+_CODES = {name: f"#0000{number + 1:02x}" for number, name in enumerate(_NAMES)}
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "minivess",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.linewidth": 0.6,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "text.color": _CODES["ink"],
+    "axes.titlecolor": _CODES["ink"],
+    "axes.labelcolor": _CODES["muted"],
+    "axes.edgecolor": _CODES["rule"],
+    "grid.color": _CODES["rule"],
+    "xtick.color": _CODES["muted"],
+    "ytick.color": _CODES["muted"],
+}
+
+
+def paint(name: str) -> str:
+    """The colour to give matplotlib for the variable ``--name`` of report.css."""
+    return _CODES[name]
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw and save figures of a report within this."""
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def to_svg(figure: Figure, name: str, alt: str, hover: Mapping[str, str] | None = None) -> Markup:
+    """The figure as an ``<svg>`` element to put into a page.
+
+    Args:
+        figure: Drawn within ``drawing``, in colours of ``paint``.
+        name: Unique in the page; ids begin with it.
+        alt: What the figure shows, for those who cannot see it.
+        hover: For the gid of an artist, the text that is shown when the pointer rests on it.
+    """
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    _, _, body = text.getvalue().partition("</metadata>")
+    view = re.search(r'viewBox="[^"]*"', text.getvalue())
+    assert view is not None
+    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)
+    body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r"#0000([0-9a-f]{2})", _variable, body)
+    body = body.replace('id="', f'id="{name}-').replace("url(#", f"url(#{name}-")
+    body = body.replace('xlink:href="#', f'href="#{name}-')
+    for gid, words in (hover or {}).items():
+        group = f'<g id="{name}-{gid}">'
+        body = body.replace(group, f"{group}<title>{html.escape(words)}</title>", 1)
+    return Markup(f'<svg {view[0]} role="img" aria-label="{html.escape(alt)}">{body}')
+
+
+def _variable(match: re.Match[str]) -> str:
+    number = int(match[1], 16) - 1
+    return f"var(--{_NAMES[number]})" if 0 <= number < len(_NAMES) else match[0]

@@ -1,0 +1,124 @@
+"""A comparison as rows: for the page, and as Markdown for a lab book or a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from minivess.evaluation.bootstrap import Interval
+from minivess.evaluation.comparison import Comparison, MetricComparison
+from minivess.reporting.formats import counted, metric_name
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method in one metric, and where its interval lies on a scale that all methods of the metric share.
+
+    The scale ends at three times the median of the means, so that one loss that failed does not hide the others.
+
+    Attributes:
+        interval: Mean and interval.
+        best: Whether it is the best mean of several losses.
+        left_percent: Lower bound on that scale.
+        width_percent: Width of the interval on that scale, cut off at its end.
+        mean_percent: The mean on that scale; above 100 it is beyond the end.
+        folds: Mean and interval by fold.
+    """
+
+    interval: Interval
+    best: bool
+    left_percent: float
+    width_percent: float
+    mean_percent: float
+    folds: dict[int, Interval]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in all metrics, in the comparison's order of metrics."""
+
+    method: str
+    baseline: bool
+    cases: int
+    scores: tuple[Score, ...]
+
+
+def table_rows(comparison: Comparison, order: Sequence[str]) -> list[Row]:
+    """The rows of the table loss x metric.
+
+    Args:
+        comparison: The scores.
+        order: Methods in the order wanted; those without a score are left out.
+    """
+    return [
+        Row(
+            method=method,
+            baseline=method in comparison.baselines,
+            cases=len(comparison.cases) - len(comparison.missing.get(method, ())),
+            scores=tuple(_score(metric, method) for metric in comparison.metrics),
+        )
+        for method in order
+        if method in comparison.methods
+    ]
+
+
+def _score(metric: MetricComparison, method: str) -> Score:
+    intervals = {score.method: score.interval for score in metric.methods}
+    least = min(interval.low for interval in intervals.values())
+    end = 3 * median(interval.mean for interval in intervals.values())
+    most = min(max(interval.high for interval in intervals.values()), max(end, least))
+    scale = 100 / (most - least or 1)
+    own = intervals[method]
+    folds = next(score.folds for score in metric.methods if score.method == method)
+    return Score(
+        interval=own,
+        best=bool(metric.pairs) and method == metric.best,
+        left_percent=min(100, scale * (own.low - least)),
+        width_percent=scale * max(0, min(own.high, most) - own.low),
+        mean_percent=scale * (own.mean - least),
+        folds={score.fold: score.interval for score in folds},
+    )
+
+
+def column_title(metric: MetricComparison) -> str:
+    """``"MASD (µm) ↓"``: name, unit, and the direction that is better."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric_name(metric.metric)}{unit} {'↑' if metric.higher_is_better else '↓'}"
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The table loss x metric with intervals, best means bold, then what may be concluded from it."""
+    titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
+    lines = [_markdown_row(titles), _markdown_row(["---", "---:", *["---"] * len(comparison.metrics)])]
+    losses = [method for method in comparison.methods if method not in comparison.baselines]
+    for row in table_rows(comparison, [*losses, *comparison.baselines]):
+        name = _escape(row.method) + (" (baseline)" if row.baseline else "")
+        scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
+        lines.append(_markdown_row([name, str(row.cases), *scores]))
+    cases = counted(len(comparison.cases), "held-out case")
+    lines += ["", f"Mean [{comparison.level:.0%} interval] over {cases}; the best mean is bold.", ""]
+    lines += [f"- {_escape(line)}" for line in sentences(comparison)]
+    return "\n".join(lines) + "\n"
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """The verdict on every metric and the notes on all, in full, metrics under the names of the table."""
+    own = [line for metric in comparison.metrics for line in metric_sentences(metric)]
+    return [*own, *comparison.notes]
+
+
+def metric_sentences(metric: MetricComparison) -> list[str]:
+    """The verdict on one metric, under the metric's name of the table."""
+    return [re.sub(f"^{metric.metric}:", f"{metric_name(metric.metric)}:", line) for line in metric.verdict]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    for letter in "\\`*<|":
+        text = text.replace(letter, f"\\{letter}")
+    return text

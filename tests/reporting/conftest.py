@@ -1,0 +1,138 @@
+"""Run folders made by the package's own run, with cells that are scored in place of trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minivess.data.nifti import write_volume
+from minivess.data.store import Store
+from minivess.evaluation.evaluate import evaluate_cases
+from minivess.experiments.config import make_config
+from minivess.experiments.folder import CellFolder, RunFolder, write_model
+from minivess.experiments.prepare import Prepared, prepare
+from minivess.experiments.run import run
+from minivess.experiments.spec import CellResult, CellSpec
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.sizes import GIB
+from minivess.training.limits import Limits
+from minivess.training.outcome import Cause, Outcome, cure_for, status_of
+from minivess.training.record import MonitorRow, append_row
+from minivess.training.supervisor import SupervisorSpec
+
+SHAPE = (24, 20, 4)
+SPACING_UM = (1.0, 1.0, 5.0)
+START = "2026-01-02T03:04:00+00:00"
+END = "2026-01-02T03:04:40+00:00"
+
+
+def write_data(folder: Path, names: tuple[str, ...]) -> None:
+    """Volumes with one straight vessel each, as wide as the case's number."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(names):
+        label = np.zeros(SHAPE, np.uint8)
+        label[3:20, 5 : 8 + number, 1:3] = 1
+        image = (100 * label + rng.integers(0, 50, SHAPE)).astype(np.uint8)
+        write_volume(folder / "raw" / f"{name}.nii.gz", image, spacing_um=SPACING_UM)
+        write_volume(folder / "seg" / f"{name}_y.nii.gz", label, spacing_um=SPACING_UM)
+
+
+def outcome(cause: Cause = Cause.FINISHED, message: str = "ended") -> Outcome:
+    code = 0 if cause is Cause.FINISHED else 70
+    cure = cure_for(cause)
+    return Outcome(
+        status_of(cause), cause, message, cure, code, None, 3 * GIB, 2 * GIB, GIB, 0, START, END, 40.0, ("swap grew",)
+    )
+
+
+def score(cell: CellFolder, spec: CellSpec) -> None:
+    """What a cell leaves, its predictions being the labels less a border that depends on the method and the fold."""
+    cell.path.mkdir(parents=True, exist_ok=True)
+    write_model(cell.spec, spec)
+    limits = Limits(memory_limit_bytes=24 * GIB, gpu_warn_bytes=6 * GIB, gpu_limit_bytes=7 * GIB)
+    (cell.path / "supervisor.json").write_text(SupervisorSpec(("train",), cell.path, limits).to_json())
+    for at_s in (0.0, 20.0, 40.0):
+        append_row(cell.monitor, MonitorRow(START, at_s, 2 * GIB, GIB // 2, GIB, GIB, 20 * GIB, 0, 0, GIB, 2, 99.0))
+    lost = 2 + spec.fold + 3 * (spec.method == "threshold") + (spec.method != "dice_ce")
+    if spec.method != "threshold":
+        lines = [{"epoch": e, "step": 10 * e, "loss": 1 / e, "dsc": 0.1 * e, "case": spec.held_out[0]} for e in (1, 2)]
+        cell.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def predict(case: Any) -> np.ndarray:
+        mask = np.array(case.label)
+        mask[: 3 + lost] = 0
+        return mask
+
+    rows = evaluate_cases(
+        cell.path,
+        Store(spec.store),
+        spec.held_out,
+        predict,
+        method=spec.method,
+        fold=spec.fold,
+        tolerance_um=2.0,
+        progress=lambda done, total: None,
+    )
+    result = CellResult(
+        method=spec.method, fold=spec.fold, steps=20, seconds=40.0, note="averaged weights", rows=tuple(rows)
+    )
+    write_model(cell.result, result)
+
+
+def make_run(
+    folder: Path,
+    names: tuple[str, ...] = ("a1", "a2", "a3", "a4", "a5"),
+    losses: tuple[str, ...] = ("dice_ce", "cbdice"),
+    causes: dict[str, Cause] | None = None,
+    **settings: Any,
+) -> RunFolder:
+    """A run of two folds; the cells named in ``causes`` end so, all others are scored."""
+    write_data(folder / "data", names)
+    config = {"name": "one", "data_dir": folder / "data", "output_dir": folder / "runs", "losses": losses, "folds": 2}
+    evaluation = {"evaluation": {"resamples": 1000}}
+    prepared = prepare(
+        make_config(config | evaluation | settings, "a test"), HardwareBudget.imagined(8 * GIB, 32 * GIB), {}
+    )
+
+    def supervise(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Any, lock: int) -> Outcome:
+        cause = (causes or {}).get(cell.path.name, Cause.FINISHED)
+        score(cell, spec)
+        if cause is not Cause.FINISHED:
+            cell.result.unlink()
+        found = outcome(cause, "the card could not hold the step\nTraceback")
+        found.write(cell.path)
+        return found
+
+    quiet = SimpleNamespace(
+        stored=lambda volume: None,
+        cell_begins=lambda name, number, total: None,
+        cell_moves=lambda name, stage, done, total: None,
+        cell_ends=lambda name, outcome: None,
+    )
+    run(prepared, quiet, supervise)
+    return prepared.folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of two losses and the baseline; not to be changed."""
+    return make_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Callable[..., RunFolder]:
+    """``make_run`` in a folder of the test's own."""
+    return lambda **options: make_run(tmp_path / "new", **options)
+
+
+@pytest.fixture
+def copied(finished: RunFolder, tmp_path: Path) -> Callable[[], RunFolder]:
+    """Copies of it, to be changed; the images stay shared."""
+    return lambda: RunFolder(Path(shutil.copytree(finished.path, tmp_path / "copy")))

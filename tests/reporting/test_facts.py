@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minivess.errors import RunError
+from minivess.experiments.folder import RunFolder
+from minivess.planning.sizes import GIB
+from minivess.reporting.facts import read_facts, read_samples
+from minivess.training.record import MonitorRow, append_row
+
+
+class TestRunFacts:
+    def test_losses_come_in_the_order_of_the_configuration_and_baselines_last(self, finished: RunFolder):
+        facts = read_facts(finished)
+        assert facts.methods == ("dice_ce", "cbdice", "threshold")
+        assert facts.losses == ("dice_ce", "cbdice")
+        assert [(cell.method, cell.fold) for cell in facts.cells][:3] == [("dice_ce", 0), ("dice_ce", 1), ("cbdice", 0)]
+        assert {cell.state for cell in facts.cells} == {"finished"}
+
+    def test_time_and_peaks_of_a_cell(self, finished: RunFolder):
+        cell = read_facts(finished).cells[0]
+        assert (cell.seconds, cell.peak_memory_bytes, cell.peak_gpu_bytes) == (40.0, 2 * GIB, GIB)
+
+    def test_a_cell_is_finished_failed_interrupted_begun_or_not_begun(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        for name in ("cbdice-fold0", "cbdice-fold1"):
+            (folder.path / "cells" / name / "result.json").unlink()
+        (folder.path / "cells/cbdice-fold1/outcome.json").unlink()
+        for file in (folder.path / "cells/threshold-fold1").glob("*.json"):
+            file.unlink()
+        failed = folder.path / "cells/cbdice-fold0/outcome.json"
+        failed.write_text(failed.read_text().replace('"status": "finished"', '"status": "failed"'))
+        states = {cell.name: cell.state for cell in read_facts(folder).cells}
+        assert [states[f"cbdice-fold{k}"] for k in (0, 1)] == ["failed", "begun"]
+        assert states["threshold-fold1"] == "not begun"
+        failed.write_text(failed.read_text().replace('"status": "failed"', '"status": "stopped"'))
+        assert {cell.name: cell.state for cell in read_facts(folder).cells}["cbdice-fold0"] == "interrupted"
+
+    def test_nothing_finished_is_an_error_for_people(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        for result in folder.path.glob("cells/*/result.json"):
+            result.unlink()
+        with pytest.raises(RunError, match="a finished cell"):
+            read_facts(folder)
+
+    def test_a_folder_without_its_profile_is_an_error_for_people(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        folder.profile.unlink()
+        with pytest.raises(RunError, match=r"no readable profile\.json"):
+            read_facts(folder)
+
+
+class TestSamples:
+    def test_the_clock_goes_on_over_attempts_and_a_cut_row_is_left_out(self, tmp_path: Path):
+        for at_s in (0.0, 10.0, 0.0, 5.0):
+            append_row(
+                tmp_path / "monitor.csv", MonitorRow("2026-01-02T03:04:00", at_s, 30, 10, None, None, *[1] * 5, 1.0)
+            )
+        with (tmp_path / "monitor.csv").open("a") as file:
+            file.write("2026-01-02T03:05:00,6.")
+        samples, started = read_samples(tmp_path / "monitor.csv")
+        assert [sample.at_s for sample in samples] == [0, 10, 10, 15]
+        assert (samples[0].memory_bytes, samples[0].gpu_bytes) == (20, None)
+        assert started is not None
+        assert started.minute == 4
+
+    def test_no_file_has_no_samples(self, tmp_path: Path):
+        assert read_samples(tmp_path / "monitor.csv") == ([], None)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from minivess.reporting.formats import by, counted, duration, listed, metric_name, p_value, sentence, size
+
+
+class TestWords:
+    def test_lists_and_counts(self):
+        assert [listed("a"), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
+        assert [counted(1, "case"), counted(2, "case")] == ["1 case", "2 cases"]
+
+    def test_only_the_first_letter_is_raised(self):
+        assert sentence("check NVML") == "Check NVML"
+
+    def test_metrics_have_the_names_of_the_literature_and_unknown_ones_their_own(self):
+        assert [metric_name("centreline_dsc"), metric_name("mine")] == ["clDice", "mine"]
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [(4.551, "4.6 s"), (59.4, "59 s"), (60, "1 min"), (325, "5 min 25 s"), (3600, "1 h"), (91_800, "25 h 30 min")],
+    )
+    def test_a_duration_has_two_units_at_most(self, seconds: float, text: str):
+        assert duration(seconds) == text
+
+    @pytest.mark.parametrize(
+        ("size_bytes", "text"),
+        [(12, "12 B"), (1536, "1.5 KiB"), (480 * 2**10, "480 KiB"), (2**32, "4.0 GiB"), (2**42, "4096 GiB")],
+    )
+    def test_a_size_has_the_largest_unit_that_fits(self, size_bytes: int, text: str):
+        assert size(size_bytes) == text
+
+    def test_small_p_values_keep_a_digit(self):
+        assert [p_value(0.0312), p_value(0.0001)] == ["0.031", "0.0001"]
+
+    def test_sizes_along_axes(self):
+        assert by((0.994, 0.994, 5.0)) == "0.994 × 0.994 × 5"

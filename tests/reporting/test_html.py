@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from minivess.errors import RunError
+from minivess.experiments.config import load_config
+from minivess.experiments.folder import RunFolder
+from minivess.experiments.results import read_results
+from minivess.reporting.facts import read_facts
+from minivess.reporting.headline import headline
+from minivess.reporting.html import write_report
+from minivess.training.outcome import Cause
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """A page's tags with their attributes, and the text below each kind of tag or class."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[tuple[str, str]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(self.source)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        self.tags.append((tag, values))
+        if tag not in VOID:
+            self.open.append((tag, values.get("class", "")))
+            self.texts.setdefault(tag, []).append("")
+            self.texts.setdefault(f".{values.get('class', '')}", []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1][0] == tag, f"</{tag}> closes {self.open[-1]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for tag, kind in self.open:
+            self.texts[tag][-1] += data
+            self.texts[f".{kind}"][-1] += data
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [values for name, values in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts["body"][0].split())
+
+
+@pytest.fixture(scope="module")
+def page(finished: RunFolder) -> Page:
+    return Page(write_report(finished))
+
+
+class TestPage:
+    def test_it_begins_with_the_verdict(self, page: Page, finished: RunFolder):
+        found = headline(read_results(finished))
+        assert page.source.startswith("<!doctype html>")
+        assert page.texts["h1"] == [f"{found.title}."]
+        assert page.texts["title"][0] == f"one: {found.title}"
+        assert all(line in page.text for line in (found.lead, *found.shown, *found.not_shown))
+
+    def test_its_scores_are_the_comparison_s(self, page: Page, finished: RunFolder):
+        metrics = read_results(finished).metrics
+        expected = [
+            f"{next(s for s in metric.methods if s.method == method).interval.mean:.3f}"
+            for method in ("dice_ce", "cbdice", "threshold")
+            for metric in metrics
+        ]
+        assert page.texts[".mean"] == expected
+        assert len(page.texts[".tag"]) == 3
+
+    def test_pairs_carry_holm_p_and_effect_size(self, page: Page, finished: RunFolder):
+        pair = read_results(finished).metrics[0].pairs[0]
+        row = next(text for text in page.texts["tr"] if f"{pair.first} − {pair.second}" in text)
+        assert f"{pair.p_holm:.3f}" in row
+        assert f"{pair.test.effect_size:+.2f}" in row
+
+    def test_every_part_is_there(self, page: Page):
+        ids = [values.get("id") for values in page.of("section")]
+        assert ids == ["results", "cases", "overlays", "training", "machine", "plan", "data", "provenance"]
+        assert [values["href"] for values in page.of("a")][1:] == [f"#{name}" for name in ids]
+        assert len(page.of("svg")) == 3 + 2 + 1 + 1  # metrics, losses, watched DSC, memory
+        assert len(page.of("img")) == 2 * 3 * 2  # losses, cases, image and result
+
+    def test_plan_data_and_provenance_are_told(self, page: Page, finished: RunFolder):
+        assert "24 × 20 × 4" in page.text
+        assert "25000 optimizer steps a cell on cuda" in page.text
+        assert f"content {read_facts(finished).profile.content_hash}" in page.text
+        assert "(8.0 GiB, driver" in page.text
+        assert "cbdice-fold0: swap grew" in page.text
+
+    def test_the_run_can_be_made_again_from_its_command(self, page: Page, finished: RunFolder):
+        command = page.texts["pre"][0].splitlines()[-1]
+        assert command == f"minivess run --config {finished.config} --name one-again"
+        assert load_config(finished.config, {"name": "one-again"}).losses == ("dice_ce", "cbdice")
+
+    def test_the_markdown_stands_beside_it(self, page: Page, finished: RunFolder):
+        assert finished.comparison_markdown.read_text(encoding="utf-8").startswith("| loss | cases | DSC ↑ |")
+
+    def test_it_is_small(self, page: Page):
+        assert len(page.source.encode()) < 500_000
+
+
+class TestSelfContained:
+    def test_nothing_is_fetched(self, page: Page):
+        assert page.of("link") == page.of("iframe") == []
+        assert page.of("script") == [{}]
+        assert all(values["src"].startswith("data:image/") for values in page.of("img"))
+        references = [values["href"] for _, values in page.tags if "href" in values]
+        assert references
+        assert all(reference.startswith("#") for reference in references)
+        assert not re.search(r"https?:|@import|url\((?!#)", page.source)
+
+    def test_the_browser_is_told_to_fetch_nothing(self, page: Page):
+        policy = next(v["content"] for v in page.of("meta") if v.get("http-equiv") == "Content-Security-Policy")
+        digest = base64.b64encode(hashlib.sha256(page.texts["script"][0].encode()).digest()).decode()
+        assert policy.startswith("default-src 'none'; img-src data:;")
+        assert f"script-src 'sha256-{digest}'" in policy
+
+
+class TestAccessible:
+    def test_pictures_say_what_they_show(self, page: Page):
+        assert all(values["alt"] for values in page.of("img"))
+        assert all(values["role"] == "img" and values["aria-label"] for values in page.of("svg"))
+
+    def test_every_header_has_a_scope(self, page: Page):
+        assert {values.get("scope") for values in page.of("th")} == {"col", "row"}
+
+    def test_ids_are_unique_and_references_lead_somewhere(self, page: Page):
+        ids = Counter(values["id"] for _, values in page.tags if "id" in values)
+        assert max(ids.values()) == 1
+        assert {values["href"][1:] for _, values in page.tags if "href" in values} <= ids.keys()
+
+    @pytest.mark.parametrize("scheme", [0, 1])
+    def test_text_and_lines_stand_out_from_the_paper(self, page: Page, scheme: int):
+        palettes = re.findall(r":root \{(.*?)\}", page.texts["style"][0], flags=re.DOTALL)
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", palettes[scheme]))
+        for name in ("ink", "muted", "accent", "good", "bad", "warn"):
+            assert contrast(colours[name], colours["paper"]) >= 4.5, name
+        for name in ("baseline", "limit", *(f"series-{k}" for k in range(8))):
+            assert contrast(colours[name], colours["paper"]) >= 3, name
+
+
+class TestEscaping:
+    def test_the_name_of_a_file_stays_text(self, new_run: Callable[..., RunFolder]):
+        case = "<img src=x onerror=alert(1)>&\"'"
+        page = Page(write_report(new_run(names=(case, "b", "c", "d"), losses=("dice_ce",))))
+        assert page.text.count(case) >= 4
+        assert all(values.keys() <= {"src", "alt"} for values in page.of("img"))
+        assert page.of("script") == [{}]
+
+    def test_the_name_of_a_loss_stays_text(self, copied: Callable[[], RunFolder]):
+        folder, loss = copied(), "<b>&\"'$x"
+        for file in [folder.config, *folder.path.glob("cells/cbdice-*/*.json")]:
+            file.write_text(file.read_text().replace("cbdice", json.dumps(loss)[1:-1]))
+        for cell in folder.path.glob("cells/cbdice-*"):
+            cell.rename(cell.with_name(cell.name.replace("cbdice", loss)))
+        page = Page(write_report(folder))
+        assert page.text.count(loss) > 20
+
+    def test_a_password_of_the_tracking_server_is_not_passed_on(self, new_run: Callable[..., RunFolder]):
+        folder = new_run(losses=("dice_ce",), tracking_uri="http://me:secret@server:5000")
+        page = Page(write_report(folder))
+        assert "//…@server:5000" in page.text
+        assert "secret" not in page.source
+        assert page.texts["h1"] == ["dice_ce stands alone: there is no other loss to compare it with."]
+        assert ".tag" not in page.texts
+
+
+class TestPartialRun:
+    def test_failed_and_missing_cells_are_named_with_their_cure(self, new_run: Callable[..., RunFolder]):
+        folder = new_run(causes={"cbdice-fold1": Cause.CUDA_OUT_OF_MEMORY})
+        shutil.rmtree(folder.path / "cells" / "threshold-fold1")
+        page = Page(write_report(folder))
+        assert "This run is not complete: 4 of 6 cells have finished." in page.text
+        assert "cbdice-fold1 failed: the card could not hold the step. To mend it: use a smaller patch" in page.text
+        assert "Traceback" not in page.text
+        assert "Not begun: threshold-fold1." in page.text
+        assert re.search(r"cbdice lacks [23] cases; it is compared on those", page.text)
+
+    def test_baselines_alone_make_a_page(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        for cell in folder.path.glob("cells/*ce-fold*"):
+            shutil.rmtree(cell)
+        page = Page(write_report(folder))
+        assert page.texts["h1"] == ["Only the baseline has finished: there is no loss to judge yet."]
+        assert "No network has trained for an epoch yet." in page.text
+        assert page.of("img") == []
+
+    def test_a_run_in_which_nothing_finished_has_no_page(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        for file in [*folder.path.glob("cells/*/result.json"), *folder.path.glob("report.html")]:
+            file.unlink()
+        with pytest.raises(RunError, match="a finished cell"):
+            write_report(folder)
+        assert not folder.report.exists()
+
+    def test_volumes_that_have_gone_are_said_to_be_missing(self, new_run: Callable[..., RunFolder]):
+        folder = new_run(losses=("dice_ce",))
+        shutil.rmtree(folder.path.parents[1] / "data")
+        page = Page(write_report(folder))
+        assert page.of("img") == []
+        assert page.text.count("is not shown: no file at") == 3
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+class TestBrowser:
+    def test_a_browser_shows_it_without_a_complaint(self, page: Page, finished: RunFolder, tmp_path: Path):
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+        command = ["chromium", *options, f"--user-data-dir={tmp_path}", finished.report.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert page.texts["h1"][0] in done.stdout
+        assert "CONSOLE" not in done.stderr
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two colours."""
+    lights = sorted(_luminance(colour) for colour in (one, other))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from minivess.experiments.folder import RunFolder
+from minivess.planning.sizes import GIB
+from minivess.reporting.facts import MemorySample, RunFacts, read_facts
+from minivess.reporting.plots import loss_curve, memory_timeline, paired_points, series, watched_curve
+
+
+def changed(facts: RunFacts, **values: object) -> RunFacts:
+    """The same facts with every cell changed."""
+    return replace(facts, cells=tuple(replace(cell, **values) for cell in facts.cells))
+
+
+class TestPairedPoints:
+    def test_each_case_is_a_line_that_tells_its_name_and_scores(self, finished: RunFolder):
+        facts = read_facts(finished)
+        text = str(paired_points(facts, facts.comparison.metrics[0]))
+        by_method = {row.method: f"{row.metrics.dsc:.3f}" for row in facts.rows if row.case == "a1"}
+        assert text.count("<title>") == 5
+        assert f"<title>a1: dice_ce {by_method['dice_ce']}, cbdice {by_method['cbdice']}, threshold " in text
+
+    def test_the_means_are_drawn_in_the_losses_colours_and_written_for_the_blind(self, finished: RunFolder):
+        facts = read_facts(finished)
+        text = str(paired_points(facts, facts.comparison.metrics[0]))
+        assert all(f"var(--{series(facts, method)})" in text for method in facts.methods)
+        assert all(f"{s.method} {s.interval}" in text for s in facts.comparison.metrics[0].methods)
+
+    def test_a_failed_case_makes_the_axis_logarithmic(self, finished: RunFolder):
+        facts = read_facts(finished)
+        masd = facts.comparison.metric("measured_masd")
+        far = [
+            row.model_copy(update={"metrics": replace(row.metrics, measured_masd=900.0)}) if number == 0 else row
+            for number, row in enumerate(facts.rows)
+        ]
+        assert ">100<" not in str(paired_points(facts, masd))
+        assert ">100<" in str(paired_points(replace(facts, rows=far), masd))
+
+
+class TestCurves:
+    def test_one_line_a_fold_from_the_journal(self, finished: RunFolder):
+        facts = read_facts(finished)
+        text = str(loss_curve(facts, "cbdice"))
+        assert "<title>cbdice, fold 0</title>" in text
+        assert "fold 1 ends at 0.500" in text
+
+    def test_the_watched_case_is_named(self, finished: RunFolder):
+        facts = read_facts(finished)
+        watched = facts.of("cbdice")[1].journal[0]["case"]
+        assert f"<title>cbdice, fold 1, watching {watched}</title>" in str(watched_curve(facts))
+
+    def test_before_the_first_epoch_there_is_no_curve(self, finished: RunFolder):
+        facts = changed(read_facts(finished), journal=[])
+        assert loss_curve(facts, "cbdice") is None
+        assert watched_curve(facts) is None
+
+
+class TestMemory:
+    def test_limits_are_drawn_and_peaks_are_said(self, finished: RunFolder):
+        text = str(memory_timeline(read_facts(finished)))
+        assert all(words in text for words in ("limit 24.0 GiB", "limit 7.0 GiB", "warning 6.0 GiB"))
+        assert "<title>cbdice-fold0 peaks at 2.0 of 24.0 GiB, GPU 1.0 GiB</title>" in text
+
+    def test_a_short_peak_of_a_long_run_is_kept(self, finished: RunFolder):
+        samples = [MemorySample(float(k), GIB * (20 if k == 4321 else 1), None) for k in range(10_000)]
+        facts = changed(read_facts(finished), samples=samples, outcome=None)
+        flat = changed(facts, samples=[replace(sample, memory_bytes=GIB) for sample in samples])
+        assert "peaks at 20.0 of 24.0 GiB" in str(memory_timeline(facts))
+        assert len(str(memory_timeline(facts))) < 200_000
+        heights = [min(_heights(str(memory_timeline(one)))) for one in (facts, flat)]
+        assert heights[0] < heights[1]
+
+    def test_a_run_without_samples_has_no_timeline(self, finished: RunFolder):
+        assert memory_timeline(changed(read_facts(finished), samples=[])) is None
+
+
+def _heights(text: str) -> list[float]:
+    """Y of the points of the first cell's line; the smaller, the higher on the page."""
+    path = text.split('id="memory-memory-', 1)[1].split('d="', 1)[1].split('"', 1)[0]
+    return [float(line.split()[2]) for line in path.splitlines() if line]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from minivess.reporting.svg import drawing, paint, to_svg
+
+
+def draw(words: str = "", **options: dict[str, str]) -> str:
+    with drawing():
+        figure = Figure(figsize=(2, 1))
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], marker="o", color=paint("series-0"), gid="line")
+        axes.set_title(words)
+        return str(to_svg(figure, "one", 'a "line"', **options))
+
+
+class TestSvg:
+    def test_colours_and_fonts_are_the_page_s(self):
+        text = draw()
+        assert "stroke: var(--series-0)" in text
+        assert "#0000" not in text
+        assert "DejaVu" not in text
+        assert "<style" not in text
+
+    def test_nothing_points_outside(self):
+        text = draw()
+        assert text.startswith('<svg viewBox="0 0 144 72" role="img" aria-label="a &quot;line&quot;">')
+        assert text.rstrip().endswith("</svg>")
+        assert "http" not in text
+
+    def test_ids_and_references_begin_with_the_figure_s_name(self):
+        text = draw()
+        assert 'id="one-line"' in text
+        assert text.count('id="') == text.count('id="one-')
+        assert text.count('="#') == text.count('="#one-') > 0
+        assert text.count("url(#") == text.count("url(#one-") > 0
+
+    def test_texts_and_hover_words_are_escaped(self):
+        text = draw("$x <b>", hover={"line": "</title><script>"})
+        assert "$x &lt;b&gt;" in text
+        assert '<g id="one-line"><title>&lt;/title&gt;&lt;script&gt;</title>' in text

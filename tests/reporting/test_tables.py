@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from minivess.evaluation.compare import compare
+from minivess.evaluation.comparison import Comparison
+from minivess.reporting.tables import markdown_table, table_rows
+
+
+def compared(**scores: list[float]) -> Comparison:
+    rows: list[dict[str, Any]] = [
+        {"method": method, "fold": k % 2, "case": f"mv{k}", "dsc": value, "measured_masd": 1 - value}
+        for method, values in scores.items()
+        for k, value in enumerate(values)
+    ]
+    return compare(rows, ("dsc", "measured_masd"), resamples=1000)
+
+
+TWO = compared(threshold=[0.3, 0.4, 0.5, 0.6], a=[0.6, 0.7, 0.8, 0.9], b=[0.5, 0.6, 0.6, 0.7])
+
+
+class TestRows:
+    def test_rows_follow_the_order_asked_for_and_the_best_loss_is_marked(self):
+        rows = table_rows(TWO, ["b", "a", "not run", "threshold"])
+        assert [(row.method, row.baseline, row.cases) for row in rows] == [
+            ("b", False, 4),
+            ("a", False, 4),
+            ("threshold", True, 4),
+        ]
+        assert [[score.best for score in row.scores] for row in rows] == [[False] * 2, [True] * 2, [False] * 2]
+
+    def test_a_single_loss_is_not_marked_best(self):
+        (row,) = table_rows(compared(a=[0.6, 0.7]), ["a"])
+        assert not any(score.best for score in row.scores)
+
+    def test_intervals_of_a_column_share_one_scale(self):
+        rows = table_rows(TWO, TWO.methods)
+        scores = [row.scores[0] for row in rows]
+        assert min(score.left_percent for score in scores) == 0
+        assert max(score.left_percent + score.width_percent for score in scores) == pytest.approx(100)
+        a = next(row.scores[0] for row in rows if row.method == "a")
+        assert a.left_percent < a.mean_percent < a.left_percent + a.width_percent
+
+    def test_a_loss_that_failed_is_cut_off_and_does_not_hide_the_others(self):
+        rows = table_rows(compared(a=[0.5, 0.6], b=[0.4, 0.5], failed=[-9.0, -29.0]), ["a", "b", "failed"])
+        a, b, failed = (row.scores[1] for row in rows)  # distances of 0.45, 0.55 and 20
+        assert failed.mean_percent > 100
+        assert b.mean_percent - a.mean_percent > 5
+        assert all(score.left_percent + score.width_percent <= 100 + 1e-9 for score in (a, b, failed))
+
+
+class TestMarkdown:
+    def test_its_numbers_are_the_comparison_s(self):
+        lines = markdown_table(TWO).splitlines()
+        intervals = {(m.metric, s.method): str(s.interval) for m in TWO.metrics for s in m.methods}
+        assert lines[0] == "| loss | cases | DSC ↑ | MASD (µm) ↓ |"
+        assert lines[2] == f"| a | 4 | **{intervals['dsc', 'a']}** | **{intervals['measured_masd', 'a']}** |"
+        assert lines[4] == (
+            f"| threshold (baseline) | 4 | {intervals['dsc', 'threshold']} | {intervals['measured_masd', 'threshold']} |"
+        )
+        assert intervals["dsc", "a"].startswith("0.750 [")
+
+    def test_it_ends_with_what_may_be_concluded(self):
+        text = markdown_table(TWO)
+        assert "- DSC: a has the highest mean on the 4 cases all share" in text
+        assert f"- {TWO.notes[-1]}" in text
+
+    def test_a_name_cannot_break_the_table(self):
+        text = markdown_table(compared(**{"a|<b>": [0.6, 0.7]}))
+        assert r"| a\|\<b> | 2 |" in text
