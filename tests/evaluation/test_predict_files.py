@@ -19,7 +19,7 @@ def weights(tmp_path: Path) -> Path:
     spec = NetworkSpec(
         model="dynunet",
         builder="minivess.models.dynunet:build",
-        patch=(32, 32, 4),
+        patches=((32, 32, 4),),
         strides=((1, 1, 1), (2, 2, 1), (2, 2, 2)),
         kernels=((3, 3, 1), (3, 3, 3), (3, 3, 3)),
         filters=(2, 4, 4),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from minivess.data.nifti import read_volume
 from minivess.experiments.folder import CellFolder, RunFolder
 
 CONFIG = """\
@@ -115,9 +116,10 @@ class TestRun:
         assert comparison["methods"] == ["dice_ce", "threshold"]
 
     def test_a_five_slice_volume_is_scored_unpadded(self, undisturbed: Bench) -> None:
-        plan = undisturbed.run.read_plan()
+        assert undisturbed.run.read_plan().patch[2] <= 5
+        (mask,) = undisturbed.run.path.glob("cells/dice_ce-fold*/predictions/phantom01.nii.gz")
+        assert read_volume(mask).shape == (96, 96, 5)
         (row,) = [row for row in undisturbed.run.read_rows() if (row.method, row.case) == ("dice_ce", "phantom01")]
-        assert plan.patch[2] == 4
         assert 0 < row.metrics.reference_voxels < 96 * 96 * 5
 
     def test_no_process_asked_for_the_network(self, undisturbed: Bench) -> None:
@@ -162,7 +164,7 @@ class TestKilled:
         assert bench.run.read_rows() == undisturbed.run.read_rows()
 
     def test_ctrl_c_saves_and_says_how_to_go_on(self, phantoms: Path, tmp_path: Path) -> None:
-        bench = Bench(tmp_path, phantoms, CONFIG.replace("max_epochs: 3", "max_epochs: 3000"))
+        bench = Bench(tmp_path, phantoms, CONFIG.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n")
         process = bench.start()
         _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)

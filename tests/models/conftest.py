@@ -14,7 +14,7 @@ def spec() -> NetworkSpec:
     return NetworkSpec(
         model=model.name,
         builder=model.builder,
-        patch=(16, 16, 4),
+        patches=((16, 16, 4),),
         strides=strides.strides,
         kernels=strides.kernels,
         filters=model.filters[: len(strides.strides)],

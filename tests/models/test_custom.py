@@ -24,7 +24,7 @@ def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def spec() -> NetworkSpec:
     model = load_model_profile("example_custom", filters=(2, 4, 8))
-    return model.spec((16, 16, 4), model.plan_strides((16, 16, 4), (0.99, 0.99, 5.0)))
+    return model.spec(((16, 16, 4),), model.plan_strides((16, 16, 4), (0.99, 0.99, 5.0)))
 
 
 @pytest.mark.usefixtures("on_path")

@@ -16,7 +16,7 @@ TWO_PHOTON, ISOTROPIC = (0.99, 0.99, 5.0), (1.0, 1.0, 1.0)
 
 def _spec(patch: Shape, spacing_um: Spacing, **changes: object) -> NetworkSpec:
     model = load_model_profile("segresnet", **{"filters": (2, 4, 8, 16), **changes})
-    return model.spec(patch, model.plan_strides(patch, spacing_um))
+    return model.spec((patch,), model.plan_strides(patch, spacing_um))
 
 
 class TestSegResNet:

@@ -21,7 +21,7 @@ TINY = (8, 16, 32, 64, 128)
 
 def _spec(patch: Shape = (32, 16, 16), **changes: object) -> NetworkSpec:
     model = load_model_profile("vista3d", **{"filters": TINY, **changes})
-    return model.spec(patch, model.plan_strides(patch, (0.99, 0.99, 5.0)))
+    return model.spec((patch,), model.plan_strides(patch, (0.99, 0.99, 5.0)))
 
 
 @pytest.fixture(scope="module")

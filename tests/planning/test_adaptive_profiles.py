@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from minivess.data.phantom import minivess_cases
@@ -12,6 +14,7 @@ from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.sizes import GIB
+from minivess.strides import patch_for
 
 DYNUNET = load_model_profile("dynunet")
 DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
@@ -37,6 +40,17 @@ class TestAdaptiveComputation:
         plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="pad"))
         assert all(size % d == 0 for size, d in zip(plan.patch, plan.network.divisor, strict=True))
         assert plan.patch[2] > 5
+
+    def test_buckets_follow_depth_and_waste_little(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="bucketed"))
+        assert [patch[2] for patch in plan.network.patches] == [4, 8, 16, 24]
+        assert all(
+            size % d == 0 for patch in plan.network.patches for size, d in zip(patch, plan.network.divisor, strict=True)
+        )
+        assert all(
+            patch_for(plan.network.patches, volume.shape[2])[2] <= volume.shape[2] for volume in minivess.volumes
+        )
+        assert max(math.prod(patch) for patch in plan.network.patches) == math.prod(plan.network.patches[-1])
 
     def test_auto_profile_name(self, minivess: DatasetProfile) -> None:
         assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).profile_name == "auto_gpu_low_dynunet"

@@ -13,6 +13,7 @@ from minivess.data.profiler import scan_volume
 from minivess.findings import raise_critical
 from minivess.models.predict import predict_volume
 from minivess.models.weights import load_network, read_spec
+from minivess.strides import patch_for
 
 
 def predict_file(
@@ -44,7 +45,7 @@ def predict_file(
     result = predict_volume(
         load_network(weights).to(device),
         read_volume(volume),
-        spec.patch,
+        patch_for(spec.patches, stats.shape[2]),
         overlap,
         normalise=stats.normalise,
         probabilities=probabilities,

@@ -34,6 +34,7 @@ from minivess.models.weights import load_network, save_network
 from minivess.planning.plan import TrainingPlan
 from minivess.step.state import TrainState
 from minivess.step.step import NanLossError, Step, autocast
+from minivess.strides import patch_for
 from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop, StopRequestedError
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.exit_codes import HEARTBEAT_FILE, ExitCode
@@ -104,7 +105,7 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat, device:
     sampler = PatchSampler(
         store,
         spec.train,
-        (plan.patch,),
+        plan.network.patches,
         batch=plan.batch,
         foreground_fraction=training.foreground_fraction,
         seed=spec.seed,
@@ -136,7 +137,7 @@ def _predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Pred
         return predict_volume(
             network,
             case.image,
-            plan.patch,
+            patch_for(plan.network.patches, case.stats.shape[2]),
             plan.overlap,
             normalise=case.stats.normalise,
             precision=autocast(torch.device(plan.device), plan.precision),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivess.data.profiler import DatasetProfile, VolumeStats, load_profile, scan_dataset
+from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
 from minivess.data.splits import Splits, make_splits
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.config import ExperimentConfig
@@ -43,7 +43,7 @@ def prepare(
     config: ExperimentConfig,
     hardware: HardwareBudget,
     environ: Mapping[str, str],
-    progress: Callable[[VolumeStats], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Prepared:
     """Scan, split, plan and check; nothing is written.
 

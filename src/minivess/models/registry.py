@@ -46,12 +46,12 @@ class ModelProfile(BaseModel):
             return StridePlan(((1, 1, 1), *((2, 2, 2),) * (levels - 1)), ((3, 3, 3),) * levels)
         return plan_strides(patch, spacing_um, levels)
 
-    def spec(self, patch: Shape, strides: StridePlan) -> NetworkSpec:
-        """The network for a patch and its strides; as many levels as could be planned."""
+    def spec(self, patches: tuple[Shape, ...], strides: StridePlan) -> NetworkSpec:
+        """The network for its patches and strides; as many levels as could be planned."""
         return NetworkSpec(
             model=self.name,
             builder=self.builder,
-            patch=patch,
+            patches=patches,
             strides=strides.strides,
             kernels=strides.kernels,
             filters=self.filters[: len(strides.strides)],
@@ -61,13 +61,16 @@ class ModelProfile(BaseModel):
 
 
 class NetworkSpec(BaseModel):
-    """Everything that fixes a network, and the patch it was planned for; saved beside its weights."""
+    """Everything that fixes a network, and the patches it was planned for; saved beside its weights.
+
+    A volume is cut into the deepest of ``patches`` that it holds (``minivess.strides.patch_for``).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     builder: str
-    patch: Shape
+    patches: tuple[Shape, ...] = Field(min_length=1)
     strides: tuple[Shape, ...]
     kernels: tuple[Shape, ...]
     filters: tuple[int, ...]
@@ -75,6 +78,11 @@ class NetworkSpec(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     in_channels: int = 1
     out_channels: int = 2
+
+    @property
+    def largest_patch(self) -> Shape:
+        """The patch of most voxels: what memory is computed for."""
+        return max(self.patches, key=lambda patch: patch[0] * patch[1] * patch[2])
 
     @property
     def divisor(self) -> Shape:

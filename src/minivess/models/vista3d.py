@@ -73,9 +73,9 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
             f"{list(spec.filters)} and {spec.deep_supervision}",
             "VISTA-3D has this one shape: mend the model profile or the key model",
         )
-    if spec.patch == spec.divisor:
+    if spec.divisor in spec.patches:
         raise PlanError(
-            "a patch of two voxels at the coarsest level", f"{spec.patch}, one voxel", "double it along X and Y"
+            "a patch of two voxels at the coarsest level", f"{spec.divisor}, one voxel", "double it along X and Y"
         )
     network = _Vista3D(spec.in_channels, widths[0], options.prompt)
     if options.weights is not None:

@@ -66,7 +66,7 @@ def load_network(folder: Path) -> torch.nn.Module:
         DataError: Either file is missing or damaged, or they do not belong together.
     """
     try:
-        network = build_network(read_spec(folder))
+        network = build_network(read_spec(folder), pretrained=False)
         load_tensors(network, load_file(folder / "network.safetensors"))
     except (OSError, SafetensorError) as error:
         raise DataError(

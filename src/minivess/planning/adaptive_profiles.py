@@ -9,14 +9,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from minivess.data.profiler import DatasetProfile
-from minivess.errors import ConfigError, PlanError
-from minivess.findings import raise_critical
-from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
+from minivess.errors import ConfigError
+from minivess.models.registry import PROFILES, ModelProfile
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.planning.validation import validate_patch
 from minivess.step.config import Precision
-from minivess.strides import Shape, StridePlan, round_down
+from minivess.strides import Shape
 
 COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"
 
@@ -60,22 +59,13 @@ def compute_adaptive_profile(
     reasons = {
         "profile_name": f"{'detected' if request.compute == 'auto' else 'asked for'}: {hardware.explain()['tier']}"
     }
-    patch, strides = _patch(profile, model, request, bounds, reasons)
+    patches, strides, reasons["patch"] = choose_patches(profile, model, request, bounds.patch)
     device: Literal["cpu", "cuda"] = "cuda" if tier != "cpu" and hardware.gpu is not None else "cpu"
     batch = request.batch or bounds.batch
     reasons["batch"] = f"{batch} patches a step: " + ("asked for" if request.batch else f"the budget of {tier}")
     return TrainingPlan(
         profile_name=f"{'auto_' if request.compute == 'auto' else ''}{tier}_{model.name}",
-        network=NetworkSpec(
-            model=model.name,
-            builder=model.builder,
-            patch=patch,
-            strides=strides.strides,
-            kernels=strides.kernels,
-            filters=model.filters[: len(strides.strides)],
-            deep_supervision=model.deep_supervision,
-        ),
-        patch=patch,
+        network=model.spec(patches, strides),
         patch_policy=request.patch_policy,
         batch=batch,
         micro_batch=min(request.micro_batch or batch, batch),
@@ -85,26 +75,6 @@ def compute_adaptive_profile(
         overlap=request.overlap,
         reasons=reasons,
     )
-
-
-def _patch(
-    profile: DatasetProfile, model: ModelProfile, request: PlanRequest, bounds: ComputeProfile, reasons: dict[str, str]
-) -> tuple[Shape, StridePlan]:
-    if request.patch_size is not None:
-        strides = model.plan_strides(request.patch_size, profile.median_spacing_um)
-        raise_critical(validate_patch(request.patch_size, strides.divisor, profile, request.patch_policy), PlanError)
-        reasons["patch"] = f"{_by(request.patch_size)} asked for; {_divisor_reason(strides)}"
-        return request.patch_size, strides
-    room = profile.min_shape if request.patch_policy == "min_volume" else profile.median_shape
-    what = "smallest" if request.patch_policy == "min_volume" else "median"
-    x, y, z = (min(most, size) for most, size in zip(bounds.patch, room, strict=True))
-    strides = model.plan_strides((x, y, z), profile.median_spacing_um)
-    patch = round_down((x, y, z), strides.divisor)
-    reasons["patch"] = (
-        f"{_by(patch)}: the budget allows {_by(bounds.patch)}, the {what} size an axis is {_by(room)}; {_divisor_reason(strides)}"
-    )
-    raise_critical(validate_patch(patch, strides.divisor, profile, request.patch_policy), PlanError)
-    return patch, strides
 
 
 def _precision(hardware: HardwareBudget, device: str, request: PlanRequest, reasons: dict[str, str]) -> Precision:
@@ -127,15 +97,8 @@ def _workers(hardware: HardwareBudget, request: PlanRequest, reasons: dict[str, 
         reasons["workers"] = f"{request.workers} asked for"
         return request.workers
     workers = min(4, max(1, hardware.host.cpu_count - 1))
+    plural = "thread cuts" if workers == 1 else "threads cut"
     reasons["workers"] = (
-        f"{workers} threads cut patches: {hardware.host.cpu_count} processors, one left to the training thread, at most 4"
+        f"{workers} {plural} patches: {hardware.host.cpu_count} processors, one left to the training thread, at most 4"
     )
     return workers
-
-
-def _by(shape: Shape) -> str:
-    return "x".join(str(size) for size in shape)
-
-
-def _divisor_reason(strides: StridePlan) -> str:
-    return f"the strides need multiples of {_by(strides.divisor)}"

@@ -10,7 +10,7 @@ from minivess.models.registry import NetworkSpec
 from minivess.step.config import Precision
 from minivess.strides import Shape
 
-PatchPolicy = Literal["min_volume", "pad"]
+PatchPolicy = Literal["min_volume", "pad", "bucketed"]
 
 
 class PlanRequest(BaseModel):
@@ -26,7 +26,8 @@ class PlanRequest(BaseModel):
     )
     patch_policy: PatchPolicy = Field(
         default="min_volume",
-        description="min_volume: one patch that fits every volume; pad: short volumes are padded under a mask",
+        description="min_volume: one patch that fits every volume; pad: one patch, short volumes padded under a mask; "
+        "bucketed: volumes grouped by depth, each group with the deepest patch that it holds",
     )
     precision: Precision | None = Field(default=None, description="fp32, bf16 or fp16")
     workers: int | None = Field(
@@ -44,7 +45,6 @@ class TrainingPlan(BaseModel):
 
     profile_name: str
     network: NetworkSpec
-    patch: Shape
     patch_policy: PatchPolicy
     batch: int
     micro_batch: int
@@ -53,3 +53,8 @@ class TrainingPlan(BaseModel):
     workers: int
     overlap: float
     reasons: dict[str, str]
+
+    @property
+    def patch(self) -> Shape:
+        """The patch of most voxels; the only one unless patches are bucketed by depth."""
+        return self.network.largest_patch

@@ -28,6 +28,8 @@ def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy
             volume.name for volume in profile.volumes if any(volume.shape[axis] < patch[axis] for axis in too_large)
         ]
         nearest = round_down(tuple(min(a, b) for a, b in zip(patch, profile.min_shape, strict=True)), divisor)
+        fits = all(size <= whole for size, whole in zip(nearest, profile.min_shape, strict=True))
+        pad = "patch_policy: pad, which pads short volumes under a mask"
         findings.append(
             Finding(
                 "critical",
@@ -35,7 +37,7 @@ def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy
                 "patch",
                 f"at most {_by(profile.min_shape)}, the smallest volume along each axis ({', '.join(small[:5])})",
                 _by(patch),
-                f"use {_by(nearest)}, or patch_policy: pad to pad short volumes under a mask",
+                f"use {_by(nearest)}, or {pad}" if fits else f"use {pad}: no smaller patch suits this model",
             )
         )
     return findings
