@@ -25,7 +25,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def _volume(
     folder: Path, name: str, shape: tuple[int, int, int] = (32, 32, 5), label: tuple[int, int, int] | None = None
 ) -> None:
-    rng = np.random.default_rng(len(name))
+    rng = np.random.default_rng(list(name.encode()))
     write_volume(folder / f"raw/{name}.nii.gz", rng.integers(0, 200, shape, np.uint8), spacing_um=(1, 1, 5))
     mask = (rng.random(label or shape) > 0.9).astype(np.uint8)
     write_volume(folder / f"seg/{name}_y.nii.gz", mask, spacing_um=(1, 1, 5))

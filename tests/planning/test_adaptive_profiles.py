@@ -67,6 +67,17 @@ class TestAdaptiveComputation:
         plan = compute_adaptive_profile(HardwareBudget.imagined(None, 32 * GIB), minivess, DYNUNET)
         assert (plan.device, plan.precision, plan.profile_name) == ("cpu", "fp32", "auto_cpu_dynunet")
 
+    def test_cache_rate_adaptive_to_ram(self, minivess: DatasetProfile) -> None:
+        assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).cache_rate == 1.0
+
+    def test_cache_rate_reduced_for_large_dataset(self, minivess: DatasetProfile) -> None:
+        large = minivess.model_copy(
+            update={"volumes": (minivess.volumes[0].model_copy(update={"cached_bytes": 100 * GIB}),)}
+        )
+        plan = compute_adaptive_profile(DESKTOP, large, DYNUNET)
+        assert plan.cache_rate == 0.14  # 0.6 x 24 of 32 GiB usable / 100 GiB
+        assert "100.0 GiB" in plan.reasons["cache_rate"]
+
 
 class TestManualOverride:
     def test_explicit_profile_bypasses_auto(self, minivess: DatasetProfile) -> None:

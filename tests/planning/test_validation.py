@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
-from minivess.planning.validation import validate_patch
+from minivess.data.store import Store
+from minivess.planning.sizes import GIB
+from minivess.planning.validation import validate_cache, validate_gpu_memory, validate_patch
 
 
 def _profile(*depths: int) -> DatasetProfile:
@@ -36,3 +38,28 @@ class TestPatchDatasetCompatibility:
     def test_rejects_non_divisible_patch(self) -> None:
         (finding,) = validate_patch((96, 96, 23), (8, 8, 4), _profile(43), "min_volume")
         assert (finding.check, finding.cure) == ("patch_divisible", "use 96x96x20")
+
+
+class TestMemoryBudget:
+    def test_cache_fits_ram(self) -> None:
+        assert validate_cache(6 * GIB, 1.0, 24 * GIB) == []
+        assert validate_cache(24 * GIB, 0.69, 24 * GIB) == []
+
+    def test_rejects_oversized_cache(self) -> None:
+        (finding,) = validate_cache(100 * GIB, 1.0, 32 * GIB)
+        assert (finding.level, finding.check) == ("critical", "cache_fits")
+        assert finding.cure == "set plan.cache_rate to 0.22 or less"  # 0.7 x 32 / 100
+
+    def test_vram_estimate_within_budget(self) -> None:
+        assert validate_gpu_memory(6 * GIB, 8 * GIB) == []
+        (finding,) = validate_gpu_memory(7 * GIB, 8 * GIB)
+        assert (finding.level, finding.got) == ("critical", "7.0 GiB predicted")
+
+
+class TestDefaults:
+    def test_no_default_resampling(self, profile: DatasetProfile, store: Store) -> None:
+        """Every volume is stored, and so trained on and scored, on the grid of its file."""
+        assert [store.case(volume.name).image.shape for volume in profile.volumes] == [
+            volume.shape for volume in profile.volumes
+        ]
+        assert len({volume.spacing_um for volume in profile.volumes}) > 1

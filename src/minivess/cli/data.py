@@ -1,7 +1,8 @@
-"""Commands on data: look at a folder, make an example one."""
+"""Commands on data: look at a folder, make an example one, bring TIFF stacks in."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -12,18 +13,36 @@ from minivess.cli.options import FOLDER, as_json
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--full", is_flag=True, help="Read the voxels as well: intensities, foreground, faults, content hash.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep the profile in this JSON file, and take it from there while no file of the data set has changed.",
+)
+@click.option("--processes", type=click.IntRange(1), help="Processes that read voxels; by default as many as pay.")
 @as_json
-def profile(folder: Path, full: bool, as_json: bool) -> None:
-    """Shapes, spacings and faults of a data set, from the headers alone."""
+def profile(folder: Path, full: bool, save: Path | None, processes: int | None, as_json: bool) -> None:
+    """Shapes, spacings and faults of a data set, from the headers alone.
+
+    Every fault of every file is listed, and the exit code is 3 where one of them would stop a run.
+    """
+    from minivess.atomic import write_text
     from minivess.cli.live import volume_progress
     from minivess.cli.tables import show_profile
     from minivess.data.importers import find_cases
-    from minivess.data.profiler import scan_dataset
+    from minivess.data.profiler import load_profile, scan_dataset
 
-    with volume_progress("Scanning", len(find_cases(folder)), quiet=as_json) as advance:
-        found = scan_dataset(folder, voxels=full, progress=lambda volume: advance())
+    saved = load_profile(save, folder) if save else None
+    if saved is not None and (saved.content_hash is not None or not full):
+        found = saved
+    else:
+        with volume_progress("Scanning", len(find_cases(folder)), quiet=as_json) as advance:
+            found = scan_dataset(folder, voxels=full, progress=lambda name: advance(), processes=processes)
+        if save is not None:
+            write_text(save, found.model_dump_json(indent=1) + "\n")
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        findings = [finding.as_dict() for finding in found.findings]
+        summary = found.summary() if found.volumes else None
+        click.echo(json.dumps({**found.model_dump(mode="json"), "summary": summary, "findings": findings}, indent=2))
     else:
         show_profile(found)
     if any(finding.level == "critical" for finding in found.findings):
@@ -32,7 +51,7 @@ def profile(folder: Path, full: bool, as_json: bool) -> None:
 
 @click.group()
 def data() -> None:
-    """Make example data."""
+    """Make example data, bring TIFF stacks in."""
 
 
 @data.command()
@@ -57,6 +76,46 @@ def phantom(out: Path, count: int, like: str, seed: int, quiet: bool) -> None:
         write_phantom(out, cases, lambda case: advance())
     if not quiet:
         click.echo(f"{len(cases)} phantoms in {out}")
+
+
+def _parse_spacing(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected X,Y,Z such as 0.994,0.994,5, got {text!r}") from None
+    if not 0 < min(x, y, z) <= max(x, y, z) < float("inf"):
+        raise click.BadParameter(f"expected sizes above zero, got {text!r}")
+    return x, y, z
+
+
+@data.command()
+@click.argument("source", metavar="IN", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option(
+    "--spacing-um",
+    callback=_parse_spacing,
+    metavar="X,Y,Z",
+    help="Voxel size of every stack in micrometre; where left out, IN/spacing.csv (name,x_um,y_um,z_um) gives each its own.",
+)
+@click.option("--quiet", is_flag=True)
+def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
+    """Make a data set of TIFF stacks: IN/denoised/ and IN/labels/, as VesselNN is published, into OUT/raw/ and OUT/seg/.
+
+    A stack's pages, rows and columns are Z, Y and X of the volume. A case is named by what the names of its stack and of
+    its label have in common. The two values of a label become 0 and 1. Files that are there already are never written over.
+    """
+    from minivess.cli.live import volume_progress
+    from minivess.data.tiff import find_tiffs, import_tiffs
+
+    cases = find_tiffs(source, spacing_um)
+    with volume_progress("Converting", len(cases), quiet=quiet) as advance:
+        import_tiffs(cases, out, lambda name: advance())
+    if not quiet:
+        click.echo(f"{len(cases)} volumes in {out}; next: minivess profile {out} --full")
 
 
 COMMANDS = (profile, data)

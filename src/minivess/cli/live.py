@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from minivess.data.profiler import VolumeStats
-from minivess.experiments.prepare import Prepared
 from minivess.planning.sizes import format_gib
-from minivess.training.outcome import Outcome
+
+if TYPE_CHECKING:  # a glance at a data set need not wait for what a run imports
+    from minivess.data.profiler import VolumeStats
+    from minivess.experiments.prepare import Prepared
+    from minivess.training.outcome import Outcome
 
 _LINE_EVERY_S = 30.0
 

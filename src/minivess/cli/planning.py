@@ -14,17 +14,30 @@ from minivess.cli.options import FOLDER, as_json, data_dir, parse_patch
 @click.command()
 @data_dir
 @click.option("--output-dir", type=FOLDER, default=Path("runs"), show_default=True, help="Where a run would write.")
+@click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
 @as_json
-def preflight(data_dir: Path | None, output_dir: Path, as_json: bool) -> None:
-    """Can this machine run it? GPU, memory, disk, swap, libraries, data, outputs."""
+def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool) -> None:
+    """Can this machine run it? GPU, memory, disk, swap, libraries, data, outputs, plan."""
     from minivess.cli.tables import show_preflight
     from minivess.data.profiler import scan_dataset
+    from minivess.models.registry import load_model_profile
+    from minivess.planning.adaptive_profiles import compute_adaptive_profile
     from minivess.planning.preflight import run_preflight
+    from minivess.planning.validation import check_plan
 
     if data_dir is None:
         raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")
-    findings = scan_dataset(data_dir).findings if data_dir.is_dir() else []
-    result = run_preflight(_detect(), data_dir, output_dir, environ=os.environ, data_findings=findings)
+    hardware = _detect()
+    data_findings, plan_findings = [], []
+    if data_dir.is_dir():
+        profile = scan_dataset(data_dir)
+        data_findings = profile.findings
+        if all(finding.level != "critical" for finding in data_findings):
+            plan = compute_adaptive_profile(hardware, profile, load_model_profile(model))
+            plan_findings = check_plan(plan, profile, hardware)
+    result = run_preflight(
+        hardware, data_dir, output_dir, environ=os.environ, data_findings=data_findings, plan_findings=plan_findings
+    )
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     else:

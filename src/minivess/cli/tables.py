@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from minivess.data.profiler import DatasetProfile, compute_safe_patch_sizes
-from minivess.evaluation.compare import Comparison
-from minivess.experiments.prepare import Prepared
 from minivess.findings import Finding
-from minivess.planning.plan import TrainingPlan
-from minivess.planning.preflight import PreflightResult
-from minivess.planning.sizes import format_gib
+from minivess.planning.sizes import GIB, MIB, format_gib
+
+if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
+    from minivess.data.profiler import DatasetProfile
+    from minivess.evaluation.compare import Comparison
+    from minivess.experiments.prepare import Prepared
+    from minivess.planning.plan import TrainingPlan
+    from minivess.planning.preflight import PreflightResult
 
 console = Console()
 
@@ -22,14 +25,30 @@ _MARK = {"critical": "x", "warning": "!", "info": "-"}
 
 
 def show_profile(profile: DatasetProfile) -> None:
-    """One line a volume, then the data set as a whole."""
-    table = _table("volume", "shape", "spacing (µm)", "anisotropy", "type", "foreground")
+    """One line a volume, then the data set as a whole, then what is wrong."""
+    if profile.volumes:
+        _show_volumes(profile)
+        _show_summary(profile)
+    show_findings(profile.findings)
+
+
+def _show_volumes(profile: DatasetProfile) -> None:
+    full = any(volume.intensity_mean is not None for volume in profile.volumes)
+    table = _table(
+        "volume", "shape", "spacing (µm)", "anisotropy", "type", *(("intensity 0.5 - 99.5 %", "vessel") if full else ())
+    )
     for volume in profile.volumes:
-        foreground = "" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %"
-        table.add_row(
-            volume.name, by(volume.shape), by(volume.spacing_um), f"{volume.anisotropy:.1f}", volume.dtype, foreground
-        )
+        row = [volume.name, by(volume.shape), by(volume.spacing_um), f"{volume.anisotropy:.1f}", volume.dtype]
+        if volume.intensity_low is not None and volume.intensity_high is not None:
+            row.append(f"{volume.intensity_low:g} - {volume.intensity_high:g}")
+            row.append("" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %")
+        table.add_row(*row)
     console.print(table)
+
+
+def _show_summary(profile: DatasetProfile) -> None:
+    from minivess.data.profiler import compute_safe_patch_sizes
+
     facts = _table("data set", "")
     facts.add_row("volumes", str(len(profile.volumes)))
     for word, shape in (
@@ -39,15 +58,17 @@ def show_profile(profile: DatasetProfile) -> None:
     ):
         facts.add_row(f"{word} size an axis", by(shape))
     facts.add_row("median spacing (µm)", f"{by(profile.median_spacing_um)}, anisotropy {profile.anisotropy:.1f}")
-    facts.add_row(
-        "size", f"{format_gib(profile.stored_bytes)} as stored, {format_gib(profile.cached_bytes)} decompressed"
-    )
+    facts.add_row("spacings (µm)", "\n".join(f"{by(size)} in {count}" for size, count in profile.spacings_um.items()))
+    facts.add_row("stored", _size(profile.stored_bytes))
+    cached, float32 = _size(profile.cached_bytes), _size(profile.float32_bytes)
+    facts.add_row("decompressed", f"{cached} as minivess keeps it, {float32} as float32")
+    if profile.foreground_fraction is not None:
+        facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
     for family, patch in compute_safe_patch_sizes(profile).items():
         facts.add_row(f"largest patch, {family}", by(patch))
     if profile.content_hash:
         facts.add_row("content", profile.content_hash)
     console.print(facts)
-    show_findings(profile.findings)
 
 
 def show_preflight(result: PreflightResult, *, only_findings: bool = False) -> None:
@@ -72,7 +93,7 @@ def show_plan(plan: TrainingPlan) -> None:
     for field, reason in plan.reasons.items():
         if field != "profile_name":
             table.add_row(field.replace("_", " "), reason)
-    strides = " ".join(by(stride) for stride in plan.network.strides)
+    strides = ", ".join("x".join(map(str, stride)) for stride in plan.network.strides)
     table.add_row(
         "network", f"{plan.network.model}, filters {', '.join(map(str, plan.network.filters))}, strides {strides}"
     )
@@ -116,6 +137,10 @@ def show_comparison(comparison: Comparison) -> None:
 def by(sizes: Sequence[float]) -> str:
     """``(96, 96, 8)`` as "96 x 96 x 8"."""
     return " x ".join(f"{size:g}" for size in sizes)
+
+
+def _size(size_bytes: int) -> str:
+    return format_gib(size_bytes) if size_bytes >= GIB else f"{size_bytes / MIB:.0f} MiB"
 
 
 def _table(*columns: str) -> Table:

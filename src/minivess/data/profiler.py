@@ -3,212 +3,122 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict
-
-from minivess.data.importers import Case, find_cases
-from minivess.data.nifti import Header, read_header, read_volume
-from minivess.errors import DataError
+from minivess.data.consistency import check_copies, check_sidecars
+from minivess.data.faults import check_header, check_intensities, check_label, check_length, check_pair, from_error
+from minivess.data.importers import Case, find_cases, read_layout
+from minivess.data.intensity import measure_intensities
+from minivess.data.label import count_label
+from minivess.data.nifti import Header, VolumeError, read_blocks, read_header, scale
+from minivess.data.nnunet import DATASET, SPLITS, check_dataset, check_splits
+from minivess.data.parallel import choose_processes, map_in_processes
+from minivess.data.profile import DatasetProfile, VolumeStats
 from minivess.findings import Finding
-from minivess.strides import Shape, Spacing, plan_strides, round_down
+from minivess.strides import Shape, plan_strides, round_down
 
-OUTLIER_FACTOR = 2.0
-"""A spacing this many times coarser or finer than the data set's median is an outlier (as is SPEC's mv10 at 2.48)."""
+__all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_profile", "scan_dataset", "scan_volume"]
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
-
-class VolumeStats(BaseModel):
-    """One volume and its label. Intensities and foreground are None until the voxels were read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    image: str
-    label: str | None
-    shape: Shape
-    spacing_um: Spacing
-    dtype: str
-    stored_bytes: int
-    cached_bytes: int
-    modified_ns: int
-    intensity_mean: float | None = None
-    intensity_std: float | None = None
-    intensity_low: float | None = None
-    intensity_high: float | None = None
-    foreground_fraction: float | None = None
-    digest: str | None = None
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def anisotropy(self) -> float:
-        """Coarsest over finest spacing; 1 for cubic voxels."""
-        return max(self.spacing_um) / min(self.spacing_um)
-
-    @property
-    def voxels(self) -> int:
-        return self.shape[0] * self.shape[1] * self.shape[2]
-
-    def normalise(self, block: np.ndarray) -> np.ndarray:
-        """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract its mean, divide by its deviation; float32.
-
-        Raises:
-            DataError: The volume was scanned without its voxels.
-        """
-        if self.intensity_low is None or self.intensity_high is None:
-            raise DataError("a profile with intensities", f"none for {self.name}", "scan the data set with its voxels")
-        clipped = np.clip(block, self.intensity_low, self.intensity_high, dtype=np.float32)
-        return (clipped - np.float32(self.intensity_mean)) / np.float32(max(self.intensity_std or 0.0, 1e-6))
-
-
-class DatasetProfile(BaseModel):
-    """The data set as a whole; computed values derive from ``volumes``, so nothing in it can disagree."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str
-    volumes: tuple[VolumeStats, ...]
-
-    @property
-    def min_shape(self) -> Shape:
-        return self._shape(min)
-
-    @property
-    def median_shape(self) -> Shape:
-        return self._shape(median)
-
-    @property
-    def max_shape(self) -> Shape:
-        return self._shape(max)
-
-    @property
-    def median_spacing_um(self) -> Spacing:
-        x, y, z = (float(median(volume.spacing_um[axis] for volume in self.volumes)) for axis in range(3))
-        return x, y, z
-
-    @property
-    def anisotropy(self) -> float:
-        """Coarsest over finest axis of the median spacing."""
-        return max(self.median_spacing_um) / min(self.median_spacing_um)
-
-    @property
-    def spacing_differs(self) -> bool:
-        """Whether any axis differs more than twofold between volumes."""
-        return any(
-            max(volume.spacing_um[axis] for volume in self.volumes)
-            > 2 * min(volume.spacing_um[axis] for volume in self.volumes)
-            for axis in range(3)
-        )
-
-    @property
-    def stored_bytes(self) -> int:
-        return sum(volume.stored_bytes for volume in self.volumes)
-
-    @property
-    def cached_bytes(self) -> int:
-        """Size in the store: each image in its own type, each label in one byte a voxel."""
-        return sum(volume.cached_bytes for volume in self.volumes)
-
-    @property
-    def content_hash(self) -> str | None:
-        """Digest over the names and bytes of all files; None until the files were read."""
-        if any(volume.digest is None for volume in self.volumes):
-            return None
-        text = "\n".join(f"{volume.name} {volume.digest}" for volume in self.volumes)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-    @property
-    def outliers(self) -> dict[str, str]:
-        """Name of each volume whose spacing stands out, with the reason."""
-        reasons = {}
-        for volume in self.volumes:
-            for axis, letter in enumerate("XYZ"):
-                usual, spacing = self.median_spacing_um[axis], volume.spacing_um[axis]
-                if max(spacing / usual, usual / spacing) > OUTLIER_FACTOR:
-                    reasons[volume.name] = f"spacing {spacing:g} um along {letter}, the median is {usual:g} um"
-                    break
-        return reasons
-
-    @property
-    def findings(self) -> list[Finding]:
-        """Every problem of every volume, and the outliers as warnings."""
-        found = [finding for volume in self.volumes for finding in volume.findings]
-        found += [
-            Finding(
-                "warning",
-                "spacing_outlier",
-                name,
-                "a spacing like the others'",
-                reason,
-                "check the header; the run uses it as it is",
-            )
-            for name, reason in self.outliers.items()
-        ]
-        return found
-
-    def _shape(self, choose: Callable[[Any], float]) -> Shape:
-        x, y, z = (int(choose([volume.shape[axis] for volume in self.volumes])) for axis in range(3))
-        return x, y, z
+_VERSION = "1"
+"""Changed with every change of what a scan finds, so that saved profiles are made anew."""
 
 
 def scan_volume(path: Path, label: Path | None = None, *, name: str | None = None, voxels: bool = False) -> VolumeStats:
-    """Describe one volume; with ``voxels`` also its intensities, its foreground and its faults.
+    """Describe one volume; with ``voxels`` also its intensities, its foreground and the faults that only voxels show.
+
+    Voxels stream through a few megabytes of memory, however large the volume.
 
     Raises:
-        DataError: The image's header cannot be read.
+        DataError: The image's header cannot be read. Whatever else is wrong is among the findings.
     """
-    header = read_header(path)
-    findings = [*_pair_findings(name or path.name, header, label)]
+    case = Case(name or path.name.removesuffix(".gz").removesuffix(".nii"), path, label)
+    image = read_header(path)
+    found = check_header(case.name, image)
+    label_header = None
+    if label is not None:
+        try:
+            label_header = read_header(label)
+            found += check_pair(case.name, image, label_header, label)
+        except VolumeError as error:
+            found.append(from_error(case.name, error))
     measured: dict[str, Any] = {}
-    if voxels and not findings:
-        measured, faults = _measure(name or path.name, path, label)
-        findings += faults
-    files = [path] if label is None else [path, label]
+    if voxels:
+        measured = _measure(case, image, label_header, found)
+    else:
+        headers = [(path, image)] if label is None or label_header is None else [(path, image), (label, label_header)]
+        found += [fault for file, header in headers for fault in check_length(case.name, file, header)]
+    stats = [stat for _, stat in _file_stats(case.files)]
     return VolumeStats(
-        name=name or path.name.removesuffix(".gz").removesuffix(".nii"),
+        name=case.name,
         image=str(path),
         label=None if label is None else str(label),
-        shape=header.shape,
-        spacing_um=header.spacing_um,
-        dtype=header.dtype,
-        stored_bytes=sum(file.stat().st_size for file in files),
-        cached_bytes=header.voxels * (min(np.dtype(header.dtype).itemsize, 4) + (label is not None)),
-        modified_ns=max(file.stat().st_mtime_ns for file in files),
-        findings=tuple(findings),
+        shape=image.shape,
+        spacing_um=image.spacing_um,
+        dtype=image.dtype,
+        stored_bytes=sum(stat.st_size for stat in stats),
+        cached_bytes=image.voxels * (image.read_dtype.itemsize + (label is not None)),
+        modified_ns=max(stat.st_mtime_ns for stat in stats),
+        findings=tuple(found),
         **measured,
     )
 
 
 def scan_dataset(
-    folder: Path, *, voxels: bool = False, progress: Callable[[VolumeStats], None] | None = None
+    folder: Path,
+    *,
+    voxels: bool = False,
+    progress: Callable[[str], None] | None = None,
+    processes: int | None = None,
 ) -> DatasetProfile:
-    """Describe every case of a folder (layouts: see ``find_cases``).
+    """Describe every case of a folder (layouts: see ``read_layout``); what is wrong with one never hides another.
+
+    Args:
+        folder: The data set.
+        voxels: Whether to read the voxels as well.
+        progress: Called with the name of each case once it is done, in any order.
+        processes: How many may read; None chooses by the size of the files, the processors and the free memory.
 
     Raises:
-        DataError: The folder follows no known layout or a header cannot be read.
+        DataError: The folder is missing, follows no known layout, or holds no volume.
     """
-    volumes = []
-    for case in find_cases(folder):
-        volumes.append(_scan_case(case, voxels))
-        if progress is not None:
-            progress(volumes[-1])
-    return DatasetProfile(folder=str(folder), volumes=tuple(volumes))
+    layout = read_layout(folder)
+    sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in layout.cases}
+    if processes is None:
+        processes = choose_processes(sum(sizes.values()), len(sizes)) if voxels else 1
+    # The largest first, so that none is left for one process to read alone at the end.
+    order = sorted(layout.cases, key=lambda case: sizes[case], reverse=True)
+    results = map_in_processes(
+        partial(_scan_case, voxels=voxels), order, processes, lambda case: progress(case.name) if progress else None
+    )
+    by_name = dict(zip((case.name for case in order), results, strict=True))
+    scanned = [by_name[case.name] for case in layout.cases]
+    volumes = [result for result in scanned if isinstance(result, VolumeStats)]
+    problems = [
+        *layout.findings,
+        *(result for result in scanned if isinstance(result, Finding)),
+        *check_copies(volumes),
+        *check_sidecars(layout.cases, volumes),
+        *check_dataset(folder, layout.cases),
+        *check_splits(folder, [case.name for case in layout.cases]),
+    ]
+    return DatasetProfile(
+        folder=str(folder), volumes=tuple(volumes), problems=tuple(problems), stamp=_stamp(folder, layout.cases)
+    )
 
 
 def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
-    """The profile saved at ``path``, or None where it is missing, of another version, or the files have changed since."""
+    """The profile saved at ``path``, or None where it is missing, of another version, or any file has changed since."""
     try:
         profile = DatasetProfile.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    now = [(case.name, *_stamp(case)) for case in find_cases(folder)]
-    then = [(volume.name, volume.stored_bytes, volume.modified_ns) for volume in profile.volumes]
-    return profile if now == then else None
+    return profile if profile.stamp == _stamp(folder, find_cases(folder)) else None
 
 
 def compute_safe_patch_sizes(
@@ -225,77 +135,53 @@ def compute_safe_patch_sizes(
     return {"dynunet": round_down((x, y, z), planned.divisor), "segresnet": fixed, "vista3d": fixed}
 
 
-def _scan_case(case: Case, voxels: bool) -> VolumeStats:
-    return scan_volume(case.image, case.label, name=case.name, voxels=voxels)
+def _scan_case(case: Case, voxels: bool) -> VolumeStats | Finding:
+    try:
+        return scan_volume(case.image, case.label, name=case.name, voxels=voxels)
+    except VolumeError as error:
+        return from_error(case.name, error)
 
 
-def _stamp(case: Case) -> tuple[int, int]:
-    stats = [file.stat() for file in (case.image, case.label) if file is not None]
-    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
-
-
-def _pair_findings(name: str, header: Header, label: Path | None) -> list[Finding]:
-    if label is None:
-        return []
-    other = read_header(label)
-    found = []
-    if other.shape != header.shape:
-        expected, got = f"the image's shape {header.shape}", f"label shape {other.shape}"
-        found.append(
-            Finding("critical", "pair_shape", name, expected, got, f"export the label {label.name} on the image's grid")
-        )
-    if not np.allclose(other.affine, header.affine, atol=1e-3):
-        cure = "check that label and image belong together; voxels are matched by index"
-        found.append(Finding("warning", "pair_affine", name, "the image's affine", f"another in {label.name}", cure))
-    return found
-
-
-def _measure(name: str, path: Path, label: Path | None) -> tuple[dict[str, Any], list[Finding]]:
-    """Intensities, foreground and digest of one case; never more than one volume and one label in memory."""
+def _measure(case: Case, image: Header, label: Header | None, found: list[Finding]) -> dict[str, Any]:
+    """What the voxels say, as fields of ``VolumeStats``; faults are added to ``found``. Each file is read once, or twice for floats."""
     digest = hashlib.blake2b(digest_size=16)
-    image = read_volume(path)
-    digest.update(path.read_bytes())
-    found = []
-    if not np.isfinite(image).all():
-        found.append(
-            Finding(
-                "critical", "finite", name, "finite intensities", "NaN or infinity", "mend the volume or take it out"
-            )
-        )
-        image = np.nan_to_num(image, posinf=0, neginf=0)
-    low, high = (float(value) for value in np.percentile(image, CLIP_PERCENTILES))
-    if low == high:
-        found.append(
-            Finding("critical", "contrast", name, "an image with contrast", f"constant {low:g}", "take the volume out")
-        )
-    values: dict[str, Any] = {
-        "intensity_mean": float(image.mean(dtype=np.float64)),
-        "intensity_std": float(image.std(dtype=np.float64)),
-        "intensity_low": low,
-        "intensity_high": high,
-    }
-    if label is not None:
-        fraction, faults = _measure_label(name, label)
-        values["foreground_fraction"] = fraction
-        found += faults
-        digest.update(label.read_bytes())
-    values["digest"] = digest.hexdigest()
-    return values, found
+    digests = iter([digest])  # for the first pass alone
+    values: dict[str, Any] = {}
+    try:
+        intensities = measure_intensities(
+            lambda: read_blocks(case.image, image, next(digests, None)), image.block_dtype, CLIP_PERCENTILES
+        ).scaled(*image.scaling)
+        found += check_intensities(case.name, intensities)
+        values["intensity_mean"], values["intensity_std"] = intensities.moments.mean, intensities.moments.std
+        values["intensity_low"], values["intensity_high"] = intensities.percentiles
+        values["intensity_min"], values["intensity_max"] = intensities.moments.minimum, intensities.moments.maximum
+        values["image_checksum"] = intensities.checksum
+    except VolumeError as error:
+        found.append(from_error(case.name, error))
+    if case.label is not None and label is not None:
+        try:
+            counts = count_label(scale(block, label) for block in read_blocks(case.label, label, digest))
+            found += check_label(case.name, counts, case.label)
+            values["foreground_fraction"], values["label_checksum"] = counts.fraction, counts.checksum
+        except VolumeError as error:
+            found.append(from_error(case.name, error))
+    if "image_checksum" in values and (case.label is None or "label_checksum" in values):
+        values["digest"] = digest.hexdigest()
+    return values
 
 
-def _measure_label(name: str, path: Path) -> tuple[float, list[Finding]]:
-    label = read_volume(path)
-    values = np.unique(label)
-    fraction = float(np.count_nonzero(label)) / label.size
-    if not set(values.tolist()) <= {0, 1}:
-        got = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        return fraction, [
-            Finding("critical", "label_values", name, "label values 0 and 1", got, f"make {path.name} binary")
-        ]
-    if fraction == 0:
-        return fraction, [
-            Finding(
-                "warning", "label_empty", name, "some vessel", "an empty label", "check the label; the case is kept"
-            )
-        ]
-    return fraction, []
+def _stamp(folder: Path, cases: Sequence[Case]) -> str:
+    files = [folder / DATASET, folder / SPLITS]
+    for case in cases:
+        files += [*case.files, *([case.sidecar] if case.sidecar else [])]
+    lines = [_VERSION, str(folder.absolute())]
+    lines += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in _file_stats(files)]
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def _file_stats(files: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in files:
+        try:
+            yield path, path.stat()
+        except OSError:  # not there, or a link to nowhere: reading it says so
+            continue

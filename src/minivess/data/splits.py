@@ -1,14 +1,17 @@
-"""Which case is trained on and which is held out, fold by fold: seeded, balanced in spacing and depth."""
+"""Which case is trained on and which is held out, fold by fold: dealt by seed, balanced in spacing and depth, or imported."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from minivess.data.profiler import VolumeStats
-from minivess.errors import ConfigError
+from minivess.data.nnunet import SPLITS, check_splits, read_splits
+from minivess.data.profile import VolumeStats
+from minivess.errors import ConfigError, DataError
+from minivess.findings import raise_critical
 
 
 class Fold(BaseModel):
@@ -21,11 +24,15 @@ class Fold(BaseModel):
 
 
 class Splits(BaseModel):
-    """All folds; every case is held out exactly once."""
+    """All folds; no case is held out twice, and each once unless imported folds leave it out.
+
+    Attributes:
+        seed: What the folds were dealt by; None where they were imported.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int
+    seed: int | None
     folds: tuple[Fold, ...]
 
 
@@ -56,5 +63,32 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
         folds=tuple(
             Fold(train=tuple(name for name in names if name not in out), held_out=tuple(sorted(out)))
             for out in held_out
+        ),
+    )
+
+
+def import_splits(folder: Path, names: Sequence[str], folds: int) -> Splits | None:
+    """The folds of nnU-Net's ``splits_final.json`` in ``folder``, so that results compare with nnU-Net's; None without the file.
+
+    Args:
+        folder: The data set.
+        names: Of the cases that are there.
+        folds: How many the experiment is configured for.
+
+    Raises:
+        DataError: The file cannot be read, names other cases, or has a case on both sides of a fold or held out twice.
+        ConfigError: It holds another number of folds than configured.
+    """
+    raise_critical(check_splits(folder, names), DataError)
+    entries, _ = read_splits(folder)
+    if entries is None:
+        return None
+    if len(entries) != folds:
+        cure = f"set folds to {len(entries)} (--set folds={len(entries)}), or remove the file to have folds dealt anew"
+        raise ConfigError(f"{len(entries)} folds, as in {folder / SPLITS}", f"folds: {folds}", cure)
+    return Splits(
+        seed=None,
+        folds=tuple(
+            Fold(train=tuple(sorted(entry["train"])), held_out=tuple(sorted(entry["val"]))) for entry in entries
         ),
     )

@@ -55,7 +55,7 @@ def run_cell(folder: CellFolder) -> CellResult:
         predict,
         method=spec.method,
         fold=spec.fold,
-        tolerance_um=spec.evaluation.tolerance_um,
+        tolerance_um=spec.tolerance_um,
         progress=lambda done, total: beat("score", done, total),
     )
     result = CellResult(
@@ -92,6 +92,7 @@ def _trained(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat) -> tu
 
 def _train(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat, device: torch.device) -> torch.nn.Module:
     training, plan = spec.training, spec.plan
+    store.read_ahead(plan.cache_rate)
     torch.use_deterministic_algorithms(training.deterministic)
     torch.backends.cudnn.benchmark = not training.deterministic
     # The same start for every loss of a fold: losses are compared, not initialisations.

@@ -7,23 +7,28 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from minivess.data.importers import missing_label
 from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
-from minivess.data.splits import Splits, make_splits
+from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import RunFolder
-from minivess.findings import Finding
 from minivess.losses.registry import require_known
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
+from minivess.planning.validation import check_plan
 
 _log = logging.getLogger(__name__)
 
-_MAY_CHANGE = {"output_dir", "losses", "limits", "tracking_uri", "debug", "evaluation", "data_dir"}
+_MAY_CHANGE: dict[str, Any] = {
+    **dict.fromkeys(("data_dir", "output_dir", "losses", "limits", "tracking_uri", "debug"), True),
+    "evaluation": {"baselines": True, "resamples": True},
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def prepare(
     profile = load_profile(saved_profile(config), config.data_dir) or scan_dataset(
         config.data_dir, voxels=True, progress=progress
     )
-    data_findings = [*profile.findings, *_label_findings(profile)]
+    unlabelled = [missing_label(volume.name) for volume in profile.volumes if volume.label is None]
+    data_findings = list(dict.fromkeys([*profile.findings, *unlabelled]))
     if any(finding.level == "critical" for finding in data_findings):
         # A faulty data set has no sound plan; the findings alone decide.
         run_preflight(
@@ -76,8 +82,17 @@ def prepare(
     else:
         model = load_model_profile(config.model.name, **config.model.changes())
         plan = compute_adaptive_profile(hardware, profile, model, config.plan)
-        splits = make_splits(profile.volumes, config.folds, config.seed)
-    preflight = run_preflight(hardware, config.data_dir, folder.path, environ=environ, data_findings=data_findings)
+        names = [volume.name for volume in profile.volumes]
+        imported = import_splits(config.data_dir, names, config.folds)
+        splits = imported or make_splits(profile.volumes, config.folds, config.seed)
+    preflight = run_preflight(
+        hardware,
+        config.data_dir,
+        folder.path,
+        environ=environ,
+        data_findings=data_findings,
+        plan_findings=check_plan(plan, profile, hardware),
+    )
     preflight.raise_if_critical()
     return Prepared(config, folder, hardware, profile, splits, plan, preflight)
 
@@ -91,15 +106,6 @@ def saved_profile(config: ExperimentConfig) -> Path:
     """Where the profile of the data set is kept for the next run."""
     digest = hashlib.blake2b(str(config.data_dir).encode(), digest_size=8).hexdigest()
     return store_root(config) / f"profile-{digest}.json"
-
-
-def _label_findings(profile: DatasetProfile) -> list[Finding]:
-    cure = "add seg/NAME_y.nii.gz (or labelsTr/NAME.nii.gz), or take the volume out"
-    missing = [volume.name for volume in profile.volumes if volume.label is None]
-    return [
-        Finding("critical", "label_missing", name, "a label for every volume", f"none for {name}", cure)
-        for name in missing
-    ]
 
 
 def _refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> None:

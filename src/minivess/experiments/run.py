@@ -98,7 +98,7 @@ def cell_specs(prepared: Prepared, store: Store) -> list[CellSpec]:
             store=store.folder.absolute(),
             plan=prepared.plan,
             training=config.training,
-            evaluation=config.evaluation,
+            tolerance_um=config.evaluation.tolerance_um,
             loss_options=config.loss_options.get(method, {}),
             seed=config.seed,
         )
@@ -119,7 +119,14 @@ def _write_decisions(prepared: Prepared) -> None:
 
 
 def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:
-    return cell.finished and CellSpec.model_validate_json(cell.spec.read_bytes()) == spec
+    """Whether the cell has its result. What stands of a cell with another spec must never be mixed with this one."""
+    if cell.spec.is_file():
+        before = CellSpec.model_validate_json(cell.spec.read_bytes())
+        if before.model_copy(update={"store": spec.store}) != spec:
+            raise RunError(
+                "the cell that was begun", f"another in {cell.path}", "begin another run with another name (--name)"
+            )
+    return cell.finished
 
 
 def supervise_cell(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Watcher, lock: int) -> Outcome:

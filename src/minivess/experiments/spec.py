@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.config import EvaluationConfig
 from minivess.planning.plan import TrainingPlan
 from minivess.step.config import TrainingConfig
 
@@ -27,7 +26,7 @@ class CellSpec(BaseModel):
     store: Path
     plan: TrainingPlan
     training: TrainingConfig
-    evaluation: EvaluationConfig
+    tolerance_um: float
     loss_options: dict[str, Any]
     seed: int
 

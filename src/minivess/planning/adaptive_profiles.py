@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from minivess.models.registry import PROFILES, ModelProfile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
+from minivess.planning.sizes import format_gib
 from minivess.step.config import Precision
 from minivess.strides import Shape
 
@@ -72,6 +74,7 @@ def compute_adaptive_profile(
         precision=_precision(hardware, device, request, reasons),
         device=device,
         workers=_workers(hardware, request, reasons),
+        cache_rate=_cache_rate(hardware, profile, request, reasons),
         overlap=request.overlap,
         reasons=reasons,
     )
@@ -102,3 +105,19 @@ def _workers(hardware: HardwareBudget, request: PlanRequest, reasons: dict[str, 
         f"{workers} {plural} patches: {hardware.host.cpu_count} processors, one left to the training thread, at most 4"
     )
     return workers
+
+
+def _cache_rate(
+    hardware: HardwareBudget, profile: DatasetProfile, request: PlanRequest, reasons: dict[str, str]
+) -> float:
+    if request.cache_rate is not None:
+        reasons["cache_rate"] = f"{request.cache_rate:g} asked for"
+        return request.cache_rate
+    room, wanted = 0.6 * hardware.usable_ram_bytes, max(profile.cached_bytes, 1)
+    rate = min(1.0, math.floor(100 * room / wanted) / 100)
+    share = "all" if rate == 1 else f"{rate:g}"
+    rest = "" if rate == 1 else "; the rest is read from disk"
+    reasons["cache_rate"] = (
+        f"{share} of {format_gib(wanted)} decompressed: 60 % of the usable memory is {format_gib(room)}{rest}"
+    )
+    return rate

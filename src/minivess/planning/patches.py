@@ -28,10 +28,10 @@ def choose_patches(profile: DatasetProfile, model: ModelProfile, request: PlanRe
     """
     if request.patch_size is not None:
         strides = model.plan_strides(request.patch_size, profile.median_spacing_um)
-        choice = (request.patch_size,), strides, f"{by(request.patch_size)} asked for"
+        patches: tuple[Shape, ...] = (request.patch_size,)
+        reason = f"{by(request.patch_size)} asked for"
     else:
-        choice = _POLICIES[request.patch_policy](profile, model, bound)
-    patches, strides, reason = choice
+        patches, strides, reason = _POLICIES[request.patch_policy](profile, model, bound)
     for patch in patches:
         raise_critical(validate_patch(patch, strides.divisor, profile, request.patch_policy))
     return patches, strides, f"{reason}; the strides need multiples of {by(strides.divisor)}"

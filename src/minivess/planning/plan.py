@@ -33,6 +33,9 @@ class PlanRequest(BaseModel):
     workers: int | None = Field(
         default=None, ge=0, description="threads that cut patches; 0 cuts them in the training thread"
     )
+    cache_rate: float | None = Field(
+        default=None, ge=0, le=1, description="share of the decompressed volumes to keep in memory, as page cache"
+    )
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="share that neighbouring windows of a prediction have in common"
     )
@@ -51,6 +54,7 @@ class TrainingPlan(BaseModel):
     precision: Precision
     device: Literal["cpu", "cuda"]
     workers: int
+    cache_rate: float
     overlap: float
     reasons: dict[str, str]
 

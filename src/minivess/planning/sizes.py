@@ -30,5 +30,5 @@ def parse_size(text: str) -> int:
 
 
 def format_gib(size_bytes: float) -> str:
-    """``"24.0 GiB"``."""
-    return f"{size_bytes / GIB:.1f} GiB"
+    """``"24.0 GiB"``; below a tenth of one ``"48 MiB"``."""
+    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= 0.1 * GIB else f"{size_bytes / MIB:.0f} MiB"

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from minivess.data.profiler import DatasetProfile
 from minivess.findings import Finding
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import TrainingPlan
+from minivess.planning.sizes import format_gib
 from minivess.strides import Shape, round_down
+
+
+def check_plan(plan: TrainingPlan, profile: DatasetProfile, hardware: HardwareBudget) -> list[Finding]:
+    """Every guard on a plan; the same for a plan just made and for one that an earlier run, on another machine, wrote down."""
+    patches = plan.network.patches
+    found = [
+        fault for patch in patches for fault in validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
+    ]
+    return found + validate_cache(profile.cached_bytes, plan.cache_rate, hardware.host.ram_available_bytes)
 
 
 def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy: str) -> list[Finding]:
@@ -41,6 +53,29 @@ def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy
             )
         )
     return findings
+
+
+def validate_cache(cached_bytes: int, cache_rate: float, available_bytes: int) -> list[Finding]:
+    """What is kept in memory must leave three tenths of what is available to everything else."""
+    wanted, allowed = cached_bytes * cache_rate, 0.7 * available_bytes
+    if wanted <= allowed:
+        return []
+    rate = int(100 * allowed / cached_bytes) / 100
+    got = f"{format_gib(wanted)} at a cache rate of {cache_rate:g}"
+    expected = f"at most {format_gib(allowed)}, 70 % of the available memory"
+    return [
+        Finding("critical", "cache_fits", "cached volumes", expected, got, f"set plan.cache_rate to {rate:g} or less")
+    ]
+
+
+def validate_gpu_memory(peak_bytes: int, card_bytes: int) -> list[Finding]:
+    """The predicted peak of a step must leave a fifth of the card to the driver, the desktop and fragmentation."""
+    allowed = 0.8 * card_bytes
+    if peak_bytes <= allowed:
+        return []
+    expected, got = f"at most {format_gib(allowed)}, 80 % of the card", f"{format_gib(peak_bytes)} predicted"
+    cure = "use a smaller patch, or a smaller plan.micro_batch, which accumulates to the same batch"
+    return [Finding("critical", "gpu_memory_fits", "a training step", expected, got, cure)]
 
 
 def _by(shape: Shape) -> str:

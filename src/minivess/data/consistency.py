@@ -1,0 +1,102 @@
+"""What is wrong between volumes, and between a volume and the JSON beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minivess.data.importers import Case
+from minivess.data.profile import VolumeStats
+from minivess.findings import Finding
+from minivess.strides import Spacing
+
+
+def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
+    """The same image, or the same label, under two names.
+
+    An image in two folds is trained on and held out at once, so that is critical. One label for two images may be meant,
+    as for two recordings of one place.
+    """
+    image_cure = "keep one: across folds the network would be tested on what it was trained on"
+    label_cure = "check that no label was copied to the wrong name"
+    found = []
+    for same in _alike(volumes, lambda volume: volume.image_checksum):
+        expected = "every image once"
+        found.append(Finding("critical", "same_image", " = ".join(same), expected, "identical voxels", image_cure))
+    filled = [volume for volume in volumes if volume.foreground_fraction and not volume.findings]
+    for same in _alike(filled, lambda volume: volume.label_checksum):
+        expected = "a label of its own for every image"
+        found.append(Finding("warning", "same_label", " = ".join(same), expected, "identical labels", label_cure))
+    return found
+
+
+def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> list[Finding]:
+    """Whether the voxel size that a sidecar gives, if it gives one, is the header's."""
+    by_name = {volume.name: volume for volume in volumes}
+    differing, unread = [], []
+    for case in cases:
+        if case.sidecar is None or case.name not in by_name:
+            continue
+        try:
+            spacing = find_spacing(json.loads(case.sidecar.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            unread.append(case.sidecar.name)
+            continue
+        header = by_name[case.name].spacing_um
+        if spacing is not None and not np.allclose(spacing, header, rtol=2e-2):
+            differing.append(f"{case.name} ({_by(header)} um, {case.sidecar.name} {_by(spacing)})")
+    found = []
+    if differing:
+        cure = "find out which is true; the run uses the header"
+        got = _first(differing)
+        found.append(Finding("warning", "sidecar_spacing", "data set", "one voxel size a volume", got, cure))
+    if unread:
+        cure = "mend or remove them; the run does not use them"
+        found.append(Finding("warning", "sidecar_json", "data set", "JSON beside volumes", _first(unread), cure))
+    return found
+
+
+def find_spacing(facts: Any) -> Spacing | None:
+    """The voxel size (X, Y, Z) somewhere in nested JSON, under the names that microscopy programs use; None without one.
+
+    Known are three numbers under a key that speaks of spacing, voxel size or pixel size, and OME's PhysicalSizeX, Y and Z.
+    """
+    if isinstance(facts, list):
+        return next((found for found in map(find_spacing, facts) if found is not None), None)
+    if not isinstance(facts, dict):
+        return None
+    plain = {"".join(filter(str.isalpha, key.lower())): value for key, value in facts.items()}
+    for key, value in plain.items():
+        if any(word in key for word in ("spacing", "voxelsize", "pixelsize")) and (size := _three_sizes(value)):
+            return size
+    by_axis = [next((v for key, v in plain.items() if key.endswith(f"physicalsize{axis}")), None) for axis in "xyz"]
+    return _three_sizes(by_axis) or find_spacing([v for v in facts.values() if isinstance(v, (dict, list))])
+
+
+def _three_sizes(value: Any) -> Spacing | None:
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    try:
+        x, y, z = (float(size) for size in value)
+    except (TypeError, ValueError):
+        return None
+    return (x, y, z) if min(x, y, z) > 0 else None
+
+
+def _alike(volumes: Sequence[VolumeStats], key: Callable[[VolumeStats], Hashable]) -> list[list[str]]:
+    groups: dict[Hashable, list[str]] = {}
+    for volume in volumes:
+        if key(volume) is not None:
+            groups.setdefault((key(volume), volume.shape), []).append(volume.name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _first(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+
+
+def _by(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
