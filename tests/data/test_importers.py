@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.data.importers import find_cases
+from minivess.data.importers import find_cases, read_layout
 from minivess.errors import DataError
 
 
@@ -28,18 +28,32 @@ class TestFindCases:
         (case,) = find_cases(tmp_path)
         assert (case.name, case.label) == ("a", tmp_path / "labelsTr/a.nii.gz")
 
+    def test_decathlon_layout_has_no_channel_in_the_name(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTr/._a.nii.gz")
+        (case,) = find_cases(tmp_path)
+        assert (case.name, case.label) == ("a", tmp_path / "labelsTr/a.nii.gz")
+
+    def test_a_sidecar_is_found(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/mv01.nii.gz", "raw/mv02.nii", "json/mv01.json")
+        assert [case.sidecar for case in find_cases(tmp_path)] == [tmp_path / "json/mv01.json", None]
+
     @pytest.mark.parametrize(
         ("files", "message"),
         [
             ((), "raw/ and seg/"),
             (("seg/a_y.nii.gz",), "raw/ and seg/"),
-            (("raw/notes.txt",), "NIfTI volumes"),
-            (("raw/a.nii.gz", "seg/b_y.nii.gz"), "a volume for every label"),
-            (("raw/a.nii.gz", "raw/a.nii"), "one file a case"),
-            (("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"), "one channel a case"),
+            (("raw/notes.txt",), "NIfTI volumes.*put NAME"),
+            (("raw/a.tif",), "NIfTI volumes.*import-tiff"),
         ],
     )
-    def test_faults_are_named(self, tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    def test_no_data_set_is_refused(self, tmp_path: Path, files: tuple[str, ...], message: str) -> None:
         _touch(tmp_path, *files)
         with pytest.raises(DataError, match=message):
             find_cases(tmp_path)
+
+    def test_what_does_not_pair_is_listed_and_the_rest_is_kept(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "raw/a.nii", "raw/b.nii.gz", "seg/b_y.nii.gz", "seg/c_y.nii.gz")
+        layout = read_layout(tmp_path)
+        assert [case.name for case in layout.cases] == ["a", "b"]
+        found = {(finding.check, finding.what) for finding in layout.findings}
+        assert found == {("file_twice", "a"), ("label_missing", "a"), ("image_missing", "c")}

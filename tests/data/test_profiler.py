@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -16,6 +22,8 @@ from minivess.data.profiler import (
     scan_dataset,
     scan_volume,
 )
+from minivess.data.store import Store
+from minivess.errors import DataError
 
 Spacing = tuple[float, float, float]
 
@@ -102,35 +110,114 @@ class TestVolumeScanner:
         )
         assert stats.normalise(np.array([4, 8, 200], np.uint8)).tolist() == [0.0, 2.0, 3.0]
 
+    def test_intensities_are_those_of_the_voxels_that_are_stored(self, profile: DatasetProfile, store: Store) -> None:
+        for volume in profile.volumes:
+            image = store.case(volume.name).image
+            low, high = np.percentile(image, (0.5, 99.5))
+            assert (volume.intensity_low, volume.intensity_high) == pytest.approx((low, high))
+            assert (volume.intensity_mean, volume.intensity_std) == pytest.approx((image.mean(), image.std()))
 
-class TestFaults:
-    def test_label_of_another_shape_is_critical(self, tmp_path: Path) -> None:
-        _write_case(tmp_path, "mv01", (16, 16, 5))
-        write_volume(tmp_path / "seg/mv01_y.nii.gz", np.zeros((16, 16, 4), np.uint8), spacing_um=(0.99, 0.99, 5))
-        (finding,) = scan_dataset(tmp_path).findings
-        assert (finding.level, finding.check, finding.what) == ("critical", "pair_shape", "mv01")
 
-    @pytest.mark.parametrize(("value", "check"), [(2, "label_values"), (0, "label_empty")])
-    def test_label_values(self, tmp_path: Path, value: int, check: str) -> None:
-        _write_case(tmp_path, "mv01", (16, 16, 5))
-        write_volume(tmp_path / "seg/mv01_y.nii.gz", np.full((16, 16, 5), value, np.uint8), spacing_um=(0.99, 0.99, 5))
-        assert [finding.check for finding in scan_dataset(tmp_path, voxels=True).findings] == [check]
+class TestFullScan:
+    @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+    def test_voxels_stream_whatever_the_size(self, tmp_path: Path, dtype: type) -> None:
+        image = np.resize(np.arange(251, dtype=dtype), (256, 256, 256))
+        write_volume(tmp_path / "raw/mv01.nii", image, spacing_um=(1, 1, 1))
+        write_volume(tmp_path / "seg/mv01_y.nii", (image > 240).astype(np.uint8), spacing_um=(1, 1, 1))
+        tracemalloc.start()
+        scan_dataset(tmp_path, voxels=True)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes < 2**24 <= image.nbytes  # the label alone is as large
 
-    def test_nan_and_flat_images(self, tmp_path: Path) -> None:
-        _write_case(tmp_path, "mv01", (16, 16, 5))
-        write_volume(tmp_path / "raw/mv01.nii.gz", np.full((16, 16, 5), np.nan, np.float32), spacing_um=(0.99, 0.99, 5))
-        checks = [finding.check for finding in scan_dataset(tmp_path, voxels=True).findings]
-        assert checks == ["finite", "contrast"]
+    def test_processes_change_nothing_but_the_time(self, phantoms: Path, profile: DatasetProfile) -> None:
+        names: list[str] = []
+        assert scan_dataset(phantoms, voxels=True, processes=2, progress=names.append) == profile
+        assert sorted(names) == [volume.name for volume in profile.volumes]
+
+    def test_content_hash_follows_the_files_and_not_their_times(self, tmp_path: Path) -> None:
+        _write_case(tmp_path, "mv01", (8, 8, 4))
+        before = scan_dataset(tmp_path, voxels=True)
+        (tmp_path / "raw/mv01.nii.gz").touch()
+        assert scan_dataset(tmp_path, voxels=True).content_hash == before.content_hash
+        _write_case(tmp_path, "mv01", (8, 8, 4), (1.0, 1.0, 5.0))
+        assert scan_dataset(tmp_path, voxels=True).content_hash not in {before.content_hash, None}
+
+    def test_scaled_voxels_are_described_as_they_are_read(self, tmp_path: Path) -> None:
+        image = nib.Nifti1Image(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), np.diag([1, 1, 5, 1]))
+        image.header.set_slope_inter(0.5, 3)
+        nib.save(image, tmp_path / "v.nii.gz")
+        stats = scan_volume(tmp_path / "v.nii.gz", voxels=True)
+        assert (stats.intensity_min, stats.intensity_max, stats.cached_bytes) == (3.0, 502.5, 4000)
+
+
+class TestHeaderScan:
+    def test_a_thousand_volumes_take_less_than_a_second_or_so(self, tmp_path: Path) -> None:
+        _write_case(tmp_path, "mv0", (8, 8, 4))
+        for number in range(1, 1000):
+            os.link(tmp_path / "raw/mv0.nii.gz", tmp_path / f"raw/mv{number}.nii.gz")
+            os.link(tmp_path / "seg/mv0_y.nii.gz", tmp_path / f"seg/mv{number}_y.nii.gz")
+        began = time.process_time()
+        assert len(scan_dataset(tmp_path).volumes) == 1000
+        assert time.process_time() - began < 3
+
+
+class TestDatasetProfile:
+    def test_spacings_are_counted(self) -> None:
+        volumes = (*_profile((8, 8, 8), (8, 8, 9)).volumes, *_profile((8, 8, 8), spacing=(0.5, 0.5, 5.0)).volumes)
+        profile = DatasetProfile(folder="", volumes=volumes)
+        assert profile.spacings_um == {(1.0, 1.0, 1.0): 2, (0.5, 0.5, 5.0): 1}
+
+    def test_float32_bytes_are_what_a_cache_of_tensors_takes(self, profile: DatasetProfile) -> None:
+        assert profile.float32_bytes == 8 * sum(volume.voxels for volume in profile.volumes)
+        assert profile.cached_bytes == profile.float32_bytes / 4
+
+    def test_resampling_mv02_to_one_micrometre_takes_eight_gigabytes_a_part(self) -> None:
+        profile = _profile((512, 512, 61), spacing=(4.97, 4.97, 5.0))
+        assert profile.resampled_bytes((1.0, 1.0, 1.0))["0"] == pytest.approx(4 * 2545 * 2545 * 305, rel=1e-3)
+
+    def test_summary_is_json(self, profile: DatasetProfile) -> None:
+        summary = json.loads(json.dumps(profile.summary()))
+        assert (summary["volumes"], summary["shape"]["min"][2]) == (4, 5)
+
+    def test_one_without_a_readable_volume_says_so_when_asked(self, tmp_path: Path) -> None:
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw/mv01.nii.gz").touch()
+        profile = scan_dataset(tmp_path)
+        assert [finding.check for finding in profile.findings] == ["damaged", "no_labels"]
+        with pytest.raises(DataError, match="a readable volume"):
+            compute_safe_patch_sizes(profile)
 
 
 class TestSavedProfile:
-    def test_is_taken_while_files_are_unchanged(self, tmp_path: Path) -> None:
+    @pytest.fixture
+    def saved(self, tmp_path: Path) -> Path:
         _write_case(tmp_path, "mv01", (8, 8, 4))
-        saved = tmp_path / "profile.json"
-        saved.write_text(scan_dataset(tmp_path).model_dump_json())
-        assert load_profile(saved, tmp_path) == scan_dataset(tmp_path)
-        _write_case(tmp_path, "mv02", (8, 8, 4))
-        assert load_profile(saved, tmp_path) is None
+        _write_case(tmp_path, "mv02", (8, 8, 5))
+        (tmp_path / "profile.json").write_text(scan_dataset(tmp_path, voxels=True).model_dump_json())
+        return tmp_path / "profile.json"
+
+    def test_is_taken_while_files_are_unchanged(self, saved: Path) -> None:
+        assert load_profile(saved, saved.parent) == scan_dataset(saved.parent, voxels=True)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda folder: _write_case(folder, "mv03", (8, 8, 4)),
+            lambda folder: (folder / "raw/mv01.nii.gz").unlink(),
+            lambda folder: (folder / "seg/mv01_y.nii.gz").touch(),
+            lambda folder: os.utime(folder / "raw/mv01.nii.gz", (0, 0)),
+            lambda folder: (folder / "splits_final.json").write_text("[]"),
+        ],
+        ids=["one more", "one less", "a label touched", "an older image put back", "folds"],
+    )
+    def test_any_change_asks_for_a_new_scan(self, saved: Path, change: Callable[[Path], object]) -> None:
+        change(saved.parent)
+        assert load_profile(saved, saved.parent) is None
+
+    def test_nor_is_a_broken_one_taken(self, saved: Path) -> None:
+        saved.write_text("{}")
+        assert load_profile(saved, saved.parent) is None
 
 
 class TestSafePatchComputation:
@@ -154,3 +241,4 @@ class TestRealVolumes:
         profile = scan_dataset(real_data)
         assert (profile.min_shape, profile.max_shape) == ((320, 320, 10), (512, 512, 26))
         assert list(profile.outliers) == ["vnn07"]
+        assert profile.findings == scan_dataset(real_data, voxels=True).findings

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from minivess.data.phantom import minivess_cases
 from minivess.data.profiler import VolumeStats
-from minivess.data.splits import Splits, make_splits
-from minivess.errors import ConfigError
+from minivess.data.splits import Splits, import_splits, make_splits
+from minivess.errors import ConfigError, DataError
 
 
 def _volumes(count: int = 70) -> list[VolumeStats]:
@@ -46,3 +49,32 @@ class TestMakeSplits:
     def test_impossible_numbers_are_refused(self, folds: int) -> None:
         with pytest.raises(ConfigError, match="2 to 7 folds for 7 cases"):
             make_splits(_volumes(7), folds)
+
+
+class TestImportSplits:
+    def _write(self, folder: Path, *folds: tuple[str, str]) -> None:
+        entries = [{"train": list(train), "val": list(val)} for train, val in folds]
+        (folder / "splits_final.json").write_text(json.dumps(entries))
+
+    def test_none_without_the_file(self, tmp_path: Path) -> None:
+        assert import_splits(tmp_path, "abcd", 2) is None
+
+    def test_the_folds_are_nnunets(self, tmp_path: Path) -> None:
+        self._write(tmp_path, ("ba", "cd"), ("cd", "ab"))
+        splits = import_splits(tmp_path, "abcd", 2)
+        assert splits is not None
+        assert [(fold.train, fold.held_out) for fold in splits.folds] == [
+            (("a", "b"), ("c", "d")),
+            (("c", "d"), ("a", "b")),
+        ]
+        assert Splits.model_validate_json(splits.model_dump_json()) == splits
+
+    def test_another_number_of_folds_is_refused_with_the_way_out(self, tmp_path: Path) -> None:
+        self._write(tmp_path, ("ab", "cd"), ("cd", "ab"))
+        with pytest.raises(ConfigError, match="--set folds=2"):
+            import_splits(tmp_path, "abcd", 3)
+
+    def test_unknown_cases_are_refused(self, tmp_path: Path) -> None:
+        self._write(tmp_path, ("ab", "cd"), ("cd", "az"))
+        with pytest.raises(DataError, match="names of cases that are there; got z"):
+            import_splits(tmp_path, "abcd", 2)

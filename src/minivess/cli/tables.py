@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from minivess.findings import Finding
@@ -38,7 +39,7 @@ def _show_volumes(profile: DatasetProfile) -> None:
         "volume", "shape", "spacing (µm)", "anisotropy", "type", *(("intensity 0.5 - 99.5 %", "vessel") if full else ())
     )
     for volume in profile.volumes:
-        row = [volume.name, by(volume.shape), by(volume.spacing_um), f"{volume.anisotropy:.1f}", volume.dtype]
+        row = [escape(volume.name), by(volume.shape), by(volume.spacing_um), f"{volume.anisotropy:.1f}", volume.dtype]
         if volume.intensity_low is not None and volume.intensity_high is not None:
             row.append(f"{volume.intensity_low:g} - {volume.intensity_high:g}")
             row.append("" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %")
@@ -62,6 +63,13 @@ def _show_summary(profile: DatasetProfile) -> None:
     facts.add_row("stored", _size(profile.stored_bytes))
     cached, float32 = _size(profile.cached_bytes), _size(profile.float32_bytes)
     facts.add_row("decompressed", f"{cached} as minivess keeps it, {float32} as float32")
+    if profile.spacing_differs:
+        resampled = profile.resampled_bytes(profile.median_spacing_um)
+        largest = max(resampled, key=lambda name: resampled[name])
+        alone = f"{escape(largest)} alone {_size(resampled[largest])}"
+        facts.add_row(
+            "if resampled", f"{_size(sum(resampled.values()))} at the median spacing, {alone}; it is not"
+        )
     if profile.foreground_fraction is not None:
         facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
     for family, patch in compute_safe_patch_sizes(profile).items():
@@ -82,9 +90,9 @@ def show_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         mark = f"[{_STYLE[finding.level]}]{_MARK[finding.level]} {finding.check}[/]"
         expected = f" (expected {finding.expected})" if finding.expected else ""
-        console.print(f"{mark} {finding.what}: {finding.got}{expected}", highlight=False)
+        console.print(f"{mark} {escape(f'{finding.what}: {finding.got}{expected}')}", highlight=False)
         if finding.cure:
-            console.print(f"    {finding.cure}", style="dim", highlight=False)
+            console.print(f"    {escape(finding.cure)}", style="dim", highlight=False)
 
 
 def show_plan(plan: TrainingPlan) -> None:

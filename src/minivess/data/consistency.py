@@ -10,6 +10,7 @@ import numpy as np
 
 from minivess.data.importers import Case
 from minivess.data.profile import VolumeStats
+from minivess.data.wording import by, listed
 from minivess.findings import Finding
 from minivess.strides import Spacing
 
@@ -26,7 +27,7 @@ def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
     for same in _alike(volumes, lambda volume: volume.image_checksum):
         expected = "every image once"
         found.append(Finding("critical", "same_image", " = ".join(same), expected, "identical voxels", image_cure))
-    filled = [volume for volume in volumes if volume.foreground_fraction and not volume.findings]
+    filled = [volume for volume in volumes if volume.foreground_fraction and volume.foreground_fraction < 1]
     for same in _alike(filled, lambda volume: volume.label_checksum):
         expected = "a label of its own for every image"
         found.append(Finding("warning", "same_label", " = ".join(same), expected, "identical labels", label_cure))
@@ -47,15 +48,15 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
             continue
         header = by_name[case.name].spacing_um
         if spacing is not None and not np.allclose(spacing, header, rtol=2e-2):
-            differing.append(f"{case.name} ({_by(header)} um, {case.sidecar.name} {_by(spacing)})")
+            differing.append(f"{case.name} ({by(header)} um, {case.sidecar.name} {by(spacing)})")
     found = []
     if differing:
         cure = "find out which is true; the run uses the header"
-        got = _first(differing)
+        got = listed(differing)
         found.append(Finding("warning", "sidecar_spacing", "data set", "one voxel size a volume", got, cure))
     if unread:
         cure = "mend or remove them; the run does not use them"
-        found.append(Finding("warning", "sidecar_json", "data set", "JSON beside volumes", _first(unread), cure))
+        found.append(Finding("warning", "sidecar_json", "data set", "JSON beside volumes", listed(unread), cure))
     return found
 
 
@@ -92,11 +93,3 @@ def _alike(volumes: Sequence[VolumeStats], key: Callable[[VolumeStats], Hashable
         if key(volume) is not None:
             groups.setdefault((key(volume), volume.shape), []).append(volume.name)
     return [names for names in groups.values() if len(names) > 1]
-
-
-def _first(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
-
-
-def _by(sizes: Sequence[float]) -> str:
-    return " x ".join(f"{size:g}" for size in sizes)

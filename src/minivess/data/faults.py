@@ -8,7 +8,8 @@ import numpy as np
 
 from minivess.data.intensity import Intensities
 from minivess.data.label import LabelCounts
-from minivess.data.nifti import Header, VolumeError
+from minivess.data.nifti_header import Header, VolumeError
+from minivess.data.wording import by
 from minivess.findings import Finding
 
 FINEST_UM, COARSEST_UM = 0.01, 100.0
@@ -34,7 +35,7 @@ def check_header(name: str, header: Header) -> list[Finding]:
         found.append(Finding("critical", "single_slice", name, "a stack of slices", "one slice", cure))
     elif min(header.shape) < THIN_VOXELS:
         cure = "take the volume out if depth matters: the thinnest volume bounds the patch of all"
-        got = f"{_by(header.shape)} voxels"
+        got = f"{by(header.shape)} voxels"
         found.append(Finding("warning", "thin", name, f"{THIN_VOXELS} voxels or more along every axis", got, cure))
     if header.is_scaled:
         slope, intercept = header.scaling
@@ -47,7 +48,7 @@ def check_length(name: str, path: Path, header: Header) -> list[Finding]:
     """Whether the file seems to end too early, as far as a look at its end tells."""
     if header.seems_whole:
         return []
-    expected = f"the length that shape {_by(header.shape)} and {header.dtype} make"
+    expected = f"the length that shape {by(header.shape)} and {header.dtype} make"
     cure = f"`minivess profile --full` reads it to the end and is sure; if {path.name} is cut short, copy it again"
     return [Finding("warning", "file_length", name, expected, f"another in {path}", cure)]
 
@@ -61,10 +62,10 @@ def check_pair(name: str, image: Header, label: Header, path: Path) -> list[Find
         found.append(Finding("critical", "pair_shape", name, expected, got, cure))
     cure = "check that label and image belong together; voxels are matched by index, spacing is the image's"
     if not np.allclose(image.spacing_um, label.spacing_um, rtol=1e-3):
-        expected, got = f"the image's spacing {_by(image.spacing_um)} um", f"{_by(label.spacing_um)} um in {path.name}"
+        expected, got = f"the image's spacing {by(image.spacing_um)} um", f"{by(label.spacing_um)} um in {path.name}"
         found.append(Finding("warning", "pair_spacing", name, expected, got, cure))
-    elif not np.allclose(label.affine, image.affine, rtol=1e-3, atol=1e-3 * min(image.spacing_um) / image.um_per_unit):
-        turned = np.sign(np.diag(label.affine)[:3]) != np.sign(np.diag(image.affine)[:3])
+    elif not np.allclose(_affine_um(label), _affine_um(image), rtol=1e-3, atol=1e-3 * min(image.spacing_um)):
+        turned = np.sign(np.diag(_affine_um(label))) != np.sign(np.diag(_affine_um(image)))
         got = f"another in {path.name}" + (", whose axes run the other way: is it mirrored?" if turned.any() else "")
         found.append(Finding("warning", "pair_affine", name, "the image's affine", got, cure))
     return found
@@ -80,7 +81,7 @@ def check_intensities(name: str, image: Intensities) -> list[Finding]:
     moments = image.moments
     if not moments.number:
         return found
-    if max(-moments.minimum, moments.maximum) > np.finfo(np.float32).max:
+    if max(-moments.minimum, moments.maximum) > float(np.finfo(np.float32).max):
         got, cure = f"values up to {moments.maximum:g}", "correct scl_slope and scl_inter in the header"
         found.append(Finding("critical", "finite", name, "values within float32", got, cure))
     if moments.minimum == moments.maximum:
@@ -122,14 +123,14 @@ def _check_spacing(name: str, header: Header) -> list[Finding]:
     expected = f"a voxel size between {FINEST_UM:g} and {COARSEST_UM:g} um"
     if min(spacing) < FINEST_UM:
         cure = "write the spacing in micrometre, or set the header's unit to what it is (mm or meter)"
-        got = f"{_by(spacing)} um, unit {header.unit}"
+        got = f"{by(spacing)} um, unit {header.unit}"
         found.append(Finding("critical", "spacing_tiny", name, expected, got, cure))
     elif max(spacing) > COARSEST_UM:
-        got, cure = f"{_by(spacing)} um, unit {header.unit}", "check the header; distances are reported in micrometre"
+        got, cure = f"{by(spacing)} um, unit {header.unit}", "check the header; distances are reported in micrometre"
         found.append(Finding("warning", "spacing_huge", name, expected, got, cure))
-    by_affine = np.linalg.norm(np.array(header.affine)[:3, :3], axis=0) * header.um_per_unit
+    by_affine = np.linalg.norm(_affine_um(header)[:, :3], axis=0)
     if not np.allclose(by_affine, spacing, rtol=1e-2):
-        got = f"pixdim {_by(spacing)} um, affine {_by(by_affine)} um"
+        got = f"pixdim {by(spacing)} um, affine {by(by_affine)} um"
         cure = "make them agree; the run uses pixdim"
         found.append(Finding("warning", "spacing_twofold", name, "one voxel size in a header", got, cure))
     return found
@@ -141,10 +142,10 @@ def _check_unit(name: str, header: Header) -> list[Finding]:
         got = "the unit mm, with numbers too large for millimetre: read as micrometre"
         return [Finding("warning", "unit", name, "a voxel size in micrometre", got, cure)]
     if header.um_per_unit != 1:
-        got = f"voxel size in {header.unit}, converted to {_by(header.spacing_um)} um"
+        got = f"voxel size in {header.unit}, converted to {by(header.spacing_um)} um"
         return [Finding("info", "unit", name, "", got, "")]
     return []
 
 
-def _by(sizes: object) -> str:
-    return " x ".join(f"{size:g}" for size in np.asarray(sizes, float))
+def _affine_um(header: Header) -> np.ndarray:
+    return np.array(header.affine)[:3] * header.um_per_unit

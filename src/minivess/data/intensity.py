@@ -8,6 +8,7 @@ holds a wanted percentile. So no percentile is estimated, and no copy of the vol
 from __future__ import annotations
 
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -129,14 +130,16 @@ class _FourBytes:
 
     def __init__(self, dtype: np.dtype) -> None:
         self._dtype = dtype
-        self._upper = np.zeros(_HALF, np.int64)
+        self._order = _order_of_upper_halves(dtype)
+        self._counts = np.zeros(_HALF, np.int64)
         self._moments, self._square = Moments(), 0.0
 
     def take(self, block: np.ndarray) -> None:
-        self._upper += np.bincount(_ordered(block) >> 16, minlength=_HALF)
-        before, number, mean = self._moments, block.size, float(block.mean(dtype=np.float64))
+        self._counts += np.bincount(_halves(block)[0], minlength=_HALF)
+        deviations = block.astype(np.float64)
+        before, number, mean = self._moments, block.size, float(deviations.mean())
         total, apart = before.number + number, mean - before.mean
-        deviations = np.subtract(block, mean, dtype=np.float64)
+        deviations -= mean
         # Chan, Golub and LeVeque 1979: moments of two parts become those of the whole without losing digits.
         self._square += float(deviations @ deviations)
         self._square += apart**2 * before.number * number / total
@@ -150,39 +153,40 @@ class _FourBytes:
         return self._moments
 
     def values_at(self, ranks: set[int], blocks: Blocks) -> dict[int, float]:
-        reached = self._upper.cumsum()
-        upper = {rank: int(np.searchsorted(reached, rank, side="right")) for rank in ranks}
-        lower = {half: np.zeros(_HALF, np.int64) for half in upper.values()}
+        reached = self._counts[self._order].cumsum()
+        places = {rank: int(np.searchsorted(reached, rank, side="right")) for rank in ranks}
+        within = {rank: rank - (int(reached[place - 1]) if place else 0) for rank, place in places.items()}
+        lower = {int(self._order[place]): np.zeros(_HALF, np.int64) for place in places.values()}
         for block in blocks():
-            keys = _ordered(_finite(block))
-            halves = keys >> 16
-            for half, counts in lower.items():
-                counts += np.bincount(keys[halves == half] & (_HALF - 1), minlength=_HALF)
-        found = {}
-        for rank, half in upper.items():
-            within = rank - int(reached[half] - self._upper[half])
-            low = int(np.searchsorted(lower[half].cumsum(), within, side="right"))
-            found[rank] = self._value(half * _HALF + low)
-        return found
+            uppers, lowers = _halves(_finite(block))
+            for upper, counts in lower.items():
+                counts += np.bincount(lowers[uppers == upper], minlength=_HALF)
+        return {
+            rank: self._value(int(self._order[place]), within[rank], lower[int(self._order[place])])
+            for rank, place in places.items()
+        }
 
-    def _value(self, key: int) -> float:
-        bits = np.array([key], np.uint32)
-        if self._dtype.kind == "f":
-            bits = bits ^ (_SIGN if key >> 31 else _ALL)
-        elif self._dtype.kind == "i":
-            bits = bits ^ _SIGN
-        return float(bits.view(self._dtype)[0])
+    def _value(self, upper: int, rank: int, counts: np.ndarray) -> float:
+        """The number of that rank among those with the same upper half."""
+        falling = self._dtype.kind == "f" and upper >= _HALF // 2  # a negative float falls as its bits rise
+        found = int(np.searchsorted((counts[::-1] if falling else counts).cumsum(), rank, side="right"))
+        bits = upper * _HALF + (_HALF - 1 - found if falling else found)
+        return float(np.array([bits], np.uint32).view(self._dtype)[0])
 
 
-_SIGN, _ALL = np.uint32(2**31), np.uint32(2**32 - 1)
+def _halves(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upper and lower 16 bits of four-byte numbers."""
+    halves = block.view(np.uint16).reshape(-1, 2)
+    upper = 1 if sys.byteorder == "little" else 0
+    return halves[:, upper], halves[:, 1 - upper]
 
 
-def _ordered(block: np.ndarray) -> np.ndarray:
-    """Unsigned numbers in the same order: a float's bits are in order once negative ones are turned over."""
-    bits = block.view(np.uint32)
-    if block.dtype.kind == "u":
-        return bits
-    return bits ^ (np.where(bits >> 31, _ALL, _SIGN) if block.dtype.kind == "f" else _SIGN)
+def _order_of_upper_halves(dtype: np.dtype) -> np.ndarray:
+    """All upper halves, in the order of the numbers they belong to: negative ones have the highest bit set."""
+    positive, negative = np.arange(_HALF // 2), np.arange(_HALF // 2, _HALF)
+    if dtype.kind == "u":
+        return np.concatenate([positive, negative])
+    return np.concatenate([negative[::-1] if dtype.kind == "f" else negative, positive])
 
 
 def _finite(block: np.ndarray) -> np.ndarray:

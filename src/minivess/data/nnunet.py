@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minivess.data.importers import Case
+from minivess.data.wording import listed
 from minivess.findings import Finding
 
 SPLITS, DATASET = "splits_final.json", "dataset.json"
@@ -48,10 +49,10 @@ def check_splits(folder: Path, names: Sequence[str]) -> list[Finding]:
         ("cases to train on and to hold out in every fold", [f"none in fold {number}" for number in empty]),
     ):
         if wrong:
-            found.append(_splits_fault(expected, _named(wrong)))
+            found.append(_splits_fault(expected, listed(sorted(wrong))))
     if never := known - held_out.keys():
         cure = f"add them to a val list of {SPLITS}; as it is they are not scored"
-        got = _named(never)
+        got = listed(sorted(never))
         found.append(Finding("warning", "splits_cover", SPLITS, "every case held out in a fold", got, cure))
     return found
 
@@ -102,8 +103,3 @@ def _splits_fault(expected: str, got: str) -> Finding:
 
 def _dataset_fault(expected: str, got: str) -> Finding:
     return Finding("warning", "dataset_json", DATASET, expected, got, "mend the file; minivess goes by the files")
-
-
-def _named(names: set[str] | list[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")

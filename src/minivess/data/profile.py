@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from statistics import median
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from minivess.data.wording import listed
 from minivess.errors import DataError
 from minivess.findings import Finding
 from minivess.strides import Shape, Spacing
@@ -18,7 +20,6 @@ from minivess.strides import Shape, Spacing
 OUTLIER_FACTOR = 2.0
 """A spacing this many times coarser or finer than the data set's median is an outlier (as is SPEC's mv10 at 2.48)."""
 
-FLOAT32_BYTES = 4
 _NAMES_SHOWN = 8
 
 
@@ -143,7 +144,15 @@ class DatasetProfile(BaseModel):
     @property
     def float32_bytes(self) -> int:
         """Size as float32 tensors of images and labels, as caches of transformed volumes hold them."""
-        return sum(FLOAT32_BYTES * volume.voxels * (1 + (volume.label is not None)) for volume in self.volumes)
+        return sum(map(_float32_bytes, self.volumes))
+
+    def resampled_bytes(self, spacing_um: Spacing) -> dict[str, int]:
+        """Size of each volume and its label as float32, were they resampled to one spacing, as others do and minivess does not."""
+        grown = {
+            volume.name: math.prod(old / new for old, new in zip(volume.spacing_um, spacing_um, strict=True))
+            for volume in self.volumes
+        }
+        return {volume.name: round(_float32_bytes(volume) * grown[volume.name]) for volume in self.volumes}
 
     @property
     def foreground_fraction(self) -> float | None:
@@ -196,6 +205,7 @@ class DatasetProfile(BaseModel):
             "stored_bytes": self.stored_bytes,
             "cached_bytes": self.cached_bytes,
             "float32_bytes": self.float32_bytes,
+            "resampled_bytes": self.resampled_bytes(self.median_spacing_um),
             "foreground_fraction": self.foreground_fraction,
             "content_hash": self.content_hash,
             "outliers": self.outliers,
@@ -213,6 +223,10 @@ class DatasetProfile(BaseModel):
         return x, y, z
 
 
+def _float32_bytes(volume: VolumeStats) -> int:
+    return 4 * volume.voxels * (1 + (volume.label is not None))
+
+
 def _merged(findings: Iterable[Finding]) -> list[Finding]:
     """Findings that differ by nothing but the volume become one that names the volumes."""
     names: dict[tuple[str, ...], list[str]] = {}
@@ -220,11 +234,6 @@ def _merged(findings: Iterable[Finding]) -> list[Finding]:
         rest = (finding.level, finding.check, finding.expected, finding.got, finding.cure)
         names.setdefault(rest, []).append(finding.what)
     return [
-        Finding(level, check, _listed(what), expected, got, cure)  # type: ignore[arg-type]
+        Finding(level, check, listed(what, _NAMES_SHOWN), expected, got, cure)  # type: ignore[arg-type]
         for (level, check, expected, got, cure), what in names.items()
     ]
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

@@ -14,7 +14,8 @@ from minivess.data.faults import check_header, check_intensities, check_label, c
 from minivess.data.importers import Case, find_cases, read_layout
 from minivess.data.intensity import measure_intensities
 from minivess.data.label import count_label
-from minivess.data.nifti import Header, VolumeError, read_blocks, read_header, scale
+from minivess.data.nifti import read_blocks, scale
+from minivess.data.nifti_header import Header, VolumeError, read_header
 from minivess.data.nnunet import DATASET, SPLITS, check_dataset, check_splits
 from minivess.data.parallel import choose_processes, map_in_processes
 from minivess.data.profile import DatasetProfile, VolumeStats
@@ -88,6 +89,9 @@ def scan_dataset(
         DataError: The folder is missing, follows no known layout, or holds no volume.
     """
     layout = read_layout(folder)
+    stamp = _stamp(
+        folder, layout.cases
+    )  # before the files are read: one that changes meanwhile is read again next time
     sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in layout.cases}
     if processes is None:
         processes = choose_processes(sum(sizes.values()), len(sizes)) if voxels else 1
@@ -107,9 +111,7 @@ def scan_dataset(
         *check_dataset(folder, layout.cases),
         *check_splits(folder, [case.name for case in layout.cases]),
     ]
-    return DatasetProfile(
-        folder=str(folder), volumes=tuple(volumes), problems=tuple(problems), stamp=_stamp(folder, layout.cases)
-    )
+    return DatasetProfile(folder=str(folder), volumes=tuple(volumes), problems=tuple(problems), stamp=stamp)
 
 
 def load_profile(path: Path, folder: Path) -> DatasetProfile | None:

@@ -61,7 +61,6 @@ class Store:
 
         return StoredCase(self._volumes[name], mapped("image"), mapped("label"), mapped("foreground"))
 
-
     def read_ahead(self, share: float) -> None:
         """Ask the system to read that share of the volumes into its page cache; returns at once, and holds no memory itself."""
         files = sorted(self.folder.glob("*.npy"))

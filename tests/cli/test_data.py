@@ -1,0 +1,109 @@
+"""Commands on data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner, Result
+
+from minivess.cli.data import COMMANDS
+from minivess.errors import ConfigError, DataError
+
+PROFILE, DATA = COMMANDS
+
+
+@pytest.fixture
+def folder(phantoms: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(phantoms, tmp_path / "data"))
+
+
+def _run(*arguments: object, expected: int = 0) -> Result:
+    command, *rest = arguments
+    result = CliRunner().invoke(command, list(map(str, rest)))  # type: ignore[arg-type]
+    assert result.exit_code == expected, result.output
+    return result
+
+
+class TestProfile:
+    def test_tables_show_volumes_and_the_whole(self, folder: Path) -> None:
+        output = _run(PROFILE, folder, "--full").output
+        assert "phantom04" in output
+        assert "as float32" in output
+        assert "content" in output
+
+    def test_json_holds_summary_and_findings(self, folder: Path) -> None:
+        (folder / "seg/phantom02_y.nii.gz").unlink()
+        facts = json.loads(_run(PROFILE, folder, "--json", expected=3).output)
+        assert facts["summary"]["shape"]["min"][2] == 5
+        assert (facts["findings"][0]["check"], facts["findings"][0]["what"]) == ("label_missing", "phantom02")
+
+    def test_nothing_readable_still_lists_the_faults(self, folder: Path) -> None:
+        for path in (folder / "raw").iterdir():
+            path.write_bytes(b"")
+        assert json.loads(_run(PROFILE, folder, "--json", expected=3).output)["summary"] is None
+        assert "it is empty" in " ".join(_run(PROFILE, folder, expected=3).output.split())
+
+    def test_names_in_brackets_are_shown_as_they_are(self, folder: Path) -> None:
+        (folder / "raw/phantom01.nii.gz").rename(folder / "raw/phantom01 [old].nii.gz")
+        output = _run(PROFILE, folder, expected=3).output
+        assert output.count("phantom01 [old]") >= 2
+
+    def test_saved_profile_is_taken_while_it_says_enough(self, folder: Path) -> None:
+        saved = folder / "profile.json"
+        _run(PROFILE, folder, "--save", saved)
+        header_only = saved.read_bytes()
+        _run(PROFILE, folder, "--save", saved, "--full")
+        full = saved.stat().st_mtime_ns
+        assert saved.read_bytes() != header_only
+        _run(PROFILE, folder, "--save", saved)
+        assert saved.stat().st_mtime_ns == full
+
+    def test_no_data_set(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="import-tiff"):
+            CliRunner().invoke(PROFILE, [str(tmp_path)], catch_exceptions=False)
+
+
+class TestImportTiff:
+    def test_makes_a_data_set(self, tmp_path: Path) -> None:
+        for place, name in (("denoised", "a_denoised.tif"), ("labels", "a_labels.tif")):
+            (tmp_path / "in" / place).mkdir(parents=True)
+            tifffile.imwrite(tmp_path / "in" / place / name, np.eye(9, 8, dtype=np.uint8)[None].repeat(5, 0))
+        output = _run(DATA, "import-tiff", tmp_path / "in", tmp_path / "out", "--spacing-um", "0.994,0.994,5").output
+        assert output.startswith("1 volumes in")
+        _run(PROFILE, tmp_path / "out", "--full")
+
+    @pytest.mark.parametrize("spacing", ["0.994", "1,1,0", "1,1,x", "1,1,inf"])
+    def test_a_spacing_that_is_none(self, tmp_path: Path, spacing: str) -> None:
+        output = _run(DATA, "import-tiff", tmp_path, tmp_path / "out", "--spacing-um", spacing, expected=2).output
+        assert "--spacing-um" in output
+
+
+class TestImportedFolds:
+    def test_a_run_takes_them_or_says_why_not(self, folder: Path, tmp_path: Path) -> None:
+        from minivess.cli.main import cli
+
+        names = [f"phantom{number:02d}" for number in range(1, 5)]
+        folds = [
+            {"train": names[:1] + names[3:], "val": names[1:3]},
+            {"train": names[1:3], "val": names[:1] + names[3:]},
+        ]
+        (folder / "splits_final.json").write_text(json.dumps(folds))
+        (tmp_path / "x.yaml").write_text("name: x\nlosses: [dice_ce]\nfolds: 2\n")
+        run = (
+            "run",
+            "--config",
+            tmp_path / "x.yaml",
+            "--data-dir",
+            folder,
+            "--output-dir",
+            tmp_path / "runs",
+            "--dry-run",
+        )
+        assert "phantom02, phantom03" in _run(cli, *run).output
+        with pytest.raises(ConfigError, match="--set folds=2"):
+            CliRunner().invoke(cli, [*map(str, run), "--set", "folds=3"], catch_exceptions=False)

@@ -1,0 +1,43 @@
+"""Work spread over processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minivess.data.parallel import WORTH_A_PROCESS_BYTES, choose_processes, map_in_processes
+
+
+class TestChooseProcesses:
+    def test_little_work_is_not_worth_starting_any(self) -> None:
+        assert choose_processes(WORTH_A_PROCESS_BYTES, 70) == 1
+        assert choose_processes(100 * WORTH_A_PROCESS_BYTES, 1) == 1
+
+    def test_never_more_than_processors(self) -> None:
+        assert 1 <= choose_processes(10**6 * WORTH_A_PROCESS_BYTES, 10**6) <= (os.cpu_count() or 1)
+
+
+class TestMapInProcesses:
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_results_come_in_order_and_each_is_reported(self, processes: int) -> None:
+        done: list[int] = []
+        assert map_in_processes(abs, [-3, 2, -1], processes, done.append) == [3, 2, 1]
+        assert sorted(done) == [-3, -1, 2]
+
+    def test_an_error_is_passed_on(self) -> None:
+        with pytest.raises(ValueError, match="invalid literal"):
+            map_in_processes(int, ["1", "x"], 2, lambda item: None)
+
+    def test_a_script_that_cannot_be_imported_gets_its_results_all_the_same(self, tmp_path: Path) -> None:
+        # Without `if __name__ == "__main__"` each new process would begin the script anew, and dies of that.
+        script = tmp_path / "unguarded.py"
+        script.write_text(
+            "from minivess.data.parallel import map_in_processes\n"
+            "print(map_in_processes(abs, [-3, 2], 2, lambda item: None))\n"
+        )
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+        assert done.stdout == "[3, 2]\n"

@@ -1,0 +1,133 @@
+"""TIFF stacks in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from minivess.data.nifti import read_header, read_volume
+from minivess.data.profiler import scan_dataset
+from minivess.data.tiff import find_tiffs, import_tiffs
+from minivess.errors import DataError
+
+STACK = np.random.default_rng(0).integers(0, 255, (5, 7, 9), np.uint8)  # Z, Y, X
+LABEL = np.where(STACK > 200, 255, 0).astype(np.uint8)
+SPACING_UM = (0.5, 0.5, 5.0)
+
+
+def _write(folder: Path, name: str, array: np.ndarray, **options: object) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(folder / name, array, photometric=options.pop("photometric", "minisblack"), **options)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    _write(tmp_path / "in", "denoised/mouse1_BM4D_denoised.tif", STACK)
+    _write(tmp_path / "in", "labels/mouse1_manualLabels_v2.tif", LABEL)
+    return tmp_path / "in"
+
+
+def _import(source: Path, out: Path) -> None:
+    import_tiffs(find_tiffs(source, SPACING_UM), out, lambda name: None)
+
+
+class TestImport:
+    def test_voxel_x_y_z_is_column_x_of_row_y_of_page_z(self, source: Path, tmp_path: Path) -> None:
+        _import(source, tmp_path / "out")
+        volume = read_volume(tmp_path / "out/raw/mouse1.nii.gz")
+        assert volume.shape == (9, 7, 5)
+        assert volume[8, 6, 4] == STACK[4, 6, 8]
+        assert read_header(tmp_path / "out/raw/mouse1.nii.gz").spacing_um == SPACING_UM
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/seg/mouse1_y.nii.gz"), LABEL.T // 255)
+
+    def test_what_comes_out_is_a_good_data_set(self, source: Path, tmp_path: Path) -> None:
+        _import(source, tmp_path / "out")
+        assert scan_dataset(tmp_path / "out", voxels=True).findings == []
+
+    def test_lzw_as_vesselnn_is_compressed(self, source: Path, tmp_path: Path) -> None:
+        pages = [Image.fromarray(page) for page in STACK]
+        path = source / "denoised/mouse1_BM4D_denoised.tif"
+        pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+        _import(source, tmp_path / "out")
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK.T)
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32, ">u2"])
+    def test_other_types_are_kept(self, source: Path, tmp_path: Path, dtype: str) -> None:
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK.astype(dtype))
+        _import(source, tmp_path / "out")
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK.T)
+
+    def test_nothing_is_written_over(self, source: Path, tmp_path: Path) -> None:
+        _import(source, tmp_path / "out")
+        (tmp_path / "out/raw/mouse1.nii.gz").write_text("mine")
+        with pytest.raises(DataError, match=r"mouse1\.nii\.gz is there already"):
+            _import(source, tmp_path / "out")
+        assert (tmp_path / "out/raw/mouse1.nii.gz").read_text() == "mine"
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("image", "label", "message"),
+        [
+            (STACK[0], LABEL, "one channel"),
+            (np.stack([STACK] * 3, -1), LABEL, "one channel"),
+            (STACK, LABEL[:4], "label of its stack's shape"),
+            (STACK, STACK, "label of two values"),
+        ],
+        ids=["one page", "colours", "other shape", "grey label"],
+    )
+    def test_stacks_that_will_not_do(
+        self, source: Path, tmp_path: Path, image: np.ndarray, label: np.ndarray, message: str
+    ) -> None:
+        photometric = "rgb" if image.shape[-1] == 3 else "minisblack"
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", image, photometric=photometric)
+        _write(source, "labels/mouse1_manualLabels_v2.tif", label)
+        with pytest.raises(DataError, match=message):
+            _import(source, tmp_path / "out")
+
+    def test_no_tiff(self, source: Path, tmp_path: Path) -> None:
+        (source / "denoised/mouse1_BM4D_denoised.tif").write_text("hello")
+        with pytest.raises(DataError, match="a TIFF stack"):
+            _import(source, tmp_path / "out")
+
+    def test_names(self, source: Path) -> None:
+        _write(source, "labels/mouse2_labels.tif", LABEL)
+        with pytest.raises(DataError, match="none for mouse2"):
+            find_tiffs(source, SPACING_UM)
+        _write(source, "denoised/mouse2_raw.tif", STACK)
+        _write(source, "denoised/mouse2_denoised.tif", STACK)
+        with pytest.raises(DataError, match="one file for 'mouse2'"):
+            find_tiffs(source, SPACING_UM)
+
+    def test_folders(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="a folder denoised"):
+            find_tiffs(tmp_path, SPACING_UM)
+        (tmp_path / "denoised").mkdir()
+        with pytest.raises(DataError, match="TIFF stacks"):
+            find_tiffs(tmp_path, SPACING_UM)
+
+
+class TestSpacing:
+    def test_from_the_table(self, source: Path) -> None:
+        (source / "spacing.csv").write_text("name,x_um,y_um,z_um\nmouse1,0.62,0.62,5\n")
+        assert find_tiffs(source)[0].spacing_um == (0.62, 0.62, 5.0)
+
+    def test_from_a_sidecar(self, source: Path) -> None:
+        (source / "denoised/mouse1_BM4D_denoised.json").write_text('{"spacing_um": [1.59, 1.59, 5]}')
+        assert find_tiffs(source)[0].spacing_um == (1.59, 1.59, 5.0)
+
+    def test_none_is_refused(self, source: Path) -> None:
+        with pytest.raises(DataError, match="a voxel size for every stack"):
+            find_tiffs(source)
+
+    @pytest.mark.parametrize(
+        "table", ["name,x\nmouse1,1\n", "name,x_um,y_um,z_um\nmouse1,1,-1,5\n", "name,x_um,y_um,z_um\nmouse1,1\n"]
+    )
+    def test_a_wrong_table_is_refused(self, source: Path, table: str) -> None:
+        (source / "spacing.csv").write_text(table)
+        with pytest.raises(DataError, match="columns name,x_um,y_um,z_um"):
+            find_tiffs(source)
