@@ -269,6 +269,11 @@ class TestOneFaultHidesNoOther:
         _cut(dataset.label())
         assert [finding.check for finding in dataset.findings()] == ["finite", "damaged"]
 
+    def test_an_unreadable_image_hides_nothing_of_its_label(self, dataset: Dataset) -> None:
+        dataset.image().write_bytes(b"")
+        dataset.as_label(np.full(SHAPE, 2, np.uint8))
+        assert [finding.check for finding in dataset.findings()] == ["damaged", "label_values"]
+
     def test_one_that_many_share_is_one_line(self, dataset: Dataset) -> None:
         for name in "abcde":
             dataset.header(dataset.image(name), _set(scl_slope=0.5, scl_inter=3))

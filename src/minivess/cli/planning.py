@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from minivess.cli.options import FOLDER, as_json, data_dir, parse_patch
+from minivess.errors import DataError
 
 
 @click.command()
@@ -51,6 +52,9 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool
 @click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
 @click.option("--compute", default="auto", show_default=True, help="auto or a name from configs/compute_profiles.yaml.")
 @click.option("--patch-size", callback=parse_patch, help="X x Y x Z in voxels: used exactly or refused.")
+@click.option(
+    "--loss", "losses", multiple=True, default=["dice_ce"], show_default=True, help="May be given several times."
+)
 @click.option("--gpu", help='Plan for a card that you do not have, e.g. "8GB"; "none" for no card.')
 @click.option("--ram", help='Plan for a machine with this much memory, e.g. "32GB".')
 @as_json
@@ -59,6 +63,7 @@ def plan(
     model: str,
     compute: str,
     patch_size: tuple[int, int, int] | None,
+    losses: tuple[str, ...],
     gpu: str | None,
     ram: str | None,
     as_json: bool,
@@ -66,11 +71,14 @@ def plan(
     """What would be trained on this data with this machine, and why."""
     from minivess.cli.tables import show_plan
     from minivess.data.profiler import scan_dataset
+    from minivess.findings import raise_critical
     from minivess.models.registry import load_model_profile
     from minivess.planning.adaptive_profiles import compute_adaptive_profile
     from minivess.planning.hardware import HardwareBudget
+    from minivess.planning.peak_cache import PeakCache
     from minivess.planning.plan import PlanRequest
     from minivess.planning.sizes import parse_size
+    from minivess.planning.step_peak import cache_folder, costliest
 
     if data_dir is None:
         raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")
@@ -81,7 +89,11 @@ def plan(
             card = parse_size(gpu)
         hardware = HardwareBudget.imagined(card, parse_size(ram) if ram else hardware.host.ram_total_bytes)
     request = PlanRequest(compute=compute, patch_size=patch_size)
-    planned = compute_adaptive_profile(hardware, scan_dataset(data_dir), load_model_profile(model), request)
+    profile = scan_dataset(data_dir)
+    raise_critical(profile.findings, DataError)
+    with PeakCache(cache_folder(os.environ)) as peaks:
+        peak = costliest({loss: {} for loss in losses}, peaks)
+        planned = compute_adaptive_profile(hardware, profile, load_model_profile(model), request, peak)
     if as_json:
         click.echo(planned.model_dump_json(indent=2))
     else:

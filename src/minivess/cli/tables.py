@@ -68,7 +68,7 @@ def _show_summary(profile: DatasetProfile) -> None:
         largest = max(resampled, key=lambda name: resampled[name])
         alone = f"{escape(largest)} alone {_size(resampled[largest])}"
         facts.add_row(
-            "if resampled", f"{_size(sum(resampled.values()))} at the median spacing, {alone}; it is not"
+            "if resampled", f"{_size(sum(resampled.values()))} at the median spacing, {alone}; minivess does not"
         )
     if profile.foreground_fraction is not None:
         facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")

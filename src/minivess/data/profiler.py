@@ -19,6 +19,7 @@ from minivess.data.nifti_header import Header, VolumeError, read_header
 from minivess.data.nnunet import DATASET, SPLITS, check_dataset, check_splits
 from minivess.data.parallel import choose_processes, map_in_processes
 from minivess.data.profile import DatasetProfile, VolumeStats
+from minivess.data.stored import Digest
 from minivess.findings import Finding
 from minivess.strides import Shape, plan_strides, round_down
 
@@ -89,9 +90,8 @@ def scan_dataset(
         DataError: The folder is missing, follows no known layout, or holds no volume.
     """
     layout = read_layout(folder)
-    stamp = _stamp(
-        folder, layout.cases
-    )  # before the files are read: one that changes meanwhile is read again next time
+    # Before the files are read, so that one which changes meanwhile is read again next time.
+    stamp = _stamp(folder, layout.cases)
     sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in layout.cases}
     if processes is None:
         processes = choose_processes(sum(sizes.values()), len(sizes)) if voxels else 1
@@ -105,7 +105,7 @@ def scan_dataset(
     volumes = [result for result in scanned if isinstance(result, VolumeStats)]
     problems = [
         *layout.findings,
-        *(result for result in scanned if isinstance(result, Finding)),
+        *(finding for result in scanned if isinstance(result, tuple) for finding in result),
         *check_copies(volumes),
         *check_sidecars(layout.cases, volumes),
         *check_dataset(folder, layout.cases),
@@ -137,39 +137,65 @@ def compute_safe_patch_sizes(
     return {"dynunet": round_down((x, y, z), planned.divisor), "segresnet": fixed, "vista3d": fixed}
 
 
-def _scan_case(case: Case, voxels: bool) -> VolumeStats | Finding:
+def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
+    """The facts of a case, or where its image has no readable header what is wrong with image and label."""
     try:
         return scan_volume(case.image, case.label, name=case.name, voxels=voxels)
     except VolumeError as error:
-        return from_error(case.name, error)
+        found = [from_error(case.name, error)]
+    if case.label is not None:
+        try:
+            header = read_header(case.label)
+            if voxels:
+                _measure_label(case.name, case.label, header, None, found)
+        except VolumeError as error:
+            found.append(from_error(case.name, error))
+    return tuple(found)
 
 
 def _measure(case: Case, image: Header, label: Header | None, found: list[Finding]) -> dict[str, Any]:
-    """What the voxels say, as fields of ``VolumeStats``; faults are added to ``found``. Each file is read once, or twice for floats."""
+    """What the voxels say, as fields of ``VolumeStats``; what is wrong is added to ``found``."""
     digest = hashlib.blake2b(digest_size=16)
-    digests = iter([digest])  # for the first pass alone
-    values: dict[str, Any] = {}
-    try:
-        intensities = measure_intensities(
-            lambda: read_blocks(case.image, image, next(digests, None)), image.block_dtype, CLIP_PERCENTILES
-        ).scaled(*image.scaling)
-        found += check_intensities(case.name, intensities)
-        values["intensity_mean"], values["intensity_std"] = intensities.moments.mean, intensities.moments.std
-        values["intensity_low"], values["intensity_high"] = intensities.percentiles
-        values["intensity_min"], values["intensity_max"] = intensities.moments.minimum, intensities.moments.maximum
-        values["image_checksum"] = intensities.checksum
-    except VolumeError as error:
-        found.append(from_error(case.name, error))
+    values = _measure_image(case.name, case.image, image, digest, found)
     if case.label is not None and label is not None:
-        try:
-            counts = count_label(scale(block, label) for block in read_blocks(case.label, label, digest))
-            found += check_label(case.name, counts, case.label)
-            values["foreground_fraction"], values["label_checksum"] = counts.fraction, counts.checksum
-        except VolumeError as error:
-            found.append(from_error(case.name, error))
+        values |= _measure_label(case.name, case.label, label, digest, found)
     if "image_checksum" in values and (case.label is None or "label_checksum" in values):
         values["digest"] = digest.hexdigest()
     return values
+
+
+def _measure_image(name: str, path: Path, header: Header, digest: Digest, found: list[Finding]) -> dict[str, Any]:
+    digests = iter([digest])  # four-byte numbers are read twice, and hashed once
+    try:
+        intensities = measure_intensities(
+            lambda: read_blocks(path, header, next(digests, None)), header.block_dtype, CLIP_PERCENTILES
+        ).scaled(*header.scaling)
+    except VolumeError as error:
+        found.append(from_error(name, error))
+        return {}
+    found += check_intensities(name, intensities)
+    low, high = intensities.percentiles
+    return {
+        "intensity_mean": intensities.moments.mean,
+        "intensity_std": intensities.moments.std,
+        "intensity_low": low,
+        "intensity_high": high,
+        "intensity_min": intensities.moments.minimum,
+        "intensity_max": intensities.moments.maximum,
+        "image_checksum": intensities.checksum,
+    }
+
+
+def _measure_label(
+    name: str, path: Path, header: Header, digest: Digest | None, found: list[Finding]
+) -> dict[str, Any]:
+    try:
+        counts = count_label(scale(block, header) for block in read_blocks(path, header, digest))
+    except VolumeError as error:
+        found.append(from_error(name, error))
+        return {}
+    found += check_label(name, counts, path)
+    return {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
 
 
 def _stamp(folder: Path, cases: Sequence[Case]) -> str:

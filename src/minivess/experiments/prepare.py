@@ -19,8 +19,10 @@ from minivess.losses.registry import require_known
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
+from minivess.planning.step_peak import cache_folder, costliest
 from minivess.planning.validation import check_plan
 
 _log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def prepare(
     environ: Mapping[str, str],
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
-    """Scan, split, plan and check; nothing is written.
+    """Scan, split, plan and check; nothing is written but predicted peaks, in the user's cache.
 
     A run folder that exists already is continued: its splits and its plan are kept.
 
@@ -81,7 +83,9 @@ def prepare(
         _refuse_other_data(profile, folder)
     else:
         model = load_model_profile(config.model.name, **config.model.changes())
-        plan = compute_adaptive_profile(hardware, profile, model, config.plan)
+        losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
+        with PeakCache(cache_folder(environ)) as peaks:
+            plan = compute_adaptive_profile(hardware, profile, model, config.plan, costliest(losses, peaks))
         names = [volume.name for volume in profile.volumes]
         imported = import_splits(config.data_dir, names, config.folds)
         splits = imported or make_splits(profile.volumes, config.folds, config.seed)

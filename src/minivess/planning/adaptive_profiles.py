@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from minivess.data.profiler import DatasetProfile
 from minivess.errors import ConfigError
-from minivess.models.registry import PROFILES, ModelProfile
+from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
+from minivess.planning.fit import fit_to_memory, halvings
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.sizes import format_gib
+from minivess.planning.step_peak import StepPeak
+from minivess.planning.workload import Device
 from minivess.step.config import Precision
 from minivess.strides import Shape
 
@@ -44,37 +48,71 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
 
 
 def compute_adaptive_profile(
-    hardware: HardwareBudget, profile: DatasetProfile, model: ModelProfile, request: PlanRequest | None = None
+    hardware: HardwareBudget,
+    profile: DatasetProfile,
+    model: ModelProfile,
+    request: PlanRequest | None = None,
+    peak: StepPeak | None = None,
 ) -> TrainingPlan:
     """Plan a training.
 
     An explicit patch is a contract: it is used exactly or refused. A compute profile is a budget: its patch is an upper
-    bound, shrunk until it fits the data set and the model.
+    bound, shrunk until it fits the data set, the model and the memory.
+
+    Args:
+        hardware: The machine.
+        profile: The data set.
+        model: The model.
+        request: What the researcher asks for.
+        peak: Computes the peak of a step; without it memory is not looked at.
 
     Raises:
-        PlanError: The explicit patch cannot be used.
+        PlanError: The explicit patch cannot be used, or nothing fits the memory.
         ConfigError: Unknown compute profile.
     """
     request = request or PlanRequest()
     tier = hardware.tier if request.compute == "auto" else request.compute
     bounds = load_compute_profile(tier)
-    reasons = {
-        "profile_name": f"{'detected' if request.compute == 'auto' else 'asked for'}: {hardware.explain()['tier']}"
-    }
-    patches, strides, reasons["patch"] = choose_patches(profile, model, request, bounds.patch)
-    device: Literal["cpu", "cuda"] = "cuda" if tier != "cpu" and hardware.gpu is not None else "cpu"
+    detected = "detected" if request.compute == "auto" else "asked for"
+    reasons = {"profile_name": f"{detected}: {hardware.explain()['tier']}"}
+    device: Device = "cuda" if tier != "cpu" and hardware.gpu is not None else "cpu"
+    precision = _precision(hardware, device, request, reasons)
     batch = request.batch or bounds.batch
     reasons["batch"] = f"{batch} patches a step: " + ("asked for" if request.batch else f"the budget of {tier}")
+
+    def choose(bound: Shape) -> tuple[NetworkSpec, str]:
+        patches, strides, reason = choose_patches(profile, model, request, bound)
+        return model.spec(patches, strides), reason
+
+    network, reasons["patch"] = choose(bounds.patch)
+    micro_batch, peak_bytes = min(request.micro_batch or batch, batch), None
+    if peak is not None:
+        budget = hardware.gpu_budget_bytes if device == "cuda" else hardware.usable_ram_bytes
+        allowed = [micro_batch] if request.micro_batch else halvings(batch)
+        step_peak = partial(peak, precision=precision, device=device, batch=batch)
+        fitted = fit_to_memory(choose, bounds.patch, allowed, step_peak, budget, may_shrink=request.patch_size is None)
+        network, micro_batch, peak_bytes, reasons["patch"] = (
+            fitted.network,
+            fitted.micro_batch,
+            fitted.peak_bytes,
+            fitted.reason,
+        )
+        reasons["memory"] = (
+            f"{format_gib(peak_bytes)} at the peak of a step, computed from its trace; the budget is {format_gib(budget)}"
+        )
+        if micro_batch < batch:
+            reasons["batch"] += f", {micro_batch} a forward pass, so that they fit"
     return TrainingPlan(
         profile_name=f"{'auto_' if request.compute == 'auto' else ''}{tier}_{model.name}",
-        network=model.spec(patches, strides),
+        network=network,
         patch_policy=request.patch_policy,
         batch=batch,
-        micro_batch=min(request.micro_batch or batch, batch),
-        precision=_precision(hardware, device, request, reasons),
+        micro_batch=micro_batch,
+        precision=precision,
         device=device,
         workers=_workers(hardware, request, reasons),
         cache_rate=_cache_rate(hardware, profile, request, reasons),
+        peak_bytes=peak_bytes,
         overlap=request.overlap,
         reasons=reasons,
     )

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.models.registry import NetworkSpec
+from minivess.planning.workload import Device
 from minivess.step.config import Precision
 from minivess.strides import Shape
 
@@ -52,9 +53,12 @@ class TrainingPlan(BaseModel):
     batch: int
     micro_batch: int
     precision: Precision
-    device: Literal["cpu", "cuda"]
+    device: Device
     workers: int
     cache_rate: float
+    peak_bytes: int | None = Field(
+        default=None, description="predicted peak of a training step, of the costliest loss; None untraced"
+    )
     overlap: float
     reasons: dict[str, str]
 

@@ -12,11 +12,12 @@ from minivess.strides import Shape, round_down
 
 def check_plan(plan: TrainingPlan, profile: DatasetProfile, hardware: HardwareBudget) -> list[Finding]:
     """Every guard on a plan; the same for a plan just made and for one that an earlier run, on another machine, wrote down."""
-    patches = plan.network.patches
-    found = [
-        fault for patch in patches for fault in validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
-    ]
-    return found + validate_cache(profile.cached_bytes, plan.cache_rate, hardware.host.ram_available_bytes)
+    found = validate_cache(profile.cached_bytes, plan.cache_rate, hardware.host.ram_available_bytes)
+    for patch in plan.network.patches:
+        found += validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
+    if plan.device == "cuda" and plan.peak_bytes is not None and hardware.gpu is not None:
+        found += validate_gpu_memory(plan.peak_bytes, hardware.gpu.total_bytes)
+    return found
 
 
 def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy: str) -> list[Finding]:

@@ -1,0 +1,255 @@
+"""Is predicted memory the memory that torch takes? Predictions against real steps on a CPU, as Markdown tables.
+
+Every measurement comes from a process of its own. "Taken" is the peak of what torch's CPU allocator handed out during the
+second step, from the allocations that its profiler records: oneDNN's scratch memory is among them, what oneDNN, OpenMP and the
+C library keep for themselves is not. "Resident" is the growth of the process over two steps without the profiler, above what
+it held after a step of a tiny network; it has the freed memory that the C library does not give back.
+
+    python benchmarks/memory_prediction.py [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from minivess.losses.registry import build_loss
+from minivess.models.predict import predict_volume
+from minivess.models.registry import build_network, load_model_profile
+from minivess.planning.memory import predict_peak
+from minivess.planning.sizes import MIB
+from minivess.planning.workload import InferenceWorkload, TrainingWorkload, Workload
+from minivess.step.config import Precision, TrainingConfig
+from minivess.step.state import TrainState
+from minivess.step.step import Step, autocast
+from minivess.strides import Shape
+
+SPACING_UM = (0.99, 0.99, 5.0)
+MEASURED = "measured"
+XS, S, M, L = (8, 16, 32), (16, 32, 64), (32, 64, 128), (32, 64, 128, 256)
+
+
+def training(
+    filters: tuple[int, ...],
+    patch: Shape,
+    batch: int,
+    loss: str,
+    precision: Precision,
+    heads: int = 0,
+    model: str = "dynunet",
+    accumulated: bool = False,
+) -> TrainingWorkload:
+    network = load_model_profile(model, filters=filters, deep_supervision=heads)
+    return TrainingWorkload(
+        network=network.spec((patch,), network.plan_strides(patch, SPACING_UM)),
+        loss=loss,
+        patch=patch,
+        batch=batch,
+        accumulated=accumulated,
+        precision=precision,
+        device="cpu",
+    )
+
+
+def inference(
+    filters: tuple[int, ...], patch: Shape, volume_shape: Shape, windows: int, precision: Precision
+) -> InferenceWorkload:
+    network = load_model_profile("dynunet", filters=filters)
+    return InferenceWorkload(
+        network=network.spec((patch,), network.plan_strides(patch, SPACING_UM)),
+        patch=patch,
+        volume_shape=volume_shape,
+        windows=windows,
+        precision=precision,
+        device="cpu",
+    )
+
+
+TRAININGS = (
+    training(XS, (32, 32, 4), 1, "dice_ce", "fp32"),
+    training(XS, (32, 32, 4), 2, "cbdice_cldice", "fp32"),
+    training(XS, (32, 32, 4), 4, "cbdice", "bf16"),
+    training(XS, (64, 64, 8), 1, "dice_ce", "fp32"),
+    training(XS, (64, 64, 8), 2, "dice_ce", "bf16"),
+    training(S, (32, 32, 4), 1, "dice_ce_cldice", "fp32"),
+    training(S, (48, 48, 8), 2, "dice_ce_cldice", "fp32"),
+    training(S, (64, 64, 8), 1, "cbdice", "bf16"),
+    training(S, (64, 64, 16), 2, "cbdice", "fp32"),
+    training(S, (96, 96, 8), 4, "dice_ce", "bf16"),
+    training(M, (32, 32, 8), 1, "dice_ce", "fp32"),
+    training(M, (32, 32, 8), 4, "dice_ce", "bf16"),
+    training(M, (64, 64, 16), 1, "cbdice_cldice", "fp32", 2),
+    training(M, (64, 64, 16), 2, "dice_ce", "fp32"),
+    training(M, (96, 96, 8), 1, "dice_ce", "bf16"),
+    training(L, (32, 32, 4), 1, "dice_ce", "fp32"),
+    training(L, (32, 32, 8), 2, "dice_ce", "fp32", 2),
+    training(L, (64, 64, 8), 1, "dice_ce", "fp32"),
+    training(L, (64, 64, 8), 2, "dice_ce_cldice", "bf16", 2),
+    training(L, (64, 64, 16), 4, "dice_ce", "bf16"),
+    training(L, (96, 96, 8), 1, "cbdice", "fp32"),
+    training(L, (96, 96, 24), 1, "dice_ce_cldice", "fp32"),
+    training(L, (96, 96, 24), 2, "dice_ce", "bf16"),
+    training(L, (96, 96, 24), 2, "dice_ce", "fp32", 2),
+    training(L, (96, 96, 24), 2, "cbdice_cldice", "bf16", 2),
+    training(L, (96, 96, 24), 4, "dice_ce", "fp32"),
+    training(L, (32, 32, 8), 2, "dice_ce", "fp32", accumulated=True),
+    training(L, (64, 64, 16), 2, "dice_ce", "fp32", 2, model="segresnet"),
+    training(L, (64, 64, 16), 2, "cbdice", "bf16", model="segresnet"),
+)
+INFERENCES = (
+    inference(S, (32, 32, 8), (96, 80, 20), 1, "fp32"),
+    inference(L, (64, 64, 16), (128, 128, 40), 2, "bf16"),
+    inference(L, (96, 96, 24), (256, 256, 48), 1, "fp32"),
+    inference(L, (96, 96, 24), (256, 256, 48), 4, "fp32"),
+)
+
+
+def two_steps(work: TrainingWorkload) -> None:
+    network = build_network(work.network).train()
+    config = TrainingConfig()
+    state = TrainState.start(network, config, work.precision)
+    step = Step(build_loss(work.loss, **work.loss_options), config, 0, work.batch, work.precision)
+    image = torch.randn(work.batch * (2 if work.accumulated else 1), 1, *work.patch)
+    batch = image, (image > 1).to(torch.uint8), torch.ones_like(image, dtype=torch.bool)
+    step(state, batch)
+    with record_function(MEASURED):
+        step(state, batch)
+
+
+def prediction(work: InferenceWorkload) -> None:
+    network = build_network(work.network).eval()
+    volume = np.zeros(work.volume_shape, dtype=np.float32)
+    with record_function(MEASURED):
+        precision = autocast(torch.device("cpu"), work.precision)
+        predict_volume(network, volume, work.patch, work.overlap, windows=work.windows, precision=precision)
+
+
+def run(work: Workload) -> None:
+    if isinstance(work, TrainingWorkload):
+        two_steps(work)
+    else:
+        prediction(work)
+
+
+def taken_bytes(work: Workload) -> int:
+    """Peak of torch's CPU allocator in the measured part, plus the slab of a prediction, which is NumPy's."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run(work)
+    events = list(profiler.profiler.kineto_results.experimental_event_tree())
+    changes, measured = [], (0, 0)
+    while events:
+        event = events.pop()
+        events.extend(event.children)
+        if event.name == "[memory]":
+            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+        elif event.name == MEASURED:
+            measured = event.start_time_ns, event.end_time_ns
+    held = peak = 0
+    for when, size_bytes in sorted(changes, key=lambda change: change[0]):
+        held += size_bytes
+        if measured[0] <= when <= measured[1]:
+            peak = max(peak, held)
+    slab = 0 if isinstance(work, TrainingWorkload) else 4 * int(np.prod((*work.volume_shape[:2], work.patch[2])))
+    return peak + slab
+
+
+def resident_bytes(work: Workload) -> int:
+    two_steps(training((4, 4, 4), (16, 16, 4), 2, "cbdice_cldice", work.precision))
+    before = peak_rss_bytes(reset=True)
+    run(work)
+    return peak_rss_bytes() - before
+
+
+def peak_rss_bytes(*, reset: bool = False) -> int:
+    """Highest resident memory of this process since the last reset (Linux)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def in_fresh_process(work: Workload, threads: int) -> dict[str, int]:
+    command = [sys.executable, "-W", "ignore", __file__, "--threads", str(threads), "--worker"]
+    answer = subprocess.run(
+        command, input=work.model_dump_json(), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def compare(works: Sequence[Workload], cells: Callable[[Any], str], threads: int) -> list[float]:
+    """Print a row a workload; errors as shares of what was taken."""
+    errors = []
+    for work in works:
+        real = in_fresh_process(work, threads)
+        began = time.perf_counter()
+        peak = predict_peak(work)
+        seconds = time.perf_counter() - began
+        errors.append(int(peak) / real["taken"] - 1)
+        sizes = " | ".join(f"{size / MIB:.1f}" for size in (int(peak), real["taken"]))
+        resident = f"{real['resident'] / MIB:.0f}"
+        print(f"| {cells(work)} | {sizes} | {100 * errors[-1]:+.2f} % | {peak.phase} | {resident} | {seconds:.1f} |")
+    sizes_of = [100 * error for error in errors]
+    mean = sum(abs(size) for size in sizes_of) / len(sizes_of)
+    print(
+        f"\n{len(errors)} rows: error from {min(sizes_of):+.2f} % to {max(sizes_of):+.2f} %, {mean:.2f} % on average.\n"
+    )
+    return errors
+
+
+def training_cells(work: TrainingWorkload) -> str:
+    model = work.network.model + (", accumulated" if work.accumulated else "")
+    shape = f"{work.batch} of {by(work.patch)}"
+    filters = ", ".join(map(str, work.network.filters))
+    return f"{model} {filters} | {shape} | {work.loss} | {work.precision} | {work.network.deep_supervision}"
+
+
+def inference_cells(work: InferenceWorkload) -> str:
+    filters = ", ".join(map(str, work.network.filters))
+    return f"{work.network.model} {filters} | {by(work.volume_shape)} | {work.windows} of {by(work.patch)} | {work.precision}"
+
+
+def by(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def print_tables(threads: int) -> None:
+    predict_peak(training((4, 4, 4), (16, 16, 4), 2, "dice_ce", "fp32"))  # so that no row pays for imports
+    print(f"CPU, {threads} threads, torch {torch.__version__}; sizes in MiB, time of the prediction in seconds\n")
+    rest = "predicted | taken | error | peak in | resident | s"
+    print(f"| network | batch | loss | precision | heads | {rest} |\n|{'---|' * 11}")
+    compare(TRAININGS, training_cells, threads)
+    print(f"| network | volume | windows | precision | {rest} |\n|{'---|' * 10}")
+    compare(INFERENCES, inference_cells, threads)
+
+
+def worker() -> None:
+    request = json.load(sys.stdin)
+    kind = TrainingWorkload if request["kind"] == "training" else InferenceWorkload
+    work = kind.model_validate(request)
+    print(json.dumps({"resident": resident_bytes(work), "taken": taken_bytes(work)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.worker:
+        worker()
+    else:
+        print_tables(options.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""How much memory a training step or a prediction takes at its peak: computed from a trace, not guessed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from minivess.models.registry import NetworkSpec
+from minivess.planning.caching_allocator import reserved_bytes
+from minivess.planning.sizes import GIB, MIB, format_gib
+from minivess.planning.workload import Device, InferenceWorkload, TrainingWorkload, Workload
+from minivess.step.config import Precision
+from minivess.strides import Shape
+
+if TYPE_CHECKING:
+    from minivess.planning.trace import Trace
+
+CONTEXT_BYTES = 512 * MIB
+"""Allowance for what CUDA and cuDNN keep on a card before any tensor; no GPU has confirmed it."""
+
+_PHASES = {
+    "start": "before the forward pass",
+    "forward": "in the forward pass",
+    "loss": "in the loss",
+    "backward": "in the backward pass",
+    "update": "in the update of the weights",
+    "merge": "where windows are merged",
+}
+
+
+class PeakMemory(BaseModel):
+    """What a device holds at the instant of the peak, by what it is for; ``int(peak)`` is the total in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Device
+    phase: Literal["start", "forward", "loss", "backward", "update", "merge"]
+    parameters_bytes: int = Field(default=0, description="weights and buffers of the network")
+    gradients_bytes: int = 0
+    optimizer_bytes: int = Field(default=0, description="both moments of AdamW")
+    average_bytes: int = Field(default=0, description="the averaged weights")
+    inputs_bytes: int = Field(default=0, description="batch, or slab and accumulators of a prediction")
+    activations_bytes: int = Field(
+        default=0, description="made in the forward pass or the loss, half precision copies of weights among them"
+    )
+    temporaries_bytes: int = Field(default=0, description="made in the backward pass, the update or the merging")
+    workspace_bytes: int = Field(default=0, description="within a kernel; on cuda an allowance, unmeasured")
+    allocator_bytes: int = Field(default=0, description="kept by torch's caching allocator beyond all tensors")
+    context_bytes: int = Field(default=0, description="CUDA context and libraries; an allowance, unmeasured")
+    host_bytes: int = Field(
+        default=0, description="arrays in main memory beside the device; the volume itself is not among them"
+    )
+
+    @property
+    def total_bytes(self) -> int:
+        """All of the device's, without ``host_bytes``."""
+        return sum(self._parts().values())
+
+    @property
+    def unmeasured_bytes(self) -> int:
+        """The share of the total that stands for what no trace shows and no GPU has confirmed."""
+        return self.workspace_bytes + self.context_bytes if self.device == "cuda" else 0
+
+    def explain(self) -> str:
+        """A sentence: how much, when, and for what, the largest first."""
+        parts = sorted(self._parts().items(), key=lambda part: -part[1])
+        listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts if size >= 0.005 * GIB)
+        where = "on the card" if self.device == "cuda" else "in main memory"
+        sentence = (
+            f"{self.total_bytes / GIB:.2f} GiB {where}, reached {_PHASES[self.phase]}: {listed or 'little of each'}"
+        )
+        if self.unmeasured_bytes:
+            sentence += f"; workspace and context ({format_gib(self.unmeasured_bytes)}) are allowances, not measured"
+        return sentence
+
+    def __int__(self) -> int:
+        return self.total_bytes
+
+    def _parts(self) -> dict[str, int]:
+        sizes = self.model_dump(exclude={"device", "phase", "host_bytes"})
+        return {name.removesuffix("_bytes"): size for name, size in sizes.items()}
+
+
+def predict_training_peak(
+    network: NetworkSpec,
+    loss: str,
+    patch: Shape,
+    batch: int,
+    precision: Precision,
+    *,
+    loss_options: Mapping[str, Any] | None = None,
+    accumulated: bool = False,
+    device: Device = "cuda",
+) -> PeakMemory:
+    """Peak of one optimizer step, any but the first. Imports torch and the network's library, then takes seconds.
+
+    Args:
+        network: The network.
+        loss: A key of ``LOSSES``, or an importable builder.
+        patch: X, Y, Z in voxels.
+        batch: Patches of one forward pass.
+        precision: Type of the forward pass.
+        loss_options: Passed to the loss.
+        accumulated: Whether a step takes more than one forward pass; gradients then live through the later ones.
+        device: Where the step is to run. It need not be there.
+
+    Raises:
+        ConfigError: Network or loss cannot be built.
+        PlanError: One of them cannot be traced.
+    """
+    return predict_peak(
+        TrainingWorkload(
+            network=network,
+            loss=loss,
+            loss_options=dict(loss_options or {}),
+            patch=patch,
+            batch=batch,
+            accumulated=accumulated,
+            precision=precision,
+            device=device,
+        )
+    )
+
+
+def predict_inference_peak(
+    network: NetworkSpec,
+    patch: Shape,
+    volume_shape: Shape,
+    precision: Precision,
+    *,
+    windows: int = 1,
+    overlap: float = 0.5,
+    device: Device = "cuda",
+) -> PeakMemory:
+    """Peak of ``minivess.models.predict.predict_volume`` with a network that is alone on the device.
+
+    Args:
+        network: The network.
+        patch: Window, X, Y, Z in voxels.
+        volume_shape: X, Y, Z in voxels.
+        precision: Type of the forward pass.
+        windows: Windows of one forward pass.
+        overlap: Share that neighbouring windows have in common.
+        device: Where the network is to run. It need not be there.
+
+    Raises:
+        ConfigError: The network cannot be built.
+        PlanError: It cannot be traced.
+    """
+    return predict_peak(
+        InferenceWorkload(
+            network=network,
+            patch=patch,
+            volume_shape=volume_shape,
+            overlap=overlap,
+            windows=windows,
+            precision=precision,
+            device=device,
+        )
+    )
+
+
+def predict_peak(work: Workload) -> PeakMemory:
+    """The peak of either kind of workload; raises as ``predict_training_peak`` does."""
+    from minivess.planning.trace import trace_inference, trace_training
+
+    if isinstance(work, TrainingWorkload):
+        return _peak(trace_training(work), work.device)
+    return _peak(trace_inference(work), work.device, host_bytes=_host_bytes(work))
+
+
+def _peak(trace: Trace, device: Device, host_bytes: int = 0) -> PeakMemory:
+    held = highest = at = 0
+    for index, change in enumerate(trace.changes):
+        held += change.size_bytes
+        if index >= trace.settled and held > highest:
+            highest, at = held, index
+    by_role: Counter[str] = Counter()
+    for change in trace.changes[: at + 1]:
+        by_role[f"{trace.roles[change.block]}_bytes"] += change.size_bytes
+    kept = {}
+    if device == "cuda":
+        reserved = reserved_bytes((change.block, change.size_bytes) for change in trace.changes)
+        kept = {"allocator_bytes": reserved - highest, "context_bytes": CONTEXT_BYTES}
+    return PeakMemory(device=device, phase=trace.changes[at].phase, host_bytes=host_bytes, **by_role, **kept)
+
+
+def _host_bytes(work: InferenceWorkload) -> int:
+    """The mask, and slabs in float32 as read, normalised and padded; on a CPU the last of them is the device's."""
+    x, y, z = (max(size, whole) for size, whole in zip(work.patch, work.volume_shape, strict=True))
+    slabs = 2 if work.device == "cpu" else 3
+    return x * y * z + slabs * 4 * x * y * work.patch[2]

@@ -1,0 +1,47 @@
+"""What is asked of a device: one training step, or the prediction of one volume. Equal workloads have equal peaks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from minivess.models.registry import NetworkSpec
+from minivess.step.config import Precision
+from minivess.strides import Shape
+
+Device = Literal["cpu", "cuda"]
+
+
+class TrainingWorkload(BaseModel):
+    """One optimizer step in the middle of a training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["training"] = "training"
+    network: NetworkSpec
+    loss: str = Field(description="a key of LOSSES, or an importable builder")
+    loss_options: dict[str, Any] = Field(default_factory=dict)
+    patch: Shape = Field(description="X, Y, Z in voxels")
+    batch: int = Field(ge=1, description="patches of one forward pass")
+    accumulated: bool = Field(default=False, description="whether a step takes more than one forward pass")
+    precision: Precision
+    device: Device
+
+
+class InferenceWorkload(BaseModel):
+    """Sliding-window prediction of one volume."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["inference"] = "inference"
+    network: NetworkSpec
+    patch: Shape = Field(description="window, X, Y, Z in voxels")
+    volume_shape: Shape
+    overlap: float = Field(default=0.5, ge=0, lt=1, description="share that neighbouring windows have in common")
+    windows: int = Field(default=1, ge=1, description="windows of one forward pass")
+    precision: Precision
+    device: Device
+
+
+Workload = TrainingWorkload | InferenceWorkload

@@ -1,0 +1,69 @@
+"""Peaks on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minivess.models.registry import NetworkSpec
+from minivess.planning import peak_cache
+from minivess.planning.memory import PeakMemory
+from minivess.planning.peak_cache import PeakCache
+from minivess.planning.workload import TrainingWorkload
+
+_ASK_AGAIN = """
+import sys
+from pathlib import Path
+from minivess.planning.peak_cache import PeakCache
+from minivess.planning.workload import TrainingWorkload
+
+with PeakCache(Path(sys.argv[1])) as cache:
+    print(int(cache.peak(TrainingWorkload.model_validate_json(sys.argv[2]))), "torch" in sys.modules)
+"""
+
+
+@pytest.fixture
+def work(one_layer: NetworkSpec) -> TrainingWorkload:
+    return TrainingWorkload(
+        network=one_layer, loss="dice_ce", patch=(8, 8, 4), batch=1, precision="fp32", device="cuda"
+    )
+
+
+def _files(folder: Path) -> set[Path]:
+    return set(folder.glob("training-*.json"))
+
+
+class TestPeakCache:
+    def test_a_known_peak_needs_no_torch(self, work: TrainingWorkload, tmp_path: Path) -> None:
+        with PeakCache(tmp_path) as cache:
+            peak = cache.peak(work)
+        command = [sys.executable, "-c", _ASK_AGAIN, str(tmp_path), work.model_dump_json()]
+        again = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert again.stdout.split() == [str(int(peak)), "False"]
+
+    def test_a_damaged_file_is_computed_anew(self, work: TrainingWorkload, tmp_path: Path) -> None:
+        with PeakCache(tmp_path) as cache:
+            peak = cache.peak(work)
+            (file,) = _files(tmp_path)
+            file.write_text("{", encoding="utf-8")
+            assert cache.peak(work) == peak
+        assert PeakMemory.model_validate_json(file.read_bytes()) == peak
+
+
+class TestKey:
+    def test_changes_with_workload_package_and_builder(
+        self, work: TrainingWorkload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keys = [peak_cache._digest(work), peak_cache._digest(work.model_copy(update={"batch": 2}))]
+        with (tmp_path / "own" / "one_layer.py").open("a", encoding="utf-8") as module:
+            module.write("# another\n")
+        keys.append(peak_cache._digest(work))
+        monkeypatch.setattr(peak_cache, "_package_digest", lambda: "another")
+        keys.append(peak_cache._digest(work))
+        assert len(set(keys)) == 4
+
+    def test_is_the_same_for_equal_workloads(self, work: TrainingWorkload) -> None:
+        assert peak_cache._digest(work) == peak_cache._digest(work.model_copy(deep=True))

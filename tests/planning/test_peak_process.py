@@ -1,0 +1,37 @@
+"""The process that predicts for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from minivess.errors import ConfigError, PlanError
+from minivess.models.registry import NetworkSpec
+from minivess.planning.memory import predict_peak
+from minivess.planning.peak_process import PeakProcess
+from minivess.planning.workload import TrainingWorkload
+
+
+@pytest.fixture
+def process() -> Iterator[PeakProcess]:
+    started = PeakProcess()
+    yield started
+    started.close()
+
+
+def _work(network: NetworkSpec, loss: str = "dice_ce") -> TrainingWorkload:
+    return TrainingWorkload(network=network, loss=loss, patch=(8, 8, 4), batch=1, precision="fp32", device="cuda")
+
+
+class TestAsk:
+    def test_answers_as_a_prediction_here_and_goes_on_after_an_error(
+        self, process: PeakProcess, one_layer: NetworkSpec
+    ) -> None:
+        with pytest.raises(ConfigError, match="did you mean `dice_ce`"):
+            process.ask(_work(one_layer, "dice_cc"))
+        assert process.ask(_work(one_layer)) == predict_peak(_work(one_layer))
+
+    def test_its_death_is_an_error_with_a_cure(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
+        with pytest.raises(PlanError, match="exit status 9"):
+            process.ask(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
