@@ -173,9 +173,11 @@ def _supervisor_spec(cell: CellFolder, prepared: Prepared) -> SupervisorSpec:
             hang_s=limits.hang_minutes * 60,
         ),
         # cuBLAS: the same sums in the same order on every attempt. MONAI imports MLflow, whose telemetry is on by default.
+        # OpenMP threads that spin while they wait make a step nine times slower as soon as something else wants a core.
         environment={
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONFAULTHANDLER": "1",
             "PYTHONUNBUFFERED": "1",
         },
