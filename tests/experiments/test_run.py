@@ -164,7 +164,9 @@ class TestKilled:
         assert bench.run.read_rows() == undisturbed.run.read_rows()
 
     def test_ctrl_c_saves_and_says_how_to_go_on(self, phantoms: Path, tmp_path: Path) -> None:
-        bench = Bench(tmp_path, phantoms, CONFIG.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n")
+        bench = Bench(
+            tmp_path, phantoms, CONFIG.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n"
+        )
         process = bench.start()
         _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def one_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkSpec:
     folder.mkdir()
     (folder / "one_layer.py").write_text(_MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "one_layer", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return NetworkSpec(
         model="one_layer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,24 +33,29 @@ def work(one_layer: NetworkSpec) -> TrainingWorkload:
     )
 
 
-def _files(folder: Path) -> set[Path]:
-    return set(folder.glob("training-*.json"))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("peaks")
+
+
+@pytest.fixture(scope="module")
+def cache(folder: Path) -> Iterator[PeakCache]:
+    with PeakCache(folder) as opened:
+        yield opened
 
 
 class TestPeakCache:
-    def test_a_known_peak_needs_no_torch(self, work: TrainingWorkload, tmp_path: Path) -> None:
-        with PeakCache(tmp_path) as cache:
-            peak = cache.peak(work)
-        command = [sys.executable, "-c", _ASK_AGAIN, str(tmp_path), work.model_dump_json()]
+    def test_a_known_peak_needs_no_torch(self, work: TrainingWorkload, cache: PeakCache, folder: Path) -> None:
+        peak = cache.peak(work)
+        command = [sys.executable, "-c", _ASK_AGAIN, str(folder), work.model_dump_json()]
         again = subprocess.run(command, capture_output=True, text=True, check=True)
         assert again.stdout.split() == [str(int(peak)), "False"]
 
-    def test_a_damaged_file_is_computed_anew(self, work: TrainingWorkload, tmp_path: Path) -> None:
-        with PeakCache(tmp_path) as cache:
-            peak = cache.peak(work)
-            (file,) = _files(tmp_path)
-            file.write_text("{", encoding="utf-8")
-            assert cache.peak(work) == peak
+    def test_a_damaged_file_is_computed_anew(self, work: TrainingWorkload, cache: PeakCache, folder: Path) -> None:
+        peak = cache.peak(work)
+        (file,) = folder.iterdir()
+        file.write_text("{", encoding="utf-8")
+        assert cache.peak(work) == peak
         assert PeakMemory.model_validate_json(file.read_bytes()) == peak
 
 

@@ -13,7 +13,7 @@ from minivess.planning.peak_process import PeakProcess
 from minivess.planning.workload import TrainingWorkload
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def process() -> Iterator[PeakProcess]:
     started = PeakProcess()
     yield started

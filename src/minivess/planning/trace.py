@@ -7,6 +7,7 @@ meant: torch differentiates fake CUDA tensors only where a driver is installed. 
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,10 @@ class _Recorder(TorchDispatchMode):
             if tensor is not None:
                 self.roles[self._alive[tensor.untyped_storage()._cdata][0]] = role
 
+    def trace(self, settled: int) -> Trace:
+        """What was recorded so far; what follows, such as the end of network and optimizer, is no part of it."""
+        return Trace(tuple(self.changes), settled, dict(enumerate(self.roles)))
+
     def enter(self, phase: Phase, *_: object) -> None:
         """What follows belongs to another phase; takes whatever a hook is called with."""
         self.phase = phase
@@ -156,21 +161,22 @@ def trace_inference(work: InferenceWorkload) -> Trace:
     return _traced(work.device, partial(_three_slabs, work))
 
 
-def _traced(device: Device, run: Callable[[_Recorder], int]) -> Trace:
+def _traced(device: Device, run: Callable[[_Recorder], Trace]) -> Trace:
     recorder = _Recorder(device)
     try:
-        with torch.random.fork_rng(devices=[]), _FakeTensors(), recorder:
-            settled = run(recorder)
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), _FakeTensors(), recorder:
+            # torch's own deep copy of a tensor asks whether it has a storage by looking at its address.
+            warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
+            return run(recorder)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
         raise PlanError(
             "a network and a loss whose memory follows from shapes alone",
             f"{type(error).__name__}: {error}",
             "rewrite that operation without values that decide sizes (torch.where in place of indexing by a mask)",
         ) from error
-    return Trace(recorder.changes, settled, dict(enumerate(recorder.roles)))
 
 
-def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> int:
+def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> Trace:
     config = TrainingConfig()
     network = build_network(work.network, pretrained=False).train()
     state = TrainState.start(network, config, work.precision)
@@ -190,10 +196,10 @@ def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> int:
     recorder.assign("gradients", [parameter.grad for parameter in network.parameters()])
     recorder.assign("average", [*state.average.parameters(), *state.average.buffers()])
     recorder.assign("optimizer", [slot for slots in state.optimizer.state.values() for slot in slots.values()])
-    return settled
+    return recorder.trace(settled)
 
 
-def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> int:
+def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> Trace:
     """The loop of ``predict_volume`` with its variables, on slabs that no file has to give."""
     network = build_network(work.network, pretrained=False).eval()
     x, y, z = (max(size, whole) for size, whole in zip(work.patch, work.volume_shape, strict=True))
@@ -217,4 +223,4 @@ def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> int:
             _shift(total, following - start)
             _shift(weights, following - start)
     recorder.assign("parameters", [*network.parameters(), *network.buffers()])
-    return settled
+    return recorder.trace(settled)
