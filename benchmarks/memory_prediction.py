@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from minivess.losses.registry import build_loss
@@ -181,9 +183,16 @@ def peak_rss_bytes(*, reset: bool = False) -> int:
 def in_fresh_process(work: Workload, threads: int) -> dict[str, int]:
     command = [sys.executable, "-W", "ignore", __file__, "--threads", str(threads), "--worker"]
     answer = subprocess.run(
-        command, input=work.model_dump_json(), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        input=json.dumps([work.model_dump(mode="json")]),
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
     )
-    return json.loads(answer.stdout.splitlines()[-1])
+    (measured,) = json.loads(answer.stdout.splitlines()[-1])
+    return measured
 
 
 def compare(works: Sequence[Workload], cells: Callable[[Any], str], threads: int) -> list[float]:
@@ -233,10 +242,9 @@ def print_tables(threads: int) -> None:
 
 
 def worker() -> None:
-    request = json.load(sys.stdin)
-    kind = TrainingWorkload if request["kind"] == "training" else InferenceWorkload
-    work = kind.model_validate(request)
-    print(json.dumps({"resident": resident_bytes(work), "taken": taken_bytes(work)}))
+    """Measure the workloads that standard input lists; what is resident is worth reading of the first alone."""
+    works = TypeAdapter(list[Workload]).validate_json(sys.stdin.read())
+    print(json.dumps([{"resident": resident_bytes(work), "taken": taken_bytes(work)} for work in works]))
 
 
 def main() -> None:
