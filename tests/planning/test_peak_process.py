@@ -24,14 +24,25 @@ def _work(network: NetworkSpec, loss: str = "dice_ce") -> TrainingWorkload:
     return TrainingWorkload(network=network, loss=loss, patch=(8, 8, 4), batch=1, precision="fp32", device="cuda")
 
 
-class TestAsk:
+class TestPeak:
     def test_answers_as_a_prediction_here_and_goes_on_after_an_error(
         self, process: PeakProcess, one_layer: NetworkSpec
     ) -> None:
         with pytest.raises(ConfigError, match="did you mean `dice_ce`"):
-            process.ask(_work(one_layer, "dice_cc"))
-        assert process.ask(_work(one_layer)) == predict_peak(_work(one_layer))
+            process.peak(_work(one_layer, "dice_cc"))
+        assert process.peak(_work(one_layer)) == predict_peak(_work(one_layer))
 
     def test_its_death_is_an_error_with_a_cure(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
         with pytest.raises(PlanError, match="exit status 9"):
-            process.ask(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
+            process.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
+
+
+class TestSeconds:
+    def test_times_real_steps_in_proportion_to_the_voxels(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
+        small = TrainingWorkload(
+            network=one_layer, loss="dice_ce", patch=(64, 64, 16), batch=1, precision="fp32", device="cpu"
+        )
+        large = small.model_copy(update={"batch": 8})
+        once, eight = process.seconds(small), process.seconds(large)
+        assert 0 < once < 5
+        assert 2 < eight / once < 32  # the same steps, eight times as many voxels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,13 @@ def score(cell: CellFolder, spec: CellSpec) -> None:
         progress=lambda done, total: None,
     )
     result = CellResult(
-        method=spec.method, fold=spec.fold, steps=20, seconds=40.0, note="averaged weights", rows=tuple(rows)
+        method=spec.method,
+        fold=spec.fold,
+        steps=20,
+        seconds=40.0,
+        note="averaged weights",
+        micro_batch=spec.plan.micro_batch,
+        rows=tuple(rows),
     )
     write_model(cell.result, result)
 
@@ -96,9 +103,9 @@ def make_run(
     """A run of two folds; the cells named in ``causes`` end so, all others are scored."""
     write_data(folder / "data", names)
     config = {"name": "one", "data_dir": folder / "data", "output_dir": folder / "runs", "losses": losses, "folds": 2}
-    evaluation = {"evaluation": {"resamples": 1000}}
+    evaluation = {"evaluation": {"resamples": 1000}, "dry_start": False}
     prepared = prepare(
-        make_config(config | evaluation | settings, "a test"), HardwareBudget.imagined(8 * GIB, 32 * GIB), {}
+        make_config(config | evaluation | settings, "a test"), HardwareBudget.imagined(8 * GIB, 32 * GIB), os.environ
     )
 
     def supervise(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Any, lock: int) -> Outcome:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minivess.reporting.formats import by, counted, duration, listed, metric_name, p_value, sentence, size
+from minivess.reporting.formats import by, counted, listed, metric_name, p_value, sentence, size
 
 
 class TestWords:
@@ -18,13 +18,6 @@ class TestWords:
 
 
 class TestNumbers:
-    @pytest.mark.parametrize(
-        ("seconds", "text"),
-        [(4.551, "4.6 s"), (59.4, "59 s"), (60, "1 min"), (325, "5 min 25 s"), (3600, "1 h"), (91_800, "25 h 30 min")],
-    )
-    def test_a_duration_has_two_units_at_most(self, seconds: float, text: str):
-        assert duration(seconds) == text
-
     @pytest.mark.parametrize(
         ("size_bytes", "text"),
         [(12, "12 B"), (1536, "1.5 KiB"), (480 * 2**10, "480 KiB"), (2**32, "4.0 GiB"), (2**42, "4096 GiB")],

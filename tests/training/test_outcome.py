@@ -52,7 +52,7 @@ class TestCauseOf:
             (0, Cause.FINISHED),
             (75, Cause.INTERRUPTED),
             (-15, Cause.INTERRUPTED),
-            (-9, Cause.KILLED_BY_OS),
+            (-9, Cause.KILLED),
             (-11, Cause.ERROR),
             (1, Cause.ERROR),
         ],

@@ -270,7 +270,7 @@ class TestCauses:
 
     def test_kill_from_outside(self, tmp_path: Path) -> None:
         outcome = run(tmp_path, "import os, time; time.sleep(0.3); os.kill(os.getpid(), 9)")
-        assert (outcome.cause, outcome.signal) == (Cause.KILLED_BY_OS, signal.SIGKILL)
+        assert (outcome.cause, outcome.signal) == (Cause.KILLED, signal.SIGKILL)
         assert "last seen holding" in outcome.message
 
     def test_crash(self, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivess.cli.options import FOLDER, as_json, data_dir, parse_patch, parse_settings, run_folder
+from minivess.cli.options import FOLDER, as_json, data_dir, parse_settings, run_folder
+from minivess.cli.plan_options import plan_options
 from minivess.errors import RunError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @data_dir
 @click.option("--output-dir", type=FOLDER, help="Where run folders go.")
 @click.option("--name", help="Name of the run folder, in place of the file's.")
+@plan_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key, e.g. training.max_epochs=5.")
 @click.option("--debug", is_flag=True, help="The file's debug keys: the same path, much shorter.")
 @click.option("--dry-run", is_flag=True, help="Show configuration, plan and cells; train nothing, write nothing.")
@@ -36,12 +38,14 @@ def run(
     dry_run: bool,
     quiet: bool,
     as_json: bool,
+    plan_keys: dict[str, Any],
 ) -> None:
     """Every loss on every fold, then the table and the report. The same command again continues."""
     from minivess.experiments.config import load_config, merge
 
     given = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
-    overrides = {key: str(value) for key, value in given.items() if value is not None}
+    overrides: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
+    overrides["plan"] = plan_keys
     resolved = load_config(config, merge(overrides, parse_settings(settings)), debug=debug)
     _execute(resolved, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
@@ -52,8 +56,7 @@ def run(
 @click.option("--log-dir", type=FOLDER, required=True, help="The run folder.")
 @data_dir
 @click.option("--model", default="dynunet", show_default=True)
-@click.option("--compute", default="auto", show_default=True, help="auto or a name from configs/compute_profiles.yaml.")
-@click.option("--patch-size", callback=parse_patch, help="X x Y x Z in voxels: used exactly or refused.")
+@plan_options
 @click.option("--num-folds", type=int, default=3, show_default=True)
 @click.option("--max-epochs", type=int, help="Epochs of 250 steps.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -72,8 +75,6 @@ def train(
     log_dir: Path,
     data_dir: Path | None,
     model: str,
-    compute: str,
-    patch_size: tuple[int, int, int] | None,
     num_folds: int,
     max_epochs: int | None,
     seed: int,
@@ -84,6 +85,7 @@ def train(
     settings: tuple[str, ...],
     quiet: bool,
     as_json: bool,
+    plan_keys: dict[str, Any],
 ) -> None:
     """One loss on every fold, by flags alone."""
     from minivess.experiments.config import make_config, merge
@@ -102,7 +104,7 @@ def train(
         "folds": 2 if debug else num_folds,
         "seed": seed,
         "model": {"name": model},
-        "plan": {"compute": compute, "patch_size": patch_size},
+        "plan": plan_keys,
         "training": training,
         "limits": {"memory_limit_gib": memory_limit_gb, "monitor_interval_s": monitor_interval},
     }

@@ -58,6 +58,9 @@ class RunView:
     ) -> None:
         self._progress.stop()
 
+    def says(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
     def stored(self, volume: VolumeStats) -> None:
         self._progress.update(self._store, advance=1, visible=True)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from minivess.cli.options import FOLDER, as_json, data_dir, parse_patch
+from minivess.cli.options import FOLDER, as_json, data_dir
+from minivess.cli.plan_options import plan_options
 from minivess.errors import DataError
 
 
@@ -50,8 +52,7 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool
 @click.command()
 @data_dir
 @click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
-@click.option("--compute", default="auto", show_default=True, help="auto or a name from configs/compute_profiles.yaml.")
-@click.option("--patch-size", callback=parse_patch, help="X x Y x Z in voxels: used exactly or refused.")
+@plan_options
 @click.option(
     "--loss", "losses", multiple=True, default=["dice_ce"], show_default=True, help="May be given several times."
 )
@@ -61,12 +62,11 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool
 def plan(
     data_dir: Path | None,
     model: str,
-    compute: str,
-    patch_size: tuple[int, int, int] | None,
     losses: tuple[str, ...],
     gpu: str | None,
     ram: str | None,
     as_json: bool,
+    plan_keys: dict[str, Any],
 ) -> None:
     """What would be trained on this data with this machine, and why."""
     from minivess.cli.tables import show_plan
@@ -74,26 +74,30 @@ def plan(
     from minivess.findings import raise_critical
     from minivess.models.registry import load_model_profile
     from minivess.planning.adaptive_profiles import compute_adaptive_profile
+    from minivess.planning.forecast import Forecast, cache_folder
     from minivess.planning.hardware import HardwareBudget
     from minivess.planning.peak_cache import PeakCache
     from minivess.planning.plan import PlanRequest
     from minivess.planning.sizes import parse_size
-    from minivess.planning.step_peak import cache_folder, costliest
+    from minivess.planning.validation import check_plan
 
     if data_dir is None:
         raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")
     hardware = _detect()
-    if gpu is not None or ram is not None:
+    imagined = gpu is not None or ram is not None
+    if imagined:
         card = hardware.gpu.total_bytes if gpu is None and hardware.gpu else None
         if gpu is not None and gpu != "none":
             card = parse_size(gpu)
         hardware = HardwareBudget.imagined(card, parse_size(ram) if ram else hardware.host.ram_total_bytes)
-    request = PlanRequest(compute=compute, patch_size=patch_size)
     profile = scan_dataset(data_dir)
     raise_critical(profile.findings, DataError)
     with PeakCache(cache_folder(os.environ)) as peaks:
-        peak = costliest({loss: {} for loss in losses}, peaks)
-        planned = compute_adaptive_profile(hardware, profile, load_model_profile(model), request, peak)
+        forecast = Forecast({loss: {} for loss in losses}, peaks, timed=not imagined)
+        planned = compute_adaptive_profile(
+            hardware, profile, load_model_profile(model), PlanRequest(**plan_keys), forecast
+        )
+    raise_critical(check_plan(planned, profile, hardware))
     if as_json:
         click.echo(planned.model_dump_json(indent=2))
     else:

@@ -6,12 +6,9 @@ attempt stopped; ``result.json`` is written last and makes the cell finished.
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,9 @@ import torch
 from minivess.data.loaders import batches
 from minivess.data.patches import PatchSampler
 from minivess.data.store import Store, StoredCase
-from minivess.errors import MinivessError
 from minivess.evaluation.evaluate import evaluate_cases
 from minivess.evaluation.threshold import apply_threshold, choose_threshold
+from minivess.experiments.child import Beat, exit_code_of, heartbeat
 from minivess.experiments.folder import CellFolder, write_model
 from minivess.experiments.spec import BASELINES, CellResult, CellSpec
 from minivess.losses.registry import build_loss
@@ -33,11 +30,10 @@ from minivess.models.registry import build_network
 from minivess.models.weights import load_network, save_network
 from minivess.planning.plan import TrainingPlan
 from minivess.step.state import TrainState
-from minivess.step.step import NanLossError, Step, autocast
+from minivess.step.step import Step, autocast
 from minivess.strides import patch_for
-from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop, StopRequestedError
+from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop
 from minivess.training.checkpoint import CheckpointManager
-from minivess.training.exit_codes import HEARTBEAT_FILE, ExitCode
 from minivess.training.loop import fit
 
 
@@ -46,8 +42,11 @@ def run_cell(folder: CellFolder) -> CellResult:
     began = time.monotonic()
     spec = CellSpec.model_validate_json(folder.spec.read_bytes())
     store = Store(spec.store)
-    beat = _heartbeat(folder)
-    predict, note = _baseline(spec, store) if spec.method in BASELINES else _trained(spec, store, folder, beat)
+    beat = heartbeat(folder.path)
+    micro_batch = folder.read_retry(spec).micro_batch
+    predict, note = (
+        _baseline(spec, store) if spec.method in BASELINES else _trained(spec, store, folder, micro_batch, beat)
+    )
     rows = evaluate_cases(
         folder.path,
         store,
@@ -64,6 +63,7 @@ def run_cell(folder: CellFolder) -> CellResult:
         steps=0 if spec.method in BASELINES else spec.training.steps,
         seconds=time.monotonic() - began,
         note=note,
+        micro_batch=micro_batch,
         rows=tuple(rows),
     )
     write_model(folder.result, result)
@@ -71,7 +71,6 @@ def run_cell(folder: CellFolder) -> CellResult:
 
 
 Predict = Callable[[StoredCase], Any]
-Beat = Callable[[str, int, int], None]
 
 
 def _baseline(spec: CellSpec, store: Store) -> tuple[Predict, str]:
@@ -81,23 +80,34 @@ def _baseline(spec: CellSpec, store: Store) -> tuple[Predict, str]:
     ), f"threshold {threshold:.2f} standard deviations above the mean"
 
 
-def _trained(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat) -> tuple[Predict, str]:
+def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:
     device = torch.device(spec.plan.device)
     if not (folder.weights / "network.json").is_file():
-        network = _train(spec, store, folder, beat, device)
+        network = _train(spec, store, folder, micro_batch, beat)
         save_network(folder.weights, network, spec.plan.network)
     network = load_network(folder.weights).to(device)
-    return _predictor(network, spec.plan, beat), f"averaged weights after {spec.training.steps} steps"
+    note = f"averaged weights after {spec.training.steps} steps"
+    if micro_batch < spec.plan.micro_batch:
+        note += f"; {micro_batch} a forward pass in place of {spec.plan.micro_batch}, after memory ran out"
+    return predictor(network, spec.plan, beat), note
 
 
-def _train(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat, device: torch.device) -> torch.nn.Module:
+def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
+    """State and step of a cell before its first step; the same start for every loss of a fold."""
+    training, plan = spec.training, spec.plan
+    if training.deterministic:  # also to switch it off would import torch's compiler, seconds and megabytes
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not training.deterministic
+    torch.manual_seed(spec.seed * 1_000_003 + spec.fold)
+    state = TrainState.start(build_network(plan.network).to(plan.device), training, plan.precision)
+    loss = build_loss(spec.method, **spec.loss_options).to(plan.device)
+    return state, Step(loss, training, spec.seed, micro_batch, plan.precision)
+
+
+def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> torch.nn.Module:
     training, plan = spec.training, spec.plan
     store.read_ahead(plan.cache_rate)
-    torch.use_deterministic_algorithms(training.deterministic)
-    torch.backends.cudnn.benchmark = not training.deterministic
-    # The same start for every loss of a fold: losses are compared, not initialisations.
-    torch.manual_seed(spec.seed * 1_000_003 + spec.fold)
-    state = TrainState.start(build_network(plan.network).to(device), training, plan.precision)
+    state, step = start_training(spec, micro_batch)
     manager = CheckpointManager(folder.checkpoints)
     saved = manager.restore()
     if saved is not None:
@@ -116,7 +126,7 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat, device:
 
     def measure(state: TrainState) -> dict[str, Any]:
         case = store.case(watched)
-        mask = _predictor(state.average, plan, beat)(case)
+        mask = predictor(state.average, plan, beat)(case)
         return {"dsc": dsc(mask != 0, case.label != 0), "case": watched}
 
     checkpoints = Checkpoints(manager, training)
@@ -126,14 +136,13 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, beat: Beat, device:
         checkpoints,
         PoliteStop(checkpoints.save),
     ]
-    step = Step(
-        build_loss(spec.method, **spec.loss_options).to(device), training, spec.seed, plan.micro_batch, plan.precision
-    )
     fit(state, step, batches(sampler, state.step, training.steps, plan.workers), callbacks)
     return state.average
 
 
-def _predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Predict:
+def predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Predict:
+    """From a stored case to its mask, as the plan says."""
+
     def predict(case: StoredCase) -> Any:
         return predict_volume(
             network,
@@ -148,41 +157,13 @@ def _predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Pred
     return predict
 
 
-def _heartbeat(folder: CellFolder) -> Beat:
-    """Writes stage and progress where the supervisor sees life and the live view sees how far it is."""
-    path = folder.path / HEARTBEAT_FILE
-
-    def beat(stage: str, done: int, total: int) -> None:
-        path.write_text(json.dumps({"stage": stage, "done": done, "total": total}), encoding="utf-8")
-
-    return beat
-
-
 def main() -> int:
-    """Run the cell folder named on the command line; exit codes as in ``training.exit_codes``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    try:
-        result = run_cell(CellFolder(Path(sys.argv[1])))
-    except StopRequestedError as error:
-        logging.info("%s", error)
-        return ExitCode.STOPPED
-    except NanLossError as error:
-        logging.error("%s", error)
-        return ExitCode.NAN_LOSS
-    except torch.OutOfMemoryError as error:
-        logging.error("%s", error)
-        return ExitCode.CUDA_OUT_OF_MEMORY
-    except MemoryError:
-        traceback.print_exc()
-        return ExitCode.HOST_OUT_OF_MEMORY
-    except OSError as error:
-        traceback.print_exc()
-        return ExitCode.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else ExitCode.INTERNAL_ERROR
-    except MinivessError as error:
-        logging.error("%s", error)
-        return ExitCode.INTERNAL_ERROR
-    logging.info("finished in %.0f s", result.seconds)
-    return ExitCode.FINISHED
+    """Run the cell folder named on the command line; its exit code."""
+
+    def work() -> None:
+        logging.info("finished in %.0f s", run_cell(CellFolder(Path(sys.argv[1]))).seconds)
+
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

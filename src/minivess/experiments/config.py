@@ -78,6 +78,10 @@ class ExperimentConfig(BaseModel):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     limits: Limits = Limits()
+    dry_start: bool = Field(
+        default=True,
+        description="before epoch 1, try a real step of each loss, a prediction, a checkpoint and the scoring of the largest case",
+    )
     tracking_uri: str | None = Field(
         default=None,
         description="MLflow server or database; None is a SQLite file beside the run folders, 'none' switches it off",

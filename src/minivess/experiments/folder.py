@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, where each thing is, in an order that a person can follow.
 
 config.yaml profile.json splits.json plan.json preflight.json environment.json
+dry_start/          spec.json log.txt monitor.csv outcome.json result.json
 cells/LOSS-foldK/   cell.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
 results/            cases.csv comparison.json comparison.md
 report.html
@@ -18,6 +19,7 @@ from minivess.data.splits import Splits
 from minivess.errors import RunError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.spec import CellSpec, Retry
 from minivess.planning.plan import TrainingPlan
 
 
@@ -52,6 +54,10 @@ class CellFolder:
         return self.path / "predictions"
 
     @property
+    def retry(self) -> Path:
+        return self.path / "retry.json"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 
@@ -59,6 +65,12 @@ class CellFolder:
     def finished(self) -> bool:
         """A cell is finished when its result stands; the result is written last."""
         return self.result.is_file()
+
+    def read_retry(self, spec: CellSpec) -> Retry:
+        """The patches of a forward pass: the plan's, or fewer after the cell ran out of memory."""
+        if not self.retry.is_file():
+            return Retry(micro_batch=spec.plan.micro_batch)
+        return Retry.model_validate_json(self.retry.read_bytes())
 
     def read_journal(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one an epoch; a last line cut short by a kill is left out."""
@@ -70,6 +82,25 @@ class CellFolder:
             except ValueError:
                 break
         return records
+
+
+@dataclass(frozen=True)
+class DryStartFolder:
+    """Files of the dry start."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
 
 
 @dataclass(frozen=True)
@@ -101,6 +132,10 @@ class RunFolder:
     @property
     def environment(self) -> Path:
         return self.path / "environment.json"
+
+    @property
+    def dry_start(self) -> DryStartFolder:
+        return DryStartFolder(self.path / "dry_start")
 
     @property
     def cases(self) -> Path:

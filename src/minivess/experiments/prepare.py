@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,18 @@ from minivess.experiments.folder import RunFolder
 from minivess.losses.registry import require_known
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.forecast import Forecast, cache_folder
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
-from minivess.planning.step_peak import cache_folder, costliest
+from minivess.planning.sizes import GIB
 from minivess.planning.validation import check_plan
 
 _log = logging.getLogger(__name__)
 
 _MAY_CHANGE: dict[str, Any] = {
-    **dict.fromkeys(("data_dir", "output_dir", "losses", "limits", "tracking_uri", "debug"), True),
+    **dict.fromkeys(("data_dir", "output_dir", "losses", "limits", "dry_start", "tracking_uri", "debug"), True),
     "evaluation": {"baselines": True, "resamples": True},
 }
 
@@ -65,6 +66,8 @@ def prepare(
         )
     for loss in config.losses:
         require_known(loss)
+    if config.limits.memory_limit_gib is not None:
+        hardware = replace(hardware, ram_limit_bytes=int(config.limits.memory_limit_gib * GIB))
     folder = RunFolder(config.output_dir / config.name)
     if folder.config.exists():
         _refuse_another_experiment(config, folder)
@@ -85,7 +88,7 @@ def prepare(
         model = load_model_profile(config.model.name, **config.model.changes())
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ)) as peaks:
-            plan = compute_adaptive_profile(hardware, profile, model, config.plan, costliest(losses, peaks))
+            plan = compute_adaptive_profile(hardware, profile, model, config.plan, Forecast(losses, peaks))
         names = [volume.name for volume in profile.volumes]
         imported = import_splits(config.data_dir, names, config.folds)
         splits = imported or make_splits(profile.volumes, config.folds, config.seed)

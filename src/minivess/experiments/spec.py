@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.evaluation.evaluate import CaseRow
 from minivess.planning.plan import TrainingPlan
@@ -31,6 +31,37 @@ class CellSpec(BaseModel):
     seed: int
 
 
+class Retry(BaseModel):
+    """What a cell that ran out of memory goes on with: the same batch in more and smaller forward passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    micro_batch: int
+    because: tuple[str, ...] = ()
+
+
+class DryStartSpec(BaseModel):
+    """What is tried before epoch 1: a cell of each loss, and the volumes that take most to predict and to score."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cells: tuple[CellSpec, ...]
+    predicted: str
+    scored: str
+
+
+class DryStartResult(BaseModel):
+    """What the dry start took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step_seconds: dict[str, float]
+    device_bytes: int | None = Field(description="most that torch reserved on the card; None on a CPU")
+    checkpoint_bytes: int
+    checkpoint_seconds: float
+    scoring_seconds: float
+
+
 class CellResult(BaseModel):
     """What a finished cell leaves."""
 
@@ -41,4 +72,5 @@ class CellResult(BaseModel):
     steps: int
     seconds: float
     note: str
+    micro_batch: int
     rows: tuple[CaseRow, ...]

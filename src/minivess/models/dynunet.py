@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from monai.networks.nets import DynUNet
 
+from minivess.errors import ConfigError
 from minivess.models.registry import NetworkSpec
 
 
@@ -23,7 +24,17 @@ class _DynUNet(torch.nn.Module):
 
 
 def build(spec: NetworkSpec) -> torch.nn.Module:
-    """Build the network; instance normalisation, so nothing is estimated across a batch and any batch size trains alike."""
+    """Build the network; instance normalisation, so nothing is estimated across a batch and any batch size trains alike.
+
+    Raises:
+        ConfigError: Fewer than three levels: too few filters, or a patch too small to be halved twice.
+    """
+    if len(spec.strides) < 3:
+        raise ConfigError(
+            "three levels or more for a DynUNet",
+            f"{len(spec.strides)}: filters {spec.filters}, patch {spec.largest_patch}",
+            "give model.filters three numbers or more, and a patch of at least 8 voxels along two axes",
+        )
     heads = min(spec.deep_supervision, len(spec.filters) - 2)
     return _DynUNet(
         DynUNet(

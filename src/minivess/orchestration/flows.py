@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared
-from minivess.experiments.run import Watcher, run, supervise_cell
+from minivess.experiments.run import run
 from minivess.experiments.spec import CellSpec
+from minivess.experiments.supervise import Watcher, supervise_cell
 from minivess.orchestration._prefect_compat import flow, get_run_logger, task
 from minivess.training.outcome import Outcome
 

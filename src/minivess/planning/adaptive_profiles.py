@@ -14,11 +14,12 @@ from minivess.data.profiler import DatasetProfile
 from minivess.errors import ConfigError
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
 from minivess.planning.fit import fit_to_memory, halvings
+from minivess.planning.forecast import Forecast
+from minivess.planning.foresight import PROCESS_BYTES, foresee
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.sizes import format_gib
-from minivess.planning.step_peak import StepPeak
 from minivess.planning.workload import Device
 from minivess.step.config import Precision
 from minivess.strides import Shape
@@ -52,7 +53,7 @@ def compute_adaptive_profile(
     profile: DatasetProfile,
     model: ModelProfile,
     request: PlanRequest | None = None,
-    peak: StepPeak | None = None,
+    forecast: Forecast | None = None,
 ) -> TrainingPlan:
     """Plan a training.
 
@@ -64,7 +65,7 @@ def compute_adaptive_profile(
         profile: The data set.
         model: The model.
         request: What the researcher asks for.
-        peak: Computes the peak of a step; without it memory is not looked at.
+        forecast: Answers what a step takes; without it memory and time are not looked at.
 
     Raises:
         PlanError: The explicit patch cannot be used, or nothing fits the memory.
@@ -86,10 +87,10 @@ def compute_adaptive_profile(
 
     network, reasons["patch"] = choose(bounds.patch)
     micro_batch, peak_bytes = min(request.micro_batch or batch, batch), None
-    if peak is not None:
-        budget = hardware.gpu_budget_bytes if device == "cuda" else hardware.usable_ram_bytes
+    if forecast is not None:
+        budget = hardware.gpu_budget_bytes if device == "cuda" else hardware.usable_ram_bytes - PROCESS_BYTES
         allowed = [micro_batch] if request.micro_batch else halvings(batch)
-        step_peak = partial(peak, precision=precision, device=device, batch=batch)
+        step_peak = partial(forecast.step_bytes, precision=precision, device=device, batch=batch)
         fitted = fit_to_memory(choose, bounds.patch, allowed, step_peak, budget, may_shrink=request.patch_size is None)
         network, micro_batch, peak_bytes, reasons["patch"] = (
             fitted.network,
@@ -102,7 +103,7 @@ def compute_adaptive_profile(
         )
         if micro_batch < batch:
             reasons["batch"] += f", {micro_batch} a forward pass, so that they fit"
-    return TrainingPlan(
+    plan = TrainingPlan(
         profile_name=f"{'auto_' if request.compute == 'auto' else ''}{tier}_{model.name}",
         network=network,
         patch_policy=request.patch_policy,
@@ -116,6 +117,7 @@ def compute_adaptive_profile(
         overlap=request.overlap,
         reasons=reasons,
     )
+    return plan if forecast is None else foresee(plan, profile, forecast)
 
 
 def _precision(hardware: HardwareBudget, device: str, request: PlanRequest, reasons: dict[str, str]) -> Precision:

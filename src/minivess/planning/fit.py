@@ -65,7 +65,7 @@ def fit_to_memory(
                 return Fitted(
                     network, micro_batch, peak_bytes, reason if first else f"{reason}; shrunk to the memory budget"
                 )
-        smaller = _shrunk(network.largest_patch, network.divisor, budget_bytes / peak_bytes)
+        smaller = smaller_patch(network.largest_patch, network.divisor, budget_bytes / peak_bytes)
         if smaller == allowed or not may_shrink:
             break
         allowed, first = smaller, False
@@ -86,7 +86,7 @@ def halvings(batch: int) -> list[int]:
     return sizes
 
 
-def _shrunk(patch: Shape, divisor: Shape, ratio: float) -> Shape:
+def smaller_patch(patch: Shape, divisor: Shape, ratio: float) -> Shape:
     """The patch with its area scaled by ``ratio`` and a little more, no smaller than two divisors, at least one step smaller."""
     factor = math.sqrt(ratio * _SAFETY)
     x, y = (

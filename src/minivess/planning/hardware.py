@@ -25,11 +25,13 @@ class HardwareBudget:
         host: Memory, swap, processors and load, with notes of its own.
         gpus: Every visible card; empty without one.
         gpu_notes: Why a card, or any card, could not be read.
+        ram_limit_bytes: Memory that the researcher allows a run; None leaves it to the machine.
     """
 
     host: Host
     gpus: tuple[Gpu, ...] = ()
     gpu_notes: tuple[str, ...] = ()
+    ram_limit_bytes: int | None = None
 
     @classmethod
     def imagined(cls, gpu_bytes: int | None, ram_bytes: int, cpu_count: int = 8) -> HardwareBudget:
@@ -67,7 +69,8 @@ class HardwareBudget:
         The rest is the desktop's: 24 of 32 GB keeps a session with a browser alive. The run is aborted at this size.
         """
         total, available = self.host.ram_total_bytes, self.host.ram_available_bytes
-        return max(0, min(total * 3 // 4, available - total // 32))
+        usable = max(0, min(total * 3 // 4, available - total // 32))
+        return usable if self.ram_limit_bytes is None else min(usable, self.ram_limit_bytes)
 
     @property
     def gpu_budget_bytes(self) -> int:
@@ -88,6 +91,8 @@ class HardwareBudget:
         """Why ``tier``, ``usable_ram_bytes`` and ``gpu_budget_bytes`` are what they are, a sentence each."""
         total = self.host.ram_total_bytes
         rule = "what is available now less 1/32" if self.usable_ram_bytes < total * 3 // 4 else "75 %"
+        if self.usable_ram_bytes == self.ram_limit_bytes:
+            rule = "the limit that was set"
         reasons = {"usable_ram_bytes": f"{format_gib(self.usable_ram_bytes)}: {rule} of {format_gib(total)}"}
         if self.gpu is None:
             none = "no NVIDIA card was found"
@@ -110,7 +115,7 @@ class HardwareBudget:
             for gpu in values["gpus"]
         )
         host = Host(**{**values["host"], "notes": tuple(values["host"]["notes"])})
-        return cls(host, tuple(gpus), tuple(values["gpu_notes"]))
+        return cls(host, tuple(gpus), tuple(values["gpu_notes"]), values.get("ram_limit_bytes"))
 
 
 def detect_hardware(

@@ -1,10 +1,11 @@
-"""Predicted peaks, kept on disk: a known one costs the reading of a small file, and no import of torch."""
+"""Predicted peaks and timed steps, kept on disk: a known one costs the reading of a small file, and no import of torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -31,9 +32,9 @@ _LIBRARIES = ("torch", "monai")
 
 
 class PeakCache:
-    """Peaks by workload, library versions and source code, so that none outlives what it was computed from.
+    """Peaks and times by workload, library versions and source code, so that none outlives what it was computed from.
 
-    Of a network or loss of one's own the module that builds it counts, not what that module imports. Unknown peaks are
+    Of a network or loss of one's own the module that builds it counts, not what that module imports. What is unknown is
     computed by one process, which lives as long as the ``with`` block.
     """
 
@@ -58,9 +59,19 @@ class PeakCache:
         try:
             return PeakMemory.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
-            peak = self._process.ask(work)
+            peak = self._process.peak(work)
         write_text(path, peak.model_dump_json(indent=2) + "\n")
         return peak
+
+    def seconds(self, work: TrainingWorkload) -> float:
+        """Seconds of a step on this machine, timed once; raises as ``peak`` does."""
+        path = self._folder / f"seconds-{platform.node()}-{_digest(work)}.json"
+        try:
+            return float(json.loads(path.read_bytes()))
+        except (OSError, ValueError):
+            seconds = self._process.seconds(work)
+        write_text(path, json.dumps(seconds) + "\n")
+        return seconds
 
 
 def _digest(work: Workload) -> str:

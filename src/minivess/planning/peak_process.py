@@ -1,6 +1,7 @@
-"""Predictions from a process of its own: it imports torch once and answers many times; who asks stays small.
+"""Forecasts from a process of its own: it imports torch once and answers many times; who asks stays small.
 
-Run as ``python -m minivess.planning.peak_process``: a workload a line comes in, a peak or an error a line goes out.
+Run as ``python -m minivess.planning.peak_process``: a question about a workload a line comes in, an answer or an error a
+line goes out.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from minivess import errors
 from minivess.errors import MinivessError, PlanError
 from minivess.planning.memory import PeakMemory, predict_peak
-from minivess.planning.workload import Workload
+from minivess.planning.workload import TrainingWorkload, Workload
 
 _WORKLOAD: TypeAdapter[Workload] = TypeAdapter(Workload)
 
@@ -26,32 +28,43 @@ class PeakProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, work: Workload) -> PeakMemory:
+    def peak(self, work: Workload) -> PeakMemory:
         """The peak of a workload.
 
         Raises:
             ConfigError: The network or the loss cannot be built.
             PlanError: One of them cannot be traced, or the process died of it.
         """
+        return PeakMemory.model_validate(self._ask("peak", work))
+
+    def seconds(self, work: TrainingWorkload) -> float:
+        """Seconds of a step, by real ones; raises as ``peak`` does, a PlanError also where memory is short."""
+        return float(self._ask("seconds", work))
+
+    def _ask(self, question: str, work: Workload) -> Any:
         if self._process is None:
             command = [sys.executable, "-W", "ignore", "-m", __name__]
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+            # As in the cells: threads that spin while they wait would make every step slower than theirs.
+            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=patient
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(work.model_dump_json() + "\n")
+        self._process.stdin.write(json.dumps([question, work.model_dump(mode="json")]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
             self.close()
-            raise _failed(f"exit status {status} of the process that traced them")
+            raise _failed(f"exit status {status} of the process that ran them")
         answer = json.loads(line)
         if "error" in answer:
             kind, *words = answer["error"]
             error: MinivessError = getattr(errors, kind)(*words)
             raise error
-        return PeakMemory.model_validate(answer["peak"])
+        return answer[question]
 
     def close(self) -> None:
         """End the process, if one was started."""
@@ -66,13 +79,24 @@ def _failed(got: str) -> PlanError:
 
 
 def _answer(line: str) -> dict[str, object]:
+    question, values = json.loads(line)
+    work = _WORKLOAD.validate_python(values)
     try:
-        return {"peak": predict_peak(_WORKLOAD.validate_json(line)).model_dump(mode="json")}
+        if question == "peak":
+            return {question: predict_peak(work).model_dump(mode="json")}
+        return {question: _seconds(work)}
     except MinivessError as known:
         error = known
     except Exception as fault:  # of a network or loss of one's own; the next question may be about another
         error = _failed(f"{type(fault).__name__}: {fault}")
     return {"error": [type(error).__name__, error.expected, error.got, error.cure]}
+
+
+def _seconds(work: Workload) -> float:
+    from minivess.planning.step_time import measure_step_seconds
+
+    assert isinstance(work, TrainingWorkload)
+    return measure_step_seconds(work)
 
 
 def _main() -> None:

@@ -57,7 +57,17 @@ class TrainingPlan(BaseModel):
     workers: int
     cache_rate: float
     peak_bytes: int | None = Field(
-        default=None, description="predicted peak of a training step, of the costliest loss; None untraced"
+        default=None,
+        description="predicted peak of a training step on the device, of the costliest loss; None untraced",
+    )
+    prediction_bytes: int | None = Field(
+        default=None, description="predicted peak of the device while the largest volume is predicted; None untraced"
+    )
+    ram_bytes: int | None = Field(
+        default=None, description="predicted memory of a cell's process without its page cache; None untraced"
+    )
+    step_seconds: dict[str, float] = Field(
+        default_factory=dict, description="seconds of an optimizer step by loss, timed on this machine; empty untimed"
     )
     overlap: float
     reasons: dict[str, str]

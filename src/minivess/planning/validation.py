@@ -15,9 +15,10 @@ def check_plan(plan: TrainingPlan, profile: DatasetProfile, hardware: HardwareBu
     found = validate_cache(profile.cached_bytes, plan.cache_rate, hardware.host.ram_available_bytes)
     for patch in plan.network.patches:
         found += validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
-    if plan.device == "cuda" and plan.peak_bytes is not None and hardware.gpu is not None:
-        found += validate_gpu_memory(plan.peak_bytes, hardware.gpu.total_bytes)
-    return found
+    if plan.device == "cuda" and hardware.gpu is not None:
+        for what, peak in (("a training step", plan.peak_bytes), ("a prediction", plan.prediction_bytes)):
+            found += validate_gpu_memory(peak or 0, hardware.gpu.total_bytes, what)
+    return found + validate_ram(plan.ram_bytes or 0, hardware.usable_ram_bytes)
 
 
 def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy: str) -> list[Finding]:
@@ -69,14 +70,23 @@ def validate_cache(cached_bytes: int, cache_rate: float, available_bytes: int) -
     ]
 
 
-def validate_gpu_memory(peak_bytes: int, card_bytes: int) -> list[Finding]:
-    """The predicted peak of a step must leave a fifth of the card to the driver, the desktop and fragmentation."""
+def validate_ram(process_bytes: int, usable_bytes: int) -> list[Finding]:
+    """The predicted memory of a cell's process must lie within what a run may take of the machine."""
+    if process_bytes <= usable_bytes:
+        return []
+    expected, got = f"at most {format_gib(usable_bytes)}, the usable memory", f"{format_gib(process_bytes)} predicted"
+    cure = "close other programs, use a smaller patch or fewer plan.workers, or cut the largest volume"
+    return [Finding("critical", "ram_fits", "the process of a cell", expected, got, cure)]
+
+
+def validate_gpu_memory(peak_bytes: int, card_bytes: int, what: str = "a training step") -> list[Finding]:
+    """A predicted peak must leave a fifth of the card to the driver, the desktop and fragmentation."""
     allowed = 0.8 * card_bytes
     if peak_bytes <= allowed:
         return []
     expected, got = f"at most {format_gib(allowed)}, 80 % of the card", f"{format_gib(peak_bytes)} predicted"
     cure = "use a smaller patch, or a smaller plan.micro_batch, which accumulates to the same batch"
-    return [Finding("critical", "gpu_memory_fits", "a training step", expected, got, cure)]
+    return [Finding("critical", "gpu_memory_fits", what, expected, got, cure)]
 
 
 def _by(shape: Shape) -> str:

@@ -38,19 +38,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def duration(seconds: float) -> str:
-    """The two largest units: "42 s", "5 min 25 s", "25 h 30 min"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + f" {whole % 60} s" * (whole % 60 > 0)
-    minutes = round(whole / 60)
-    return f"{minutes // 60} h" + f" {minutes % 60} min" * (minutes % 60 > 0)
-
-
 def size(size_bytes: float) -> str:
     """``"480 KiB"``, ``"4.6 GiB"``: the largest unit that leaves a number above 1."""
     unit = "B"

@@ -16,10 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from minivess.atomic import write_text
+from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import format_gib
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
-from minivess.reporting.formats import by, counted, duration, metric_name, p_value, sentence, size
+from minivess.reporting.formats import by, counted, metric_name, p_value, sentence, size
 from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import loss_curve, many_methods, memory_timeline, paired_points, series, watched_curve
@@ -52,7 +53,7 @@ def _render(facts: RunFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (by, counted, duration, metric_name, p_value, sentence, size, format_gib, column_title)
+    filters = (by, counted, in_words, metric_name, p_value, sentence, size, format_gib, column_title)
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
     script = (_HERE / "report.js").read_text(encoding="utf-8")

@@ -28,13 +28,27 @@ class Cause(StrEnum):
     CUDA_OUT_OF_MEMORY = "cuda_out_of_memory"
     HOST_OUT_OF_MEMORY = "host_out_of_memory"
     """``MemoryError`` in the process: the system refused memory."""
-    KILLED_BY_OS = "killed_by_os"
-    """SIGKILL that the supervisor did not send."""
+    KERNEL_OUT_OF_MEMORY = "kernel_out_of_memory"
+    """SIGKILL while the kernel, short of memory, was killing."""
+    KILLED = "killed"
+    """SIGKILL that neither the supervisor nor the kernel's out-of-memory killer sent."""
     NAN_LOSS = "nan_loss"
     DISK_FULL = "disk_full"
     HANG = "hang"
     ERROR = "error"
 
+
+OUT_OF_MEMORY = frozenset(
+    {
+        Cause.MEMORY_LIMIT,
+        Cause.SYSTEM_MEMORY_LOW,
+        Cause.GPU_MEMORY_LIMIT,
+        Cause.CUDA_OUT_OF_MEMORY,
+        Cause.HOST_OUT_OF_MEMORY,
+        Cause.KERNEL_OUT_OF_MEMORY,
+    }
+)
+"""Causes that a smaller step may cure."""
 
 _AGAIN = "run the same command again: it resumes"
 _SMALLER = "use a smaller patch or batch"
@@ -46,7 +60,8 @@ _CURES = {
     Cause.GPU_MEMORY_LIMIT: f"{_SMALLER} or mixed precision, or raise the GPU limit if the card has more",
     Cause.CUDA_OUT_OF_MEMORY: f"{_SMALLER} or mixed precision, and close programs that use the graphics card",
     Cause.HOST_OUT_OF_MEMORY: f"close other programs, {_SMALLER}, or a lower cache rate or the store on disk",
-    Cause.KILLED_BY_OS: "close other programs, or set a lower memory limit, so that the system does not have to act",
+    Cause.KERNEL_OUT_OF_MEMORY: "close other programs, or set a lower memory limit, so that the kernel does not have to act",
+    Cause.KILLED: f"find out who sent the signal; {_AGAIN}",
     Cause.NAN_LOSS: "lower the learning rate, train in bf16 or fp32 instead of fp16, and check the volumes for NaN",
     Cause.DISK_FULL: f"free space on the disk of the run folder, then {_AGAIN}",
     Cause.HANG: f"look at the end of the log; {_AGAIN}, or allow more time without a heartbeat",
@@ -59,7 +74,7 @@ _BY_EXIT_CODE = {
     ExitCode.DISK_FULL: Cause.DISK_FULL,
     ExitCode.HOST_OUT_OF_MEMORY: Cause.HOST_OUT_OF_MEMORY,
     ExitCode.STOPPED: Cause.INTERRUPTED,
-    -signal.SIGKILL: Cause.KILLED_BY_OS,
+    -signal.SIGKILL: Cause.KILLED,
     -signal.SIGTERM: Cause.INTERRUPTED,
     -signal.SIGINT: Cause.INTERRUPTED,
     -signal.SIGHUP: Cause.INTERRUPTED,
@@ -67,7 +82,7 @@ _BY_EXIT_CODE = {
 _TO_EXIT_CODE = {cause: code for code, cause in _BY_EXIT_CODE.items() if isinstance(code, ExitCode)} | {
     Cause.MEMORY_LIMIT: ExitCode.HOST_OUT_OF_MEMORY,
     Cause.SYSTEM_MEMORY_LOW: ExitCode.HOST_OUT_OF_MEMORY,
-    Cause.KILLED_BY_OS: ExitCode.HOST_OUT_OF_MEMORY,
+    Cause.KERNEL_OUT_OF_MEMORY: ExitCode.HOST_OUT_OF_MEMORY,
     Cause.GPU_MEMORY_LIMIT: ExitCode.CUDA_OUT_OF_MEMORY,
 }
 

@@ -194,17 +194,19 @@ class _Watch:
         if asked and (self._killed or left):
             return asked.cause, f"{asked.message}; " + ("killed" if self._killed else "left when asked to")
         cause = cause_of(returncode)
+        if cause is Cause.KILLED and count_oom_kills() > self._oom_kills:
+            cause = Cause.KERNEL_OUT_OF_MEMORY
         if asked:
             self._warn("asked", f"had been asked to stop, and ended otherwise: {asked.message}")
         return cause, self._describe(cause, returncode)
 
     def _describe(self, cause: Cause, returncode: int) -> str:
         how = _in_words(returncode)
-        if cause is Cause.KILLED_BY_OS:
+        if cause in {Cause.KILLED, Cause.KERNEL_OUT_OF_MEMORY}:
             tree, available = self._last.tree, format_gib(self._last.system.available_bytes)
             held = f"{format_gib(tree.rss_bytes)} ({format_gib(tree.anonymous_bytes)} of it anonymous)"
-            struck = count_oom_kills() > self._oom_kills
-            by = "by the kernel, which ran out of memory" if struck else "by another process or the system"
+            kernel = cause is Cause.KERNEL_OUT_OF_MEMORY
+            by = "by the kernel, which ran out of memory" if kernel else "by another process"
             return f"{how} {by}; last seen holding {held}, with {available} available on the machine"
         if cause in {Cause.FINISHED, Cause.INTERRUPTED}:
             return how

@@ -1,0 +1,56 @@
+"""How a supervised process of a run ends: every cause by its own exit code, so that the supervisor can name it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from minivess.errors import MinivessError
+from minivess.step.step import NanLossError
+from minivess.training.callbacks import StopRequestedError
+from minivess.training.exit_codes import HEARTBEAT_FILE, ExitCode
+
+Beat = Callable[[str, int, int], None]
+
+
+def exit_code_of(work: Callable[[], None]) -> int:
+    """Do the work; the exit code for how it ended, as in ``training.exit_codes``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    try:
+        work()
+    except StopRequestedError as error:
+        logging.info("%s", error)
+        return ExitCode.STOPPED
+    except NanLossError as error:
+        logging.error("%s", error)
+        return ExitCode.NAN_LOSS
+    except torch.OutOfMemoryError as error:
+        logging.error("%s", error)
+        return ExitCode.CUDA_OUT_OF_MEMORY
+    except MemoryError:
+        traceback.print_exc()
+        return ExitCode.HOST_OUT_OF_MEMORY
+    except OSError as error:
+        traceback.print_exc()
+        return ExitCode.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else ExitCode.INTERNAL_ERROR
+    except MinivessError as error:
+        logging.error("%s", error)
+        return ExitCode.INTERNAL_ERROR
+    return ExitCode.FINISHED
+
+
+def heartbeat(folder: Path) -> Beat:
+    """Writes stage and progress where the supervisor sees life and the live view sees how far it is."""
+    path = folder / HEARTBEAT_FILE
+
+    def beat(stage: str, done: int, total: int) -> None:
+        path.write_text(json.dumps({"stage": stage, "done": done, "total": total}), encoding="utf-8")
+
+    return beat

@@ -1,0 +1,101 @@
+"""Everything that a cell does, once, before epoch 1: what fails, fails here and not after a night.
+
+Run as ``python -m minivess.experiments.dry_start FOLDER`` under the supervisor. For each loss two real steps on the largest
+patch; then a checkpoint, a prediction of the widest volume (two windows deep: memory does not grow with depth) and the
+scoring of the largest.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from minivess.data.loaders import batches
+from minivess.data.patches import PatchSampler
+from minivess.data.store import Store, StoredCase
+from minivess.experiments.cell import predictor, start_training
+from minivess.experiments.child import Beat, exit_code_of, heartbeat
+from minivess.experiments.folder import DryStartFolder, write_model
+from minivess.experiments.spec import CellSpec, DryStartResult, DryStartSpec
+from minivess.metrics.case import score_case
+from minivess.step.state import TrainState
+from minivess.training.checkpoint import CheckpointManager
+
+
+def dry_start(folder: DryStartFolder) -> DryStartResult:
+    """Try everything; writes the result, and leaves no checkpoint behind."""
+    spec = DryStartSpec.model_validate_json(folder.spec.read_bytes())
+    store = Store(spec.cells[0].store)
+    beat = heartbeat(folder.path)
+    step_seconds = {}
+    for number, cell in enumerate(spec.cells):
+        beat(f"step with {cell.method}", number, len(spec.cells))
+        state, step_seconds[cell.method] = _two_steps(cell, store, spec.scored)
+    checkpoint_bytes, checkpoint_seconds = _checkpoint(folder.checkpoints, state)
+    plan = spec.cells[0].plan
+    predictor(state.average, plan, beat)(_shallow(store.case(spec.predicted), 2 * plan.patch[2]))
+    result = DryStartResult(
+        step_seconds=step_seconds,
+        device_bytes=torch.cuda.max_memory_reserved() if plan.device == "cuda" else None,
+        checkpoint_bytes=checkpoint_bytes,
+        checkpoint_seconds=checkpoint_seconds,
+        scoring_seconds=_score(store.case(spec.scored), spec.cells[0].tolerance_um, beat),
+    )
+    write_model(folder.result, result)
+    return result
+
+
+def _two_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, float]:
+    """The second step has the optimizer's moments, and none of the first one's preparations."""
+    plan, training = cell.plan, cell.training
+    state, step = start_training(cell, plan.micro_batch)
+    sampler = PatchSampler(
+        store,
+        [name],
+        [plan.patch],
+        batch=plan.batch,
+        foreground_fraction=training.foreground_fraction,
+        seed=cell.seed,
+        augment=training.augment,
+    )
+    for batch in batches(sampler, 0, 2, plan.workers):
+        began = time.perf_counter()
+        step(state, batch)
+    return state, time.perf_counter() - began
+
+
+def _checkpoint(folder: Path, state: TrainState) -> tuple[int, float]:
+    began = time.perf_counter()
+    try:
+        written = CheckpointManager(folder).save(state.step, state.tensors(), state.facts())
+        size = sum(file.stat().st_size for file in written.iterdir())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return size, time.perf_counter() - began
+
+
+def _shallow(case: StoredCase, depth: int) -> StoredCase:
+    shape = (*case.stats.shape[:2], min(case.stats.shape[2], depth))
+    return replace(case, stats=case.stats.model_copy(update={"shape": shape}), image=case.image[..., : shape[2]])
+
+
+def _score(case: StoredCase, tolerance_um: float, beat: Beat) -> float:
+    beat(f"score {case.stats.name}", 0, 1)
+    began = time.perf_counter()
+    score_case(case.label, case.label, case.stats.spacing_um, tolerance_um)
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    """Run the dry start of the folder named on the command line; its exit code."""
+    return exit_code_of(lambda: logging.info("%s", dry_start(DryStartFolder(Path(sys.argv[1])))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The processes of a run: each under a supervisor in a process of its own, followed while it works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from minivess.atomic import write_text
+from minivess.data.profiler import VolumeStats
+from minivess.errors import RunError
+from minivess.experiments.folder import CellFolder, write_model
+from minivess.experiments.prepare import Prepared
+from minivess.experiments.spec import CellSpec, Retry
+from minivess.planning.sizes import GIB
+from minivess.training.exit_codes import HEARTBEAT_FILE
+from minivess.training.limits import Limits
+from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Outcome
+from minivess.training.supervisor import SupervisorSpec
+
+_LOOK_S = 0.2
+_ENVIRONMENT = {
+    # The same sums in the same order on every attempt.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # MONAI imports MLflow, whose telemetry is on by default.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # OpenMP threads that spin while they wait make a step nine times slower as soon as something else wants a core.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONFAULTHANDLER": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+Moves = Callable[[str, int, int], None]
+
+
+class Watcher(Protocol):
+    """Whoever wants to see a run; called often, must be quick."""
+
+    def says(self, text: str) -> None:
+        """One line about the run as a whole."""
+
+    def stored(self, volume: VolumeStats) -> None: ...
+
+    def cell_begins(self, name: str, number: int, total: int) -> None: ...
+
+    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None: ...
+
+    def cell_ends(self, name: str, outcome: Outcome | None) -> None:
+        """``outcome`` is None for a cell that was finished before."""
+
+
+def supervise_cell(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Watcher, lock: int) -> Outcome:
+    """Run one cell to its end.
+
+    Where it runs out of memory it goes on from its checkpoint with half as many patches a forward pass, down to one; the
+    batch of an optimizer step stays the same.
+    """
+    cell.path.mkdir(parents=True, exist_ok=True)
+    cell.result.unlink(missing_ok=True)
+    write_model(cell.spec, spec)
+    while True:
+        outcome = supervise(
+            cell.path, "minivess.experiments.cell", prepared, partial(watcher.cell_moves, cell.path.name), lock
+        )
+        retry = cell.read_retry(spec)
+        if outcome.cause not in OUT_OF_MEMORY or retry.micro_batch == 1:
+            return outcome
+        because = f"{outcome.cause} with {retry.micro_batch} a forward pass: {outcome.message.splitlines()[0]}"
+        smaller = Retry(micro_batch=retry.micro_batch // 2, because=(*retry.because, because))
+        write_model(cell.retry, smaller)
+        watcher.says(f"{cell.path.name}: {because}; goes on with {smaller.micro_batch}")
+
+
+def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, lock: int) -> Outcome:
+    """Run ``python -m module folder`` under a supervisor until it ends.
+
+    Args:
+        folder: Holds log, heartbeat and outcome.
+        module: What to run.
+        prepared: Gives the limits.
+        moves: Called with stage, done and total.
+        lock: Of the run folder. The supervisor inherits it, so that the folder stays taken until it has ended its process,
+            whatever becomes of us.
+
+    Raises:
+        RunError: The supervisor itself was killed.
+    """
+    order = folder / "supervisor.json"
+    write_text(order, _supervisor_spec(folder, module, prepared).to_json())
+    (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    supervisor = subprocess.Popen([sys.executable, "-m", "minivess.training.supervisor", str(order)], pass_fds=(lock,))
+    try:
+        while supervisor.poll() is None:
+            _report_progress(folder, moves)
+            time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        # The terminal has sent it to the supervisor as well, which asks its process to save and stop.
+        supervisor.wait()
+    try:
+        return Outcome.read(folder / OUTCOME_FILE)
+    except FileNotFoundError:
+        raise RunError(
+            "a supervisor that outlives its cell",
+            f"it ended with code {supervisor.returncode}",
+            "run the same command again; it resumes",
+        ) from None
+
+
+def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> SupervisorSpec:
+    hardware, limits = prepared.hardware, prepared.config.limits
+    on_gpu = prepared.plan.device == "cuda"
+    return SupervisorSpec(
+        argv=(sys.executable, "-m", module, str(folder.absolute())),
+        folder=folder.absolute(),
+        limits=Limits(
+            memory_limit_bytes=hardware.ram_limit_bytes or hardware.usable_ram_bytes,
+            available_min_bytes=hardware.host.ram_total_bytes // 32,
+            gpu_warn_bytes=hardware.gpu_warn_bytes if on_gpu else None,
+            gpu_limit_bytes=hardware.gpu_abort_bytes if on_gpu else None,
+            swap_growth_warn_bytes=GIB // 4,
+            disk_free_min_bytes=GIB // 2,
+            hang_s=limits.hang_minutes * 60,
+        ),
+        environment=_ENVIRONMENT,
+        interval_s=limits.monitor_interval_s,
+    )
+
+
+def _report_progress(folder: Path, moves: Moves) -> None:
+    try:
+        beat = json.loads((folder / HEARTBEAT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    moves(beat["stage"], beat["done"], beat["total"])

@@ -1,0 +1,78 @@
+"""What a finished plan will take beside its training step: memory of predictions and of the process, time of a step."""
+
+from __future__ import annotations
+
+from minivess.data.profiler import DatasetProfile, VolumeStats
+from minivess.errors import PlanError
+from minivess.planning.forecast import Forecast
+from minivess.planning.memory import PeakMemory
+from minivess.planning.plan import TrainingPlan
+from minivess.planning.sizes import MIB, format_gib
+from minivess.strides import patch_for
+
+PROCESS_BYTES = 700 * MIB
+"""What Python, torch and MONAI hold before the first tensor: 560 to 650 MiB were seen, without a card."""
+
+_CUDA_HOST_BYTES = 1024 * MIB
+"""Allowance for what CUDA and cuDNN keep in main memory; no GPU has confirmed it."""
+_BATCHES_AHEAD_PER_WORKER = 2
+_SCORING_BYTES_PER_VOXEL = 10
+"""Seen on 512x512x106 voxels: 0.25 GiB (docs/benchmarks/metrics.md)."""
+_PATCH_COPIES = 3
+"""A patch is cut, resampled and changed: as many float32 arrays of its size at a time."""
+
+
+def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast) -> TrainingPlan:
+    """The plan with its predicted memory and time, and their reasons.
+
+    Raises:
+        PlanError: The network or a loss cannot be traced.
+    """
+    reasons = dict(plan.reasons)
+    largest = max(profile.volumes, key=lambda volume: volume.shape[0] * volume.shape[1])
+    prediction = _prediction(plan, largest, forecast)
+    ram = ram_bytes(plan, prediction, max(volume.voxels for volume in profile.volumes))
+    reasons["prediction"] = (
+        f"{format_gib(int(prediction))} while {largest.name} is predicted, slab by slab: its depth does not matter"
+    )
+    reasons["ram"] = (
+        f"{format_gib(ram)} for the process of a cell; what is cached of the volumes is page cache on top, which the system "
+        "takes back when it must"
+    )
+    try:
+        seconds = forecast.step_seconds(
+            plan.network, plan.micro_batch, batch=plan.batch, precision=plan.precision, device=plan.device
+        )
+    except PlanError as error:  # a card that is busy now may be free later
+        seconds = {}
+        reasons["time"] = f"not predicted: {error.got}"
+    if seconds:
+        reasons["time"] = ", ".join(f"{value:.2g} s a step with {loss}" for loss, value in seconds.items()) + (
+            ", timed on this machine" + ("" if plan.device == "cuda" else " with smaller patches")
+        )
+    return plan.model_copy(
+        update={
+            "prediction_bytes": int(prediction),
+            "ram_bytes": ram,
+            "step_seconds": seconds,
+            "reasons": reasons,
+        }
+    )
+
+
+def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -> int:
+    """Main memory of a cell at its peak: while it trains, predicts or scores, whichever takes most."""
+    x, y, z = plan.patch
+    batch = plan.batch * x * y * z * (4 + 1 + 1)  # image float32, label, mask
+    cutting = max(plan.workers, 1) * _PATCH_COPIES * 4 * x * y * z
+    training = cutting + (1 + plan.workers * _BATCHES_AHEAD_PER_WORKER) * batch
+    predicting = prediction.host_bytes
+    scoring = _SCORING_BYTES_PER_VOXEL * largest_voxels
+    if plan.device == "cuda":
+        return PROCESS_BYTES + _CUDA_HOST_BYTES + max(training, predicting, scoring)
+    return PROCESS_BYTES + max((plan.peak_bytes or 0) + training, int(prediction) + predicting, scoring)
+
+
+def _prediction(plan: TrainingPlan, volume: VolumeStats, forecast: Forecast) -> PeakMemory:
+    patch = patch_for(plan.network.patches, volume.shape[2])
+    return forecast.prediction(plan.network, patch, volume.shape, plan.overlap, plan.precision, plan.device)

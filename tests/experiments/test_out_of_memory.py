@@ -1,0 +1,89 @@
+"""A run whose losses take more memory than any trace can see: really taken, really ended, and brought to its end all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minivess.experiments.folder import RunFolder
+from minivess.experiments.spec import CellResult
+
+CONFIG = """\
+name: hungry
+losses: [hungry_losses:hungry]
+folds: 2
+model: {name: dynunet, filters: [4, 8, 8]}
+plan: {batch: 4, patch_size: [32, 32, 4]}
+training: {max_epochs: 1, steps_per_epoch: 3, validate_every: 0, checkpoint_minutes: 0}
+evaluation: {baselines: []}
+limits: {memory_limit_gib: 1.2, monitor_interval_s: 0.5}
+"""
+LOSSES = """\
+import time
+import numpy as np
+from minivess.losses.compound import dice_ce
+
+class Hungry(type(dice_ce())):
+    calls = 0
+    def forward(self, logits, label, mask=None):
+        self.calls += 1
+        if "Fake" not in str(type(logits)):
+            taken = []
+            # A quarter of a GiB a patch, and half of one after the calls that a dry start with two a pass makes.
+            for _ in range(len(logits) * (8 if self.calls <= 4 else 16)):
+                taken.append(np.ones(2**22))
+                time.sleep(0.03)  # leaves the supervisor time to look
+        return super().forward(logits, label, mask)
+
+def hungry():
+    return Hungry(dice_ce().terms)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
+    folder = tmp_path_factory.mktemp("hungry")
+    (folder / "hungry.yaml").write_text(CONFIG)
+    (folder / "hungry_losses.py").write_text(LOSSES)
+    argv = ["run", "--config", str(folder / "hungry.yaml"), "--data-dir", str(phantoms), "--output-dir", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "minivess.cli.main", *argv],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder), "PREFECT_DISABLED": "1"},
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    return RunFolder(folder / "hungry"), " ".join(done.stderr.split())
+
+
+class TestDryStart:
+    def test_shrinks_the_plan_before_the_first_epoch_and_says_so(self, run: tuple[RunFolder, str]) -> None:
+        folder, said = run
+        plan = folder.read_plan()
+        assert (plan.batch, plan.micro_batch) == (4, 2)
+        assert "2 a forward pass after the dry start ran out of memory" in plan.reasons["batch"]
+        assert "Dry start: memory_limit" in said
+        assert "Dry start: went well" in said
+
+    def test_leaves_what_it_took(self, run: tuple[RunFolder, str]) -> None:
+        result = json.loads(run[0].dry_start.result.read_text())
+        assert list(result["step_seconds"]) == ["hungry_losses:hungry"]
+        assert run[0].read_plan().step_seconds == result["step_seconds"]
+        assert not run[0].dry_start.checkpoints.exists()
+
+
+class TestCell:
+    def test_goes_on_from_its_checkpoint_with_smaller_passes(self, run: tuple[RunFolder, str]) -> None:
+        folder, said = run
+        cell = folder.cell("hungry_losses:hungry", 0)
+        result = CellResult.model_validate_json(cell.result.read_bytes())
+        assert (result.micro_batch, result.steps) == (1, 3)
+        assert "1 a forward pass in place of 2" in result.note
+        assert "resumes after step 2 of 3" in (cell.path / "log.txt").read_text()
+        assert "hungry_losses:hungry-fold0: memory_limit with 2 a forward pass" in said
