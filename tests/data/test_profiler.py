@@ -225,7 +225,12 @@ class TestSafePatchComputation:
         assert compute_safe_patch_sizes(_profile((101, 99, 35)))["dynunet"] == (96, 96, 32)
 
     def test_segresnet_patch_divisible_by_8(self) -> None:
-        assert compute_safe_patch_sizes(_profile((101, 99, 35), spacing=(0.99, 0.99, 5)))["segresnet"] == (96, 96, 32)
+        patches = compute_safe_patch_sizes(_profile((101, 99, 35)))
+        assert patches["segresnet"] == (96, 96, 32)
+
+    def test_vista3d_patch_divisible_by_16_on_every_axis(self) -> None:
+        patches = compute_safe_patch_sizes(_profile((101, 127, 5), spacing=(0.99, 0.99, 5)))
+        assert patches["vista3d"] == (96, 112, 16)  # five slices are padded to 16
 
     def test_patch_reduced_for_small_z(self) -> None:
         profile = _profile((512, 512, 5), (512, 512, 110), spacing=(0.99, 0.99, 5))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,9 @@ from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, PlanError
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.sizes import GIB
 from minivess.strides import patch_for
@@ -28,6 +32,12 @@ def minivess() -> DatasetProfile:
         VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts) for case in minivess_cases()
     )
     return DatasetProfile(folder="", volumes=tuple(volumes))
+
+
+@pytest.fixture(scope="module")
+def peaks(cache: Path) -> Iterator[PeakCache]:
+    with PeakCache(cache) as opened:
+        yield opened
 
 
 class TestAdaptiveComputation:
@@ -51,6 +61,22 @@ class TestAdaptiveComputation:
             patch_for(plan.network.patches, volume.shape[2])[2] <= volume.shape[2] for volume in minivess.volumes
         )
         assert max(math.prod(patch) for patch in plan.network.patches) == math.prod(plan.network.patches[-1])
+
+    def test_batch_size_reduced_when_vram_tight(self, minivess: DatasetProfile, peaks: PeakCache) -> None:
+        """Eight deep patches a forward pass on 8 GB, four on 6 GB, each batch of eight all the same."""
+        request = PlanRequest(batch=8, compute="gpu_low", patch_policy="pad")
+        forecast = Forecast({"dice_ce": {}}, peaks, timed=False)
+        roomy, tight = (
+            compute_adaptive_profile(
+                HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET, request, forecast
+            )
+            for size in (8, 6)
+        )
+        assert (roomy.patch, roomy.batch, roomy.micro_batch) == ((128, 128, 24), 8, 8)
+        assert (tight.patch, tight.batch, tight.micro_batch) == ((128, 128, 24), 8, 4)
+        assert tight.peak_bytes is not None
+        assert tight.peak_bytes <= 4.5 * GIB
+        assert "4 a forward pass" in tight.reasons["batch"]
 
     def test_auto_profile_name(self, minivess: DatasetProfile) -> None:
         assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).profile_name == "auto_gpu_low_dynunet"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.store import Store
+from minivess.models.registry import load_model_profile
+from minivess.planning.memory import predict_training_peak
 from minivess.planning.sizes import GIB
-from minivess.planning.validation import validate_cache, validate_gpu_memory, validate_patch
+from minivess.planning.validation import validate_cache, validate_gpu_memory, validate_patch, validate_ram
 
 
 def _profile(*depths: int) -> DatasetProfile:
@@ -54,6 +56,21 @@ class TestMemoryBudget:
         assert validate_gpu_memory(6 * GIB, 8 * GIB) == []
         (finding,) = validate_gpu_memory(7 * GIB, 8 * GIB)
         assert (finding.level, finding.got) == ("critical", "7.0 GiB predicted")
+
+    def test_rejects_large_batch_on_small_gpu(self) -> None:
+        """Eight patches of 128x128x32 on a card of 8 GB, by their trace; two of them pass."""
+        patch, model = (128, 128, 32), load_model_profile("dynunet")
+        network = model.spec((patch,), model.plan_strides(patch, (0.99, 0.99, 5.0)))
+        two, eight = (int(predict_training_peak(network, "dice_ce", patch, batch, "fp16")) for batch in (2, 8))
+        assert validate_gpu_memory(two, 8 * GIB) == []
+        (finding,) = validate_gpu_memory(eight, 8 * GIB)
+        assert (finding.level, finding.check) == ("critical", "gpu_memory_fits")
+        assert "smaller plan.micro_batch" in finding.cure
+
+    def test_rejects_a_process_larger_than_the_usable_memory(self) -> None:
+        assert validate_ram(23 * GIB, 24 * GIB) == []
+        (finding,) = validate_ram(25 * GIB, 24 * GIB)
+        assert (finding.level, finding.expected) == ("critical", "at most 24.0 GiB, the usable memory")
 
 
 class TestDefaults:

@@ -18,9 +18,16 @@ from minivess.cli.options import FOLDER, as_json
     type=click.Path(path_type=Path, dir_okay=False),
     help="Keep the profile in this JSON file, and take it from there while no file of the data set has changed.",
 )
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw shapes and spacings into this PNG, SVG or PDF file.",
+)
 @click.option("--processes", type=click.IntRange(1), help="Processes that read voxels; by default as many as pay.")
 @as_json
-def profile(folder: Path, full: bool, save: Path | None, processes: int | None, as_json: bool) -> None:
+def profile(
+    folder: Path, full: bool, save: Path | None, picture: Path | None, processes: int | None, as_json: bool
+) -> None:
     """Shapes, spacings and faults of a data set, from the headers alone.
 
     Every fault of every file is listed, and the exit code is 3 where one of them would stop a run.
@@ -45,6 +52,10 @@ def profile(folder: Path, full: bool, save: Path | None, processes: int | None, 
         click.echo(json.dumps({**found.model_dump(mode="json"), "summary": summary, "findings": findings}, indent=2))
     else:
         show_profile(found)
+    if picture is not None and found.volumes:
+        from minivess.reporting.shapes import save_shape_picture
+
+        save_shape_picture(found, picture)
     if any(finding.level == "critical" for finding in found.findings):
         raise click.exceptions.Exit(3)
 

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from minivess.cli import data, experiment, planning, predict
+from minivess.cli import benchmark, data, experiment, planning, predict
 from minivess.errors import MinivessError
 
 _SECTIONS = {
-    "Look before spending": ("profile", "preflight", "plan"),
+    "Look before spending": ("profile", "preflight", "plan", "benchmark"),
     "Train and compare": ("run", "train", "compare", "report"),
     "Use and keep": ("predict", "track", "data"),
 }
@@ -40,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (*data.COMMANDS, *planning.COMMANDS, *experiment.COMMANDS, *predict.COMMANDS):
+for command in (*data.COMMANDS, *planning.COMMANDS, *experiment.COMMANDS, *predict.COMMANDS, *benchmark.COMMANDS):
     cli.add_command(command)
 
 

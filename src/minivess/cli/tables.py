@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.experiments.prepare import Prepared
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
+    from minivess.planning.vram_sweep import SweepRow
 
 console = Console()
 
@@ -108,16 +109,36 @@ def show_plan(plan: TrainingPlan) -> None:
     console.print(table)
 
 
+def show_vram(rows: Sequence[SweepRow], title: str) -> None:
+    """Predicted and measured GPU memory, a row a patch."""
+    console.print(title, style="bold", highlight=False)
+    table = _table("patch", "predicted", "reserved", "allocated", "s a step", "")
+    for row in rows:
+        predicted = "" if row.predicted_bytes is None else format_gib(row.predicted_bytes)
+        taken = ("", "", "")
+        if row.use is not None:
+            sizes = (format_gib(row.use.reserved_bytes), format_gib(row.use.allocated_bytes))
+            taken = (*sizes, f"{row.use.step_seconds:.3f}")
+        table.add_row("x".join(map(str, row.patch)), predicted, *taken, row.note)
+    console.print(table)
+
+
 def show_cells(prepared: Prepared) -> None:
-    """What a run would train, and where it would go."""
+    """What a run would train, how long that would take, and where it would go."""
+    from minivess.experiments.duration import in_words, predict_seconds
+
     training = prepared.config.training
-    table = _table("cell", "trained on", "held out")
+    seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
+    table = _table("cell", "trained on", "held out", "about" if seconds else "")
     for method in (*prepared.config.evaluation.baselines, *prepared.config.losses):
         for number, fold in enumerate(prepared.splits.folds):
-            table.add_row(f"{method}-fold{number}", f"{len(fold.train)} cases", ", ".join(fold.held_out))
+            name = f"{method}-fold{number}"
+            taken = in_words(seconds[name]) if name in seconds else ""
+            table.add_row(name, f"{len(fold.train)} cases", ", ".join(fold.held_out), taken)
     console.print(table)
+    total = f", about {in_words(sum(seconds.values()))} in all" if seconds else ""
     console.print(
-        f"{training.steps} optimizer steps a cell; nothing was written. The run would go to {prepared.folder.path}"
+        f"{training.steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
     )
 
 

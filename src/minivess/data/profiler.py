@@ -27,6 +27,8 @@ __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_pr
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
+_VISTA3D_DIVISOR = 16
+
 _VERSION = "1"
 """Changed with every change of what a scan finds, so that saved profiles are made anew."""
 
@@ -124,17 +126,16 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
 
 
 def compute_safe_patch_sizes(
-    profile: DatasetProfile, *, cap: Sequence[int] = (512, 512, 512), levels: int = 4, fixed_divisor: int = 8
+    profile: DatasetProfile, *, cap: Sequence[int] = (512, 512, 512), levels: int = 4
 ) -> dict[str, Shape]:
-    """The largest patch that fits every volume, for each model family.
+    """The largest patch that fits every volume, for each model family with ``levels`` levels.
 
-    DynUNet plans its strides axis by axis (``minivess.strides``); SegResNet and VISTA-3D halve every axis ``levels - 1``
-    times and so need multiples of ``fixed_divisor``. An axis shorter than the divisor gets one divisor: the volume must be padded.
+    DynUNet and SegResNet plan their strides axis by axis (``minivess.strides``); VISTA-3D halves every axis four times. An
+    axis shorter than that divisor gets one divisor: the volume must be padded.
     """
     x, y, z = (min(size, most) for size, most in zip(profile.min_shape, cap, strict=True))
-    planned = plan_strides((x, y, z), profile.median_spacing_um, levels)
-    fixed = round_down((x, y, z), (fixed_divisor,) * 3)
-    return {"dynunet": round_down((x, y, z), planned.divisor), "segresnet": fixed, "vista3d": fixed}
+    planned = round_down((x, y, z), plan_strides((x, y, z), profile.median_spacing_um, levels).divisor)
+    return {"dynunet": planned, "segresnet": planned, "vista3d": round_down((x, y, z), (_VISTA3D_DIVISOR,) * 3)}
 
 
 def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:

@@ -23,6 +23,27 @@ PROFILES = next(
 """In a checkout beside src/, in an installed package within it."""
 
 
+class MeasuredVram(BaseModel):
+    """What a training step really took of a card; predictions are made elsewhere and never from this."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    date: str
+    card: str
+    cap_gib: float | None = Field(
+        default=None, description="what torch was allowed of the card, to stand for a smaller one"
+    )
+    torch: str
+    cudnn: str
+    loss: str
+    precision: str
+    batch: int
+    patch: Shape
+    allocated_gib: float
+    reserved_gib: float = Field(description="with what torch's caching allocator kept, without the CUDA context")
+    step_seconds: float
+
+
 class ModelProfile(BaseModel):
     """What the planner must know of a model and cannot compute."""
 
@@ -38,6 +59,9 @@ class ModelProfile(BaseModel):
     filters: tuple[int, ...] = Field(min_length=1, description="feature maps a level, the finest first")
     deep_supervision: int = Field(default=0, ge=0, description="auxiliary heads below the output")
     options: dict[str, Any] = Field(default_factory=dict, description="whatever else the builder wants to be told")
+    measured: tuple[MeasuredVram, ...] = Field(
+        default=(), description="written by `minivess benchmark vram --write`; for people, the plan is traced"
+    )
 
     def plan_strides(self, patch: Shape, spacing_um: Spacing) -> StridePlan:
         """Strides and kernels for a patch; an isotropic model halves every axis at every level whatever patch and spacing."""
@@ -95,7 +119,7 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
     Raises:
         ConfigError: No such profile, or it does not hold what a profile holds.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    path = profile_path(name)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
         raise ConfigError(
@@ -107,6 +131,11 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
         raise ConfigError(
             "a valid model profile", f"{path}: {error}", "compare it with configs/model_profiles/dynunet.yaml"
         ) from error
+
+
+def profile_path(name: str) -> Path:
+    """The file that ``load_model_profile`` reads; it need not exist."""
+    return Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
 
 
 def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Module:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter
 from minivess import errors
 from minivess.errors import MinivessError, PlanError
 from minivess.planning.memory import PeakMemory, predict_peak
-from minivess.planning.workload import TrainingWorkload, Workload
+from minivess.planning.workload import CardUse, TrainingWorkload, Workload
 
 _WORKLOAD: TypeAdapter[Workload] = TypeAdapter(Workload)
 
@@ -41,7 +42,11 @@ class PeakProcess:
         """Seconds of a step, by real ones; raises as ``peak`` does, a PlanError also where memory is short."""
         return float(self._ask("seconds", work))
 
-    def _ask(self, question: str, work: Workload) -> Any:
+    def card_use(self, work: TrainingWorkload, cap_bytes: int | None) -> CardUse:
+        """What real steps take of the card; raises as ``peak`` does, a PlanError also without a card or room on it."""
+        return CardUse.model_validate(self._ask("card_use", work, cap_bytes))
+
+    def _ask(self, question: str, work: Workload, *more: Any) -> Any:
         if self._process is None:
             command = [sys.executable, "-W", "ignore", "-m", __name__]
             pipe = subprocess.PIPE
@@ -52,7 +57,7 @@ class PeakProcess:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([question, work.model_dump(mode="json")]) + "\n")
+        self._process.stdin.write(json.dumps([question, work.model_dump(mode="json"), *more]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
@@ -79,12 +84,10 @@ def _failed(got: str) -> PlanError:
 
 
 def _answer(line: str) -> dict[str, object]:
-    question, values = json.loads(line)
+    question, values, *more = json.loads(line)
     work = _WORKLOAD.validate_python(values)
     try:
-        if question == "peak":
-            return {question: predict_peak(work).model_dump(mode="json")}
-        return {question: _seconds(work)}
+        return {question: _ANSWERS[question](work, *more)}
     except MinivessError as known:
         error = known
     except Exception as fault:  # of a network or loss of one's own; the next question may be about another
@@ -92,11 +95,25 @@ def _answer(line: str) -> dict[str, object]:
     return {"error": [type(error).__name__, error.expected, error.got, error.cure]}
 
 
+def _peak(work: Workload) -> dict[str, Any]:
+    return predict_peak(work).model_dump(mode="json")
+
+
 def _seconds(work: Workload) -> float:
-    from minivess.planning.step_time import measure_step_seconds
+    from minivess.planning.real_steps import measure_step_seconds
 
     assert isinstance(work, TrainingWorkload)
     return measure_step_seconds(work)
+
+
+def _card_use(work: Workload, cap_bytes: int | None) -> dict[str, Any]:
+    from minivess.planning.real_steps import measure_card_use
+
+    assert isinstance(work, TrainingWorkload)
+    return measure_card_use(work, cap_bytes).model_dump(mode="json")
+
+
+_ANSWERS: dict[str, Callable[..., Any]] = {"peak": _peak, "seconds": _seconds, "card_use": _card_use}
 
 
 def _main() -> None:

@@ -1,4 +1,4 @@
-"""What is asked of a device: one training step, or the prediction of one volume. Equal workloads have equal peaks."""
+"""What is asked of a device, one training step or the prediction of one volume, and what it took. Equal workloads have equal peaks."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ class InferenceWorkload(BaseModel):
     windows: int = Field(default=1, ge=1, description="windows of one forward pass")
     precision: Precision
     device: Device
+
+
+class CardUse(BaseModel):
+    """What real steps took of a card: in tensors, and in all with what torch's caching allocator kept.
+
+    The CUDA context, which torch does not count, is in neither.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    card: str
+    torch: str
+    cudnn: str
+    allocated_bytes: int
+    reserved_bytes: int
+    step_seconds: float
 
 
 Workload = TrainingWorkload | InferenceWorkload

@@ -24,6 +24,7 @@ from minivess.reporting.formats import by, counted, metric_name, p_value, senten
 from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import loss_curve, many_methods, memory_timeline, paired_points, series, watched_curve
+from minivess.reporting.shapes import shape_picture
 from minivess.reporting.tables import column_title, markdown_table, sentences, table_rows
 
 _HERE = Path(__file__).parent
@@ -72,6 +73,7 @@ def _render(facts: RunFacts) -> str:
         overlay_notes=overlay_notes,
         colours={"found": FOUND, "false": FALSE, "missed": MISSED},
         spacings=_spacings(facts),
+        shapes=shape_picture(facts.profile),
         loss_curves=[curve for method in facts.losses if (curve := loss_curve(facts, method))],
         watched=watched_curve(facts),
         memory=memory_timeline(facts),

@@ -1,4 +1,4 @@
-"""How long a training step takes on this machine: measured on real steps, smaller ones where they can stand for the large."""
+"""What a training step takes on this machine, by real steps: its time, and on a card its memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import time
 
 import torch
 
+from minivess.errors import PlanError
 from minivess.losses.registry import build_loss
 from minivess.models.registry import build_network
-from minivess.planning.workload import TrainingWorkload
+from minivess.planning.workload import CardUse, TrainingWorkload
 from minivess.step.config import TrainingConfig
 from minivess.step.state import TrainState
 from minivess.step.step import Step
@@ -35,6 +36,38 @@ def measure_step_seconds(work: TrainingWorkload) -> float:
         return large_s * work.batch * _voxels(work.patch) / _voxels(half)
     per_voxel = max(large_s - small_s, 0.0) / (_voxels(half) - _voxels(quarter))
     return large_s + per_voxel * (work.batch * _voxels(work.patch) - _voxels(half))
+
+
+def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> CardUse:
+    """Take real steps on the first card; the CUDA context, which torch does not count, is not in it.
+
+    Args:
+        work: The step; its ``accumulated`` is not looked at.
+        cap_bytes: What torch may take of the card, to stand for a smaller one.
+
+    Raises:
+        ConfigError: Network or loss cannot be built.
+        PlanError: There is no card, or the step does not fit it.
+    """
+    if not torch.cuda.is_available():
+        raise PlanError("a card that torch can use", "none", "measure on a machine with an NVIDIA card and its driver")
+    if cap_bytes is not None:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total))
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        seconds = _fastest(work.model_copy(update={"device": "cuda"}), work.patch, work.batch)
+    except torch.OutOfMemoryError as error:
+        raise PlanError("a step that fits the card", str(error).partition(".")[0], "see what fits above it") from error
+    return CardUse(
+        card=torch.cuda.get_device_name(0),
+        torch=torch.__version__,
+        cudnn=str(torch.backends.cudnn.version()),
+        allocated_bytes=torch.cuda.max_memory_allocated(),
+        reserved_bytes=torch.cuda.max_memory_reserved(),
+        step_seconds=seconds,
+    )
 
 
 def _fastest(work: TrainingWorkload, patch: Shape, batch: int) -> float:

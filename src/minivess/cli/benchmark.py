@@ -1,0 +1,47 @@
+"""Commands that measure this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from minivess.cli.options import as_json
+
+
+@click.group()
+def benchmark() -> None:
+    """Measure this machine."""
+
+
+@benchmark.command()
+@click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
+@click.option("--loss", default="dice_ce", show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Patches of a forward pass.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp16", show_default=True)
+@click.option("--cap", help='What torch may take of the card, e.g. "8GB", to stand for a smaller one.')
+@click.option("--write", is_flag=True, help="Keep what was measured in the model's YAML, with date, card and versions.")
+@as_json
+def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, write: bool, as_json: bool) -> None:
+    """GPU memory of a training step over four patch sizes: predicted and, with a card, measured."""
+    from minivess.cli.tables import show_vram
+    from minivess.models.registry import load_model_profile, profile_path
+    from minivess.planning.hardware import detect_hardware
+    from minivess.planning.sizes import parse_size
+    from minivess.planning.vram_sweep import sweep_vram, write_measured
+
+    cap_bytes = parse_size(cap) if cap else None
+    card = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES")).gpu
+    profile = load_model_profile(model)
+    rows = list(sweep_vram(profile, loss, batch, precision, cap_bytes, measure=card is not None))  # type: ignore[arg-type]
+    written = write_measured(profile_path(model), rows, loss, batch, precision, cap_bytes) if write else 0  # type: ignore[arg-type]
+    if as_json:
+        click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+    else:
+        show_vram(rows, f"{model}, {loss}, {batch} a forward pass in {precision}")
+        if write:
+            click.echo(f"{written} measured rows written to {profile_path(model)}")
+
+
+COMMANDS = (benchmark,)

@@ -1,0 +1,68 @@
+"""Memory of predictions and of the process, and the time of a step, in a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minivess.data.profiler import DatasetProfile
+from minivess.models.registry import ModelProfile, load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.forecast import Forecast
+from minivess.planning.foresight import PROCESS_BYTES, ram_bytes
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.memory import PeakMemory
+from minivess.planning.peak_cache import PeakCache
+from minivess.planning.plan import PlanRequest, TrainingPlan
+from minivess.planning.sizes import GIB, MIB
+
+HERE = HardwareBudget.imagined(None, 16 * GIB)
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelProfile:
+    return load_model_profile("dynunet", filters=(4, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def peaks(cache: Path) -> Iterator[PeakCache]:
+    with PeakCache(cache) as opened:
+        yield opened
+
+
+def _plan(profile: DatasetProfile, model: ModelProfile, forecast: Forecast | None = None) -> TrainingPlan:
+    return compute_adaptive_profile(HERE, profile, model, PlanRequest(patch_size=(32, 32, 4), workers=1), forecast)
+
+
+class TestForesee:
+    def test_every_loss_is_timed_on_the_machine_that_trains(
+        self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
+    ) -> None:
+        plan = _plan(profile, model, Forecast({"dice_ce": {}, "cbdice": {}}, peaks))
+        assert list(plan.step_seconds) == ["dice_ce", "cbdice"]
+        assert all(0 < seconds < 10 for seconds in plan.step_seconds.values())
+        assert "timed on this machine" in plan.reasons["time"]
+
+    def test_another_machine_is_not_timed(self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache) -> None:
+        plan = _plan(profile, model, Forecast({"dice_ce": {}}, peaks, timed=False))
+        assert (plan.step_seconds, "time" in plan.reasons) == ({}, False)
+        assert plan.prediction_bytes is not None
+        assert plan.ram_bytes is not None
+        assert plan.ram_bytes > PROCESS_BYTES + plan.prediction_bytes
+
+
+class TestRamBytes:
+    PREDICTION = PeakMemory(device="cpu", phase="forward", activations_bytes=100 * MIB, host_bytes=20 * MIB)
+
+    def test_is_what_the_costliest_part_takes(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        plan = _plan(profile, model)
+        assert ram_bytes(plan, self.PREDICTION, 1000) == PROCESS_BYTES + 120 * MIB
+        assert ram_bytes(plan, self.PREDICTION, 100 * MIB) == PROCESS_BYTES + 1000 * MIB  # ten bytes a voxel scored
+
+    def test_workers_hold_batches_ahead(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        plan = _plan(profile, model)
+        more = plan.model_copy(update={"peak_bytes": GIB, "workers": 5})
+        batch, cutting = 2 * 32 * 32 * 4 * 6, 3 * 4 * 32 * 32 * 4
+        assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + GIB + 11 * batch + 5 * cutting
