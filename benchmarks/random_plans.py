@@ -52,7 +52,8 @@ class Draw:
 
     @property
     def on_card(self) -> bool:
-        return self.hardware.gpu is not None and self.hardware.tier != "cpu"
+        compute = self.hardware.tier if self.request.compute == "auto" else self.request.compute
+        return self.hardware.gpu is not None and compute != "cpu"
 
     def cells(self) -> str:
         gpu = format_gib(self.hardware.gpu.total_bytes) if self.hardware.gpu else "none"
