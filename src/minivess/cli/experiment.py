@@ -153,7 +153,8 @@ def sync(run: Path) -> None:
 
 
 def _execute(config: ExperimentConfig, *, dry_run: bool = False, quiet: bool, as_json: bool) -> None:
-    from minivess.cli.live import RunView, volume_progress
+    from minivess.cli.live import volume_progress
+    from minivess.cli.run_view import RunView
     from minivess.cli.tables import show_cells, show_comparison, show_plan, show_preflight
     from minivess.data.importers import find_cases
     from minivess.experiments.prepare import prepare

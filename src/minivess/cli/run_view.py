@@ -1,0 +1,119 @@
+"""A run on the screen: one bar over the cells and one within the present cell, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import TaskID
+
+from minivess.cli.live import progress_bars
+from minivess.data.profiler import VolumeStats
+from minivess.experiments.folder import CellFolder
+from minivess.experiments.prepare import Prepared
+from minivess.planning.sizes import GIB, format_gib
+from minivess.reporting.facts import read_samples
+from minivess.training.outcome import Outcome
+
+_LINE_EVERY_S = 30.0
+_READ_EVERY_S = 1.0
+
+
+class RunView:
+    """Watches a run."""
+
+    def __init__(self, prepared: Prepared, *, quiet: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bars = self._console.is_terminal and not quiet
+        self._progress = progress_bars(not self._bars, self._console)
+        self._cells: TaskID | None = None
+        self._stage = self._progress.add_task("", total=None, visible=False)
+        self._store = self._progress.add_task("Storing volumes", total=len(prepared.profile.volumes), visible=False)
+        self._line_due_s = 0.0
+        self._facts = CellLine(prepared)
+
+    def __enter__(self) -> RunView:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def says(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
+    def stored(self, volume: VolumeStats) -> None:
+        self._progress.update(self._store, advance=1, visible=True)
+
+    def cell_begins(self, name: str, number: int, total: int) -> None:
+        self._progress.update(self._store, visible=False)
+        if self._cells is None:
+            self._cells = self._progress.add_task("Cells", total=total)
+        self._progress.update(self._cells, completed=number - 1)
+        self._progress.reset(self._stage, total=None, description=f"  {name}: starting", visible=True)
+        self._line_due_s = time.monotonic() + _LINE_EVERY_S
+        self._say(f"[{number}/{total}] {name}")
+
+    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
+        facts = self._facts.read(name)
+        self._progress.update(
+            self._stage, description=f"  {name}: {stage}{facts}", completed=done, total=total, visible=True
+        )
+        if not self._bars and time.monotonic() >= self._line_due_s:
+            self._line_due_s = time.monotonic() + _LINE_EVERY_S
+            self._say(f"    {stage} {done}/{total}{facts}")
+
+    def cell_ends(self, name: str, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self._console.print(f"[dim]{name} was finished before[/]", highlight=False)
+        elif outcome.status == "finished":
+            peak = f"peak memory {format_gib(outcome.peak_anonymous_bytes)}"
+            self._console.print(f"[green]{name}[/] finished in {outcome.duration_s:.0f} s, {peak}", highlight=False)
+        else:
+            first = outcome.message.splitlines()[0]
+            self._console.print(f"[red]{name}[/] {outcome.status}: {outcome.cause}: {first}", highlight=False)
+        if self._cells is not None:
+            self._progress.advance(self._cells)
+
+    def _say(self, line: str) -> None:
+        if not self._bars:
+            self._console.print(line, highlight=False, markup=False)
+
+
+class CellLine:
+    """What a cell's files say of how it goes, in a few words, read once a second: epoch, loss, Dice, memory against its limits."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._about, self._words, self._due_s = "", "", 0.0
+
+    def read(self, name: str) -> str:
+        """Words to put behind the stage of the cell ``name``; empty while nothing is known."""
+        if name != self._about or time.monotonic() >= self._due_s:
+            self._about, self._due_s = name, time.monotonic() + _READ_EVERY_S
+            cell = CellFolder(self._prepared.folder.path / "cells" / name)
+            parts = [*self._learning(cell), *self._memory(cell)]
+            self._words = "".join(f", {part}" for part in parts)
+        return self._words
+
+    def _learning(self, cell: CellFolder) -> Iterator[str]:
+        lines = cell.read_journal()
+        if lines:
+            yield f"epoch {lines[-1]['epoch']} of {self._prepared.config.training.max_epochs}"
+            yield f"loss {lines[-1]['loss']:.3f}"
+        scores = [line["dsc"] for line in lines if "dsc" in line]
+        if scores:
+            yield f"Dice {scores[-1]:.3f}"
+
+    def _memory(self, cell: CellFolder) -> Iterator[str]:
+        hardware = self._prepared.hardware
+        samples, _ = read_samples(cell.monitor)
+        if samples:
+            limit = hardware.ram_limit_bytes or hardware.usable_ram_bytes
+            yield f"memory {samples[-1].memory_bytes / GIB:.1f} of {format_gib(limit)}"
+        if samples and samples[-1].gpu_bytes is not None:
+            yield f"GPU {samples[-1].gpu_bytes / GIB:.1f} of {format_gib(hardware.gpu_abort_bytes)}"
