@@ -46,10 +46,12 @@ lint:
 test *options: lint
     pytest "$@"
 
-# Rewrite the lock from pyproject.toml: every package pinned, no address, torch without a build tag.
-lock:
-    uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --no-header \
-        --no-emit-index-url --no-emit-find-links \
-      | grep -vE '^(nvidia-(cu|nccl|nv[jst])|cuda-|triton)' \
-      | sed -E '/^torch==[0-9.]+\+/d; s/^(torch==[0-9.]+) ;.*/\1/' > requirements.lock.new
-    mv requirements.lock.new requirements.lock
+# Bring the lock up to pyproject.toml: every package pinned, no address, torch without a build tag. What is pinned stays so
+# unless `just lock --upgrade` asks for newer ones.
+lock *options:
+    cp requirements.lock requirements.lock.new
+    uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --no-header --quiet \
+        --no-emit-index-url --no-emit-find-links --output-file requirements.lock.new "$@"
+    sed -E '/^(nvidia-(cu|nccl|nv[jst])|cuda-|triton)/d; /^torch==[0-9.]+\+/d; s/^(torch==[0-9.]+) ;.*/\1/' \
+        requirements.lock.new > requirements.lock
+    rm requirements.lock.new

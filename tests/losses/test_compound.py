@@ -11,7 +11,7 @@ from minivess.errors import ConfigError
 from minivess.losses.registry import LOSSES, build_loss
 
 ALL = sorted(LOSSES)
-BEST = {"dice_ce": 0.0, "dice_ce_cldice": 0.0, "cbdice": -1.0, "cbdice_cldice": -0.5}
+BEST = {"cbdice": -1.0, "cbdice_cldice": -0.5}  # 0 for all others
 quick = settings(deadline=None, max_examples=8)
 each_loss = pytest.mark.parametrize("name", ALL)
 seeds = st.integers(0, 10**6)
@@ -45,7 +45,7 @@ def value_and_gradient(loss, logits, label, mask=None):
 
 def spare(name):
     """Fewer iterations where the loss has any, to spare time."""
-    return {} if name == "dice_ce" else {"iterations": 3}
+    return {"iterations": 3} if "cbdice" in name or "cldice" in name else {}
 
 
 @each_loss
@@ -63,7 +63,7 @@ class TestInvariants:
             noise,
             torch.zeros_like(noise),
         )
-        assert perfect.item() == pytest.approx(BEST[name], abs=0.02)
+        assert perfect.item() == pytest.approx(BEST.get(name, 0), abs=0.02)
         assert all(loss(other, label) > perfect + 1e-3 for other in tried)
 
     @quick
@@ -80,12 +80,15 @@ class TestInvariants:
         assert nothing > loss(as_logits(label), label) + 0.5
         assert nothing > loss(as_logits(label.roll(1, dims=3)), label)
 
-    def test_a_gap_costs_more_than_as_many_voxels_along_an_edge(self, name):
-        loss, rod = build_loss(name), torch.zeros(1, 1, 31, 9, 9)
-        rod[:, :, 2:29, 3:6, 3:6] = 1
+    def test_a_gap_costs_more_than_as_many_voxels_along_a_side(self, name):
+        # The tube of skeleton recall holds a thin vessel whole, so that its rod is thick.
+        side, length, gap = (7, 28, 4) if name == "skeleton_recall" else (3, 27, 3)
+        loss, rod = build_loss(name), torch.zeros(1, 1, 32, 11, 11)
+        rod[:, :, 2 : 2 + length, 2 : 2 + side, 2 : 2 + side] = 1
         thinned, broken = rod.clone(), rod.clone()
-        thinned[:, :, :, 3, 3] = 0
-        broken[:, :, 14:17] = 0
+        thinned[:, :, :, 2, 2 : 2 + gap * side**2 // length] = 0
+        broken[:, :, 14 : 14 + gap] = 0
+        assert thinned.sum() == broken.sum()
         dearer = (loss(as_logits(broken), rod) - loss(as_logits(thinned), rod)).item()
         assert dearer == pytest.approx(0, abs=1e-6) if name == "dice_ce" else dearer > 0.01
 
@@ -133,7 +136,7 @@ class TestMask:
     def test_a_patch_of_padding_costs_nothing(self, name):
         logits, label = random_batch(2)
         value, grad = value_and_gradient(build_loss(name), logits, label, torch.zeros_like(label))
-        assert value == BEST[name]
+        assert value == BEST.get(name, 0)
         assert grad.count_nonzero() == 0
 
 

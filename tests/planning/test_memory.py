@@ -47,6 +47,8 @@ class TestAgainstRealSteps:
         _work("cbdice_cldice", "bf16", 2, _network((32, 32, 4), 16, 32, 64, heads=2)),
         _work("dice_ce", "fp32", 1, _network((32, 32, 4), 32, 64, 128, 256)),
         _work("dice_ce", "fp32", 2, _network((32, 32, 8), 16, 32, 64), accumulated=True),
+        _work("warp", "fp32", 2, _network((32, 32, 8), 8, 16, 32)),
+        _work("skeleton_recall", "bf16", 2, _network((32, 32, 8), 8, 16, 32)),
     )
 
     def test_error_is_within_the_promised(self) -> None:

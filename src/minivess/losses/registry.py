@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LossBuilder = Callable[..., "nn.Module"]
 
 LOSSES: dict[str, str | LossBuilder] = {
-    name: f"minivess.losses.compound:{name}" for name in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice")
+    name: f"minivess.losses.compound:{name}"
+    for name in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice", "warp", "skeleton_recall")
 }
 """Name of every known loss, with its builder or where to import it from, ``"package.module:function"``.
 

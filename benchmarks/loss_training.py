@@ -1,0 +1,107 @@
+"""Does every loss train? A small network on phantoms, on a CPU, scored on phantoms it has not seen, as a Markdown table.
+
+Store, sampler, step, loop, prediction and metrics are those of an experiment. Each loss trains in a process of its own, from
+the same weights and on the same batches:
+
+    python benchmarks/loss_training.py [--loss warp] [--steps 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from minivess.data.loaders import batches
+from minivess.data.patches import PatchSampler
+from minivess.data.phantom import small_cases, write_phantom
+from minivess.data.profiler import scan_dataset
+from minivess.data.store import Store, build_store
+from minivess.losses import LOSSES, build_loss
+from minivess.metrics.case import CaseMetrics, score_case
+from minivess.models.predict import predict_volume
+from minivess.models.registry import NetworkSpec, build_network, load_model_profile
+from minivess.step.config import TrainingConfig
+from minivess.step.state import TrainState
+from minivess.step.step import Step
+from minivess.strides import patch_for
+from minivess.training.loop import fit
+
+CASES, HELD_OUT, BATCH, SEED = 16, 4, 2, 0
+PATCHES = ((64, 64, 4), (64, 64, 8))
+FILTERS = (8, 16, 32)
+
+
+def network_spec(store: Store) -> NetworkSpec:
+    model = load_model_profile("dynunet", filters=FILTERS)
+    return model.spec(PATCHES, model.plan_strides(PATCHES[-1], store.profile.median_spacing_um))
+
+
+def train(store: Store, names: list[str], loss: str, steps: int) -> tuple[TrainState, NetworkSpec, float]:
+    """The state after ``steps`` optimizer steps, its network, and the seconds a step."""
+    config = TrainingConfig(max_epochs=1, steps_per_epoch=steps, learning_rate=3e-3, ema_decay=0.98)
+    spec = network_spec(store)
+    torch.manual_seed(SEED)
+    state = TrainState.start(build_network(spec), config, "fp32")
+    sampler = PatchSampler(store, names, PATCHES, batch=BATCH, seed=SEED)
+    began = time.perf_counter()
+    fit(state, Step(build_loss(loss), config, SEED, BATCH), batches(sampler, 0, steps), [])
+    return state, spec, (time.perf_counter() - began) / steps
+
+
+def score(store: Store, name: str, network: torch.nn.Module, spec: NetworkSpec) -> CaseMetrics:
+    case = store.case(name)
+    patch = patch_for(spec.patches, case.stats.shape[2])
+    mask = predict_volume(network, case.image, patch, normalise=case.stats.normalise)
+    return score_case(mask, case.label, case.stats.spacing_um)
+
+
+def row(folder: Path, loss: str, steps: int) -> str:
+    """A line of the table; runs in the worker process."""
+    store = build_store(scan_dataset(folder / "phantoms", voxels=True), folder / "store")
+    names = [volume.name for volume in store.profile.volumes]
+    state, spec, seconds = train(store, names[:-HELD_OUT], loss, steps)
+    scores = [score(store, name, state.average, spec) for name in names[-HELD_OUT:]]
+    dscs = [each.dsc for each in scores]
+    topology = f"{mean(each.betti0_error for each in scores):.1f} | {mean(each.betti1_error for each in scores):.1f}"
+    cldice = mean(each.centreline_dsc for each in scores)
+    return f"| {loss} | {mean(dscs):.3f} | {min(dscs):.3f} | {cldice:.3f} | {topology} | {seconds:.2f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loss", action="append", help="a loss; all of them where left out")
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.worker:
+        request = json.loads(options.worker)
+        print(row(Path(request["folder"]), request["loss"], options.steps))
+        return
+    print(f"{options.steps} steps of {BATCH} patches, {options.threads} CPU threads, torch {torch.__version__}\n")
+    print(
+        "| loss | DSC | worst DSC | clDice | Betti-0 error | Betti-1 error | s a step |\n|---|---|---|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_phantom(Path(folder) / "phantoms", small_cases(CASES))
+        for loss in options.loss or LOSSES:
+            request = json.dumps({"folder": folder, "loss": loss})
+            rest = ["--steps", str(options.steps), "--threads", str(options.threads), "--worker", request]
+            command = [sys.executable, "-W", "ignore", __file__, *rest]
+            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as cells are run
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=patient)
+            print(answer.stdout.splitlines()[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

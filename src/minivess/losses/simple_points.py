@@ -1,0 +1,109 @@
+"""Voxels that can be flipped without changing the topology of a mask: decided exactly, compiled by Numba.
+
+All compiled functions are in this file, because Numba's cache notices no change in another one. Compiling takes a few
+seconds once a machine; later processes read the result beside this file or, where that folder is read-only, in the user's
+cache folder (``NUMBA_CACHE_DIR`` names another).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_Function = TypeVar("_Function", bound=Callable)
+
+# A block of 3x3x3 voxels as 27 bits; voxel (x, y, z) of it is bit 9 x + 3 y + z, so bit 13 is the centre.
+_BITS = range(27)
+_OFF_CENTRE = [abs(bit // 9 - 1) + abs(bit // 3 % 3 - 1) + abs(bit % 3 - 1) for bit in _BITS]
+_FACES = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] == 1)
+_FACES_AND_EDGES = sum(1 << bit for bit in _BITS if 1 <= _OFF_CENTRE[bit] <= 2)
+_AROUND = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] >= 1)
+_BLOCK = _AROUND | 1 << 13
+_NOT_FIRST_Y, _NOT_LAST_Y = (sum(1 << bit for bit in _BITS if bit // 3 % 3 != end) for end in (0, 2))
+_NOT_FIRST_Z, _NOT_LAST_Z = (sum(1 << bit for bit in _BITS if bit % 3 != end) for end in (0, 2))
+
+
+def _compiled(function: _Function) -> _Function:
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder can be written, so each process compiles for itself
+        return njit(nogil=True)(function)
+
+
+@_compiled
+def is_simple(block: int) -> bool:
+    """Whether flipping the centre of a block changes no topology, foreground 6-connected and background 26-connected.
+
+    It does not where both topological numbers are 1 (Bertrand and Malandain 1994): the foreground of the
+    18-neighbourhood has one 6-connected piece that touches a face of the centre, and the background of the
+    26-neighbourhood is one 26-connected piece. The centre itself does not matter.
+
+    Args:
+        block: 27 bits, voxel (x, y, z) of the 3x3x3 block in bit 9 x + 3 y + z, 1 for foreground.
+    """
+    faces, near, outside = block & _FACES, block & _FACES_AND_EDGES, ~block & _AROUND
+    piece, grown = 0, faces & -faces
+    while grown != piece:
+        piece = grown
+        grown = near & _grown_by_faces(piece)
+    if faces == 0 or faces & ~piece:
+        return False
+    piece, grown = 0, outside & -outside
+    while grown != piece:
+        piece = grown
+        grown = outside & _grown_by_corners(piece)
+    return piece != 0 and piece == outside
+
+
+@_compiled
+def flip_simple_points(mask: NDArray[np.bool_], candidates: NDArray[np.intp]) -> None:
+    """Flip candidates in their order, each at most once, wherever it is simple by then; over again until none is.
+
+    Args:
+        mask: (X, Y, Z), C-contiguous, changed in place.
+        candidates: Flat indices of voxels that do not lie at the border of the array.
+    """
+    flat = mask.reshape(-1)  # a view
+    along_x, along_y = mask.shape[1] * mask.shape[2], mask.shape[2]
+    waiting = candidates.copy()
+    before, left = -1, len(waiting)
+    while left != before:
+        before, left = left, 0
+        for place in range(before):
+            at = waiting[place]
+            if is_simple(_block_around(flat, at, along_x, along_y)):
+                flat[at] = not flat[at]
+            else:
+                waiting[left] = at
+                left += 1
+
+
+@_compiled
+def _block_around(flat: NDArray[np.bool_], at: int, along_x: int, along_y: int) -> int:
+    block, bit = 0, 1
+    for x in (-along_x, 0, along_x):
+        for y in (-along_y, 0, along_y):
+            for z in (-1, 0, 1):
+                if flat[at + x + y + z]:
+                    block |= bit
+                bit <<= 1
+    return block
+
+
+@_compiled
+def _grown_by_faces(bits: int) -> int:
+    along_x = bits << 9 | bits >> 9
+    along_y = (bits & _NOT_LAST_Y) << 3 | (bits & _NOT_FIRST_Y) >> 3
+    along_z = (bits & _NOT_LAST_Z) << 1 | (bits & _NOT_FIRST_Z) >> 1
+    return (bits | along_x | along_y | along_z) & _BLOCK
+
+
+@_compiled
+def _grown_by_corners(bits: int) -> int:
+    bits |= (bits & _NOT_LAST_Z) << 1 | (bits & _NOT_FIRST_Z) >> 1
+    bits |= (bits & _NOT_LAST_Y) << 3 | (bits & _NOT_FIRST_Y) >> 3
+    return (bits | bits << 9 | bits >> 9) & _BLOCK

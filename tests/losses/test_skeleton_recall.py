@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from minivess.errors import ConfigError
+from minivess.losses.foreground import Foreground
+from minivess.losses.registry import build_loss
+from minivess.losses.skeleton_recall import soft_skeleton_recall, tube
+
+
+def rod():
+    """A 7x7 rod along x."""
+    mask = np.zeros((32, 11, 11), dtype=bool)
+    mask[2:30, 2:9, 2:9] = True
+    return mask
+
+
+def view(prob, label):
+    prob, label = (torch.from_numpy(array)[None, None].float() for array in (prob, label))
+    return Foreground(prob, prob, label, None)
+
+
+class TestTube:
+    def test_is_the_axis_and_two_steps_around_it(self):
+        steps = np.abs(np.indices((11, 11)) - 5).sum(axis=0)
+        assert np.array_equal(tube(rod())[16], steps <= 2)
+
+    def test_lies_within_the_vessel(self):
+        thin = np.zeros((20, 7, 7), dtype=bool)
+        thin[2:18, 3, 3] = True
+        assert np.array_equal(tube(thin), thin)
+
+    @pytest.mark.parametrize("size", [(0, 0, 0), (2, 2, 2), (1, 1, 1)])
+    def test_of_what_thinning_deletes_is_itself(self, size):
+        blob = np.zeros((6, 6, 4), dtype=bool)
+        blob[tuple(slice(2, 2 + edge) for edge in size)] = True
+        assert np.array_equal(tube(blob), blob)
+
+
+class TestSoftSkeletonRecall:
+    def test_is_what_is_missing_of_the_tube(self):
+        half = rod()
+        half[:16] = False
+        voxels, found = tube(rod()).sum(), (tube(rod()) & half).sum()
+        assert soft_skeleton_recall(view(half, rod()), smooth=1.0).item() == pytest.approx(
+            1 - (found + 1) / (voxels + 1), rel=1e-5
+        )
+
+    def test_the_surface_does_not_matter(self):
+        assert soft_skeleton_recall(view(tube(rod()), rod()), smooth=1.0) == 0
+        assert soft_skeleton_recall(view(np.ones_like(rod()), rod()), smooth=1.0) == 0
+
+    def test_is_zero_where_there_is_nothing_to_find(self):
+        assert soft_skeleton_recall(view(rod(), np.zeros_like(rod())), smooth=1.0) == 0
+
+    @pytest.mark.parametrize("smooth", [0, "1"])
+    def test_refuses_options_it_cannot_mean(self, smooth):
+        with pytest.raises(ConfigError, match="smooth above 0"):
+            build_loss("skeleton_recall", smooth=smooth)
