@@ -37,10 +37,14 @@ def surface_distances(
     """Nearest distances between two borders, neither of them empty; a spacing of (1, 1, 1) gives them in voxels.
 
     By k-d trees of the border voxels: the values of two Euclidean distance transforms of the volume at a tenth of the
-    time and memory.
+    time and memory. Voxels that both borders share are 0 apart and ask no tree.
     """
-    prediction, reference = prediction_border * np.asarray(spacing), reference_border * np.asarray(spacing)
-    return SurfaceDistances(_nearest(prediction, reference), _nearest(reference, prediction))
+    shape = np.maximum(prediction_border.max(axis=0), reference_border.max(axis=0)) + 1
+    prediction, reference = (np.ravel_multi_index(border.T, shape) for border in (prediction_border, reference_border))
+    return SurfaceDistances(
+        _nearest(prediction_border, reference_border, np.isin(prediction, reference, assume_unique=True), spacing),
+        _nearest(reference_border, prediction_border, np.isin(reference, prediction, assume_unique=True), spacing),
+    )
 
 
 def measured_masd(distances: SurfaceDistances) -> float:
@@ -59,7 +63,12 @@ def normalised_surface_distance(distances: SurfaceDistances, tolerance: float) -
     return float((both <= tolerance * _ROUNDING).mean())
 
 
-def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    # 64: an all-foreground prediction (flat faces, far away) is answered three times faster than with the default 16
-    tree = cKDTree(others, leafsize=64, compact_nodes=False)
-    return tree.query(points, workers=1)[0]
+def _nearest(
+    points: NDArray[np.intp], others: NDArray[np.intp], shared: NDArray[np.bool_], spacing: Sequence[float]
+) -> NDArray[np.float64]:
+    distances, apart = np.zeros(len(points)), ~shared
+    if apart.any():
+        # 64: an all-foreground prediction (flat faces, far away) is answered three times faster than with the default 16
+        tree = cKDTree(others * np.asarray(spacing), leafsize=64, compact_nodes=False)
+        distances[apart] = tree.query(points[apart] * np.asarray(spacing), workers=1)[0]
+    return distances
