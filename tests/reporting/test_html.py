@@ -116,7 +116,7 @@ class TestPage:
         assert load_config(finished.config, {"name": "one-again"}).losses == ("dice_ce", "cbdice")
 
     def test_the_markdown_stands_beside_it(self, page: Page, finished: RunFolder):
-        assert finished.comparison_markdown.read_text(encoding="utf-8").startswith("| loss | cases | DSC ↑ |")
+        assert finished.comparison.with_suffix(".md").read_text(encoding="utf-8").startswith("| loss | cases | DSC ↑ |")
 
     def test_it_is_small(self, page: Page):
         assert len(page.source.encode()) < 500_000

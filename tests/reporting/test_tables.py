@@ -6,7 +6,7 @@ import pytest
 
 from minivess.evaluation.compare import compare
 from minivess.evaluation.comparison import Comparison
-from minivess.reporting.tables import markdown_table, table_rows
+from minivess.reporting.tables import csv_table, latex_table, markdown_table, table_rows
 
 
 def compared(**scores: list[float]) -> Comparison:
@@ -70,3 +70,21 @@ class TestMarkdown:
     def test_a_name_cannot_break_the_table(self):
         text = markdown_table(compared(**{"a|<b>": [0.6, 0.7]}))
         assert r"| a\|\<b> | 2 |" in text
+
+
+class TestLatex:
+    def test_compiles_by_hand_best_means_are_bold_and_names_escaped(self):
+        comparison = compared(dice_ce=[0.6, 0.7, 0.8, 0.9], b=[0.5, 0.6, 0.6, 0.7])
+        lines = [line for line in latex_table(comparison).splitlines() if not line.startswith("%")]
+        assert lines[0] == r"\begin{tabular}{lcc}"
+        assert lines[2] == r"Loss & DSC $\uparrow$ & MASD (\textmu m) $\downarrow$ \\"
+        assert lines[4].startswith(r"dice\_ce & \textbf{0.750} {\scriptsize [0.")
+        assert [line for line in lines if line.count("&") not in (0, 2)] == []
+
+
+class TestCsv:
+    def test_a_line_a_method_and_metric(self):
+        lines = csv_table(TWO).splitlines()
+        assert len(lines) == 1 + 3 * 2
+        assert "a,dsc,,0.75," in lines[2]
+        assert lines[1].endswith(",4,True")

@@ -112,17 +112,30 @@ def train(
 
 
 @click.command()
-@run_folder
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--metric", "metrics", multiple=True, help="E.g. betti0_error, in place of the run's; may be repeated.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="For a lab book, a paper or a script.",
+)
 @as_json
-def compare(run: Path, as_json: bool) -> None:
-    """The table of a run's finished cells, with intervals and paired tests."""
+def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json: bool) -> None:
+    """The table of what has finished in one run or several, with intervals and paired tests."""
     from minivess.cli.tables import show_comparison
     from minivess.experiments.folder import RunFolder
-    from minivess.experiments.results import read_results
+    from minivess.experiments.results import compare_runs
+    from minivess.reporting.tables import csv_table, latex_table, markdown_table
 
-    comparison = read_results(RunFolder(run))
-    if as_json:
+    comparison = compare_runs([RunFolder(run) for run in runs], metrics)
+    texts = {"markdown": markdown_table, "latex": latex_table, "csv": csv_table}
+    if as_json or form == "json":
         click.echo(json.dumps(comparison.as_dict(), indent=2))
+    elif form in texts:
+        click.echo(texts[form](comparison), nl=False)
     else:
         show_comparison(comparison)
 

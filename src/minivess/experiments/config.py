@@ -38,6 +38,11 @@ class EvaluationConfig(BaseModel):
     tolerance_um: float = Field(
         default=2.0, gt=0, description="tolerance of the normalised surface distance, micrometre"
     )
+    metrics: tuple[str, ...] = Field(
+        default=("dsc", "centreline_dsc", "measured_masd"),
+        description="what is compared: these, or betti0_error, betti1_error, hausdorff_95, normalised_surface_distance, "
+        "measured_masd_voxel; every case has all of them",
+    )
     baselines: tuple[str, ...] = Field(
         default=("threshold",), description="rows beside the losses: threshold chosen on the training folds"
     )

@@ -3,7 +3,7 @@
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json log.txt monitor.csv outcome.json result.json
 cells/LOSS-foldK/   cell.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
-results/            cases.csv comparison.json comparison.md
+results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv
 report.html
 """
 
@@ -144,10 +144,6 @@ class RunFolder:
     @property
     def comparison(self) -> Path:
         return self.path / "results" / "comparison.json"
-
-    @property
-    def comparison_markdown(self) -> Path:
-        return self.path / "results" / "comparison.md"
 
     @property
     def report(self) -> Path:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 _MAY_CHANGE: dict[str, Any] = {
     **dict.fromkeys(("data_dir", "output_dir", "losses", "limits", "dry_start", "tracking_uri", "debug"), True),
-    "evaluation": {"baselines": True, "resamples": True},
+    "evaluation": {"metrics": True, "baselines": True, "resamples": True},
 }
 
 

@@ -1,9 +1,11 @@
-"""The finished cells of a run become one table of cases and one comparison."""
+"""The finished cells of runs become one table of cases and one comparison."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
+from typing import Any
 
 from minivess.atomic import write_json, write_text
 from minivess.errors import RunError
@@ -22,13 +24,13 @@ def write_results(folder: RunFolder, evaluation: EvaluationConfig) -> Comparison
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder.cases, text.getvalue())
-    comparison = compare(rows, baselines=evaluation.baselines, resamples=evaluation.resamples)
+    comparison = _compare(rows, evaluation, ())
     write_json(folder.comparison, comparison.as_dict())
     return comparison
 
 
 def read_results(folder: RunFolder) -> Comparison:
-    """Compare what has finished in a run folder.
+    """Compare what has finished in a run folder, and write it there.
 
     Raises:
         RunError: It is no run folder, or nothing has finished in it.
@@ -37,3 +39,30 @@ def read_results(folder: RunFolder) -> Comparison:
     if comparison is None:
         raise RunError("a finished cell", f"none in {folder.path}", "run the experiment first")
     return comparison
+
+
+def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> Comparison:
+    """Compare what has finished in one run folder or several, and write nothing.
+
+    Args:
+        folders: Of several, each method is named "run/method".
+        metrics: In place of those that the first run's configuration names.
+
+    Raises:
+        RunError: One is no run folder, or nothing has finished in any.
+        DataError: A case is in different folds of two runs.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        prefix = f"{folder.path.name}/" if len(folders) > 1 else ""
+        rows += [{**row.flat(), "method": prefix + row.method} for row in folder.read_rows()]
+    evaluation = folders[0].read_config().evaluation
+    if not rows:
+        raise RunError("a finished cell", f"none in {folders[0].path}", "run the experiment first")
+    baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in evaluation.baselines)
+    return _compare(rows, evaluation.model_copy(update={"baselines": baselines}), metrics)
+
+
+def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, metrics: Sequence[str]) -> Comparison:
+    wanted = tuple(metrics) or evaluation.metrics
+    return compare(rows, wanted, baselines=evaluation.baselines, resamples=evaluation.resamples)

@@ -25,14 +25,14 @@ from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import loss_curve, many_methods, memory_timeline, paired_points, series, watched_curve
 from minivess.reporting.shapes import shape_picture
-from minivess.reporting.tables import column_title, markdown_table, sentences, table_rows
+from minivess.reporting.tables import column_title, csv_table, latex_table, markdown_table, sentences, table_rows
 
 _HERE = Path(__file__).parent
 _PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write ``report.html`` and ``results/comparison.md`` from whatever has finished.
+    """Write ``report.html`` and ``results/comparison`` as Markdown, LaTeX and CSV from whatever has finished.
 
     Returns:
         The page, below 5 MB.
@@ -41,7 +41,8 @@ def write_report(folder: RunFolder) -> Path:
         RunError: It is no run folder, or nothing has finished in it.
     """
     facts = read_facts(folder)
-    write_text(folder.comparison_markdown, markdown_table(facts.comparison))
+    for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
+        write_text(folder.comparison.with_suffix(suffix), table(facts.comparison))
     write_text(folder.report, _render(facts))
     return folder.report
 

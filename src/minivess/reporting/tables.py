@@ -92,14 +92,40 @@ def markdown_table(comparison: Comparison) -> str:
     """The table loss x metric with intervals, best means bold, then what may be concluded from it."""
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
     lines = [_markdown_row(titles), _markdown_row(["---", "---:", *["---"] * len(comparison.metrics)])]
-    losses = [method for method in comparison.methods if method not in comparison.baselines]
-    for row in table_rows(comparison, [*losses, *comparison.baselines]):
+    for row in table_rows(comparison, _losses_first(comparison)):
         name = _escape(row.method) + (" (baseline)" if row.baseline else "")
         scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
         lines.append(_markdown_row([name, str(row.cases), *scores]))
     cases = counted(len(comparison.cases), "held-out case")
     lines += ["", f"Mean [{comparison.level:.0%} interval] over {cases}; the best mean is bold.", ""]
     lines += [f"- {_escape(line)}" for line in sentences(comparison)]
+    return "\n".join(lines) + "\n"
+
+
+def latex_table(comparison: Comparison) -> str:
+    """The same table for a paper, to be used with the package booktabs; intervals small, best means bold."""
+    titles = ["Loss", *(_latex_title(metric) for metric in comparison.metrics)]
+    lines = [f"% {sentence}" for sentence in sentences(comparison)]
+    lines += [
+        rf"\begin{{tabular}}{{l{'c' * len(comparison.metrics)}}}",
+        r"\toprule",
+        " & ".join(titles) + r" \\",
+        r"\midrule",
+    ]
+    for row in table_rows(comparison, _losses_first(comparison)):
+        name = _latex(row.method) + (" (baseline)" if row.baseline else "")
+        lines.append(" & ".join([name, *map(_latex_score, row.scores)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def csv_table(comparison: Comparison) -> str:
+    """One line a method and metric: mean, interval, cases, and whether it is a baseline."""
+    lines = ["method,metric,unit,mean,low,high,cases,baseline"]
+    for metric in comparison.metrics:
+        for score in metric.methods:
+            numbers = f"{score.interval.mean:.6g},{score.interval.low:.6g},{score.interval.high:.6g}"
+            cases = len(comparison.cases) - len(comparison.missing.get(score.method, ()))
+            lines.append(f"{score.method},{metric.metric},{metric.unit},{numbers},{cases},{score.baseline}")
     return "\n".join(lines) + "\n"
 
 
@@ -112,6 +138,29 @@ def sentences(comparison: Comparison) -> list[str]:
 def metric_sentences(metric: MetricComparison) -> list[str]:
     """The verdict on one metric, under the metric's name of the table."""
     return [re.sub(f"^{metric.metric}:", f"{metric_name(metric.metric)}:", line) for line in metric.verdict]
+
+
+def _losses_first(comparison: Comparison) -> list[str]:
+    losses = [method for method in comparison.methods if method not in comparison.baselines]
+    return [*losses, *comparison.baselines]
+
+
+def _latex_title(metric: MetricComparison) -> str:
+    unit = {"": "", "µm": r" (\textmu m)"}.get(metric.unit, f" ({metric.unit})")
+    arrow = r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$"
+    return f"{_latex(metric_name(metric.metric))}{unit} {arrow}"
+
+
+def _latex_score(score: Score) -> str:
+    mean = f"{score.interval.mean:.3f}"
+    mean = rf"\textbf{{{mean}}}" if score.best else mean
+    return rf"{mean} {{\scriptsize [{score.interval.low:.3f}, {score.interval.high:.3f}]}}"
+
+
+def _latex(text: str) -> str:
+    for letter in "&%$#_{}":
+        text = text.replace(letter, f"\\{letter}")
+    return text
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -1,0 +1,55 @@
+"""Cases of run folders become comparisons."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minivess.errors import ConfigError, RunError
+from minivess.experiments.config import make_config
+from minivess.experiments.folder import RunFolder, write_model
+from minivess.experiments.results import compare_runs
+
+
+def _run(path: Path, shift: float) -> RunFolder:
+    """A run folder with two finished cells of two cases each, all scores by hand."""
+    folder = RunFolder(path)
+    write_model(folder.config, make_config({"name": path.name, "losses": ["dice_ce"], "folds": 2}, "a test"))
+    zeros = {
+        "centreline_dsc": 0.5, "measured_masd": 1.0, "measured_masd_voxel": 1.0, "normalised_surface_distance": 0.5,
+        "tolerance_um": 2.0, "hausdorff_95": 1.0, "betti0_error": 3, "betti1_error": 0, "foreground_voxels": 9,
+        "reference_voxels": 9, "voxel_um3": 1.0, "empty": "",
+    }  # fmt: skip
+    for fold in (0, 1):
+        cell = folder.cell("dice_ce", fold)
+        cell.path.mkdir(parents=True)
+        cell.spec.write_text("{}")
+        rows = [
+            {"method": "dice_ce", "fold": fold, "case": f"c{fold}{k}", "metrics": {**zeros, "dsc": 0.1 * k + shift}}
+            for k in (1, 2)
+        ]
+        cell.result.write_text(json.dumps({"rows": rows}))
+    return folder
+
+
+class TestCompareRuns:
+    def test_one_run_by_the_metrics_of_its_configuration_or_others(self, tmp_path: Path) -> None:
+        run = _run(tmp_path / "a", 0.5)
+        assert [metric.metric for metric in compare_runs([run]).metrics] == ["dsc", "centreline_dsc", "measured_masd"]
+        (betti,) = compare_runs([run], ["betti0_error"]).metrics
+        assert betti.methods[0].interval.mean == 3
+        with pytest.raises(ConfigError, match="hausdorff_95"):
+            compare_runs([run], ["hausdorf"])
+
+    def test_losses_of_several_runs_keep_the_name_of_their_run(self, tmp_path: Path) -> None:
+        comparison = compare_runs([_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)])
+        assert comparison.methods == ("a/dice_ce", "b/dice_ce")
+        assert comparison.metric("dsc").pairs[0].test.difference == pytest.approx(-0.1)
+
+    def test_nothing_finished_is_said(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "empty")
+        write_model(folder.config, make_config({"name": "empty", "losses": ["dice_ce"]}, "a test"))
+        with pytest.raises(RunError, match="a finished cell"):
+            compare_runs([folder])
