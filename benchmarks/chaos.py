@@ -35,6 +35,7 @@ from minivess.data.phantom import small_cases, write_phantom
 from minivess.experiments.folder import RunFolder
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+PATHS = (str(EXAMPLES), *filter(None, [os.environ.get("PYTHONPATH")]))
 CELLS = ("dice_ce-fold0", "dice_ce-fold1")
 CONFIG = """\
 name: chaos
@@ -66,7 +67,7 @@ class Bench:
         return psutil.Popen(
             [sys.executable, "-m", "minivess.cli.main", "run", *paths, "--quiet"],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(EXAMPLES), "PREFECT_DISABLED": "1"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "PREFECT_DISABLED": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,

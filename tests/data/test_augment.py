@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minivess.data.augment import InPlane, change_intensity, draw_flips, draw_in_plane, resample_in_plane
+from minivess.data.augment import _contrast, _gamma, _lower_resolution, change_intensity, draw_flips
 
 
-class TestInPlane:
-    def test_source_of_a_turned_square_is_its_bounding_box(self) -> None:
-        assert InPlane(angle_rad=np.pi / 4).source_size((100, 100)) == (
-            144,
-            144,
-        )  # 100 sqrt 2 rounded up, and one; even as 100 is
-
-    def test_scaling_by_2_shows_every_second_voxel(self) -> None:
-        block = np.arange(9, dtype=np.float32)[:, None, None] * np.ones((9, 9, 1), np.float32)
-        shown = resample_in_plane(block, InPlane(scale=2.0), (3, 3), nearest=False)
-        np.testing.assert_allclose(shown[:, 0, 0], [2, 4, 6], atol=1e-5)
-
-    def test_about_a_third_of_all_patches_is_changed(self) -> None:
-        rng = np.random.default_rng(0)
-        changed = sum(not draw_in_plane(rng).is_identity for _ in range(2000)) / 2000
-        assert abs(changed - 0.36) < 0.04  # 1 - 0.8 x 0.8
+def _patch(*shape: int) -> np.ndarray:
+    return np.asfortranarray(np.random.default_rng(0).normal(size=shape).astype(np.float32))
 
 
 class TestFlips:
@@ -32,16 +18,45 @@ class TestFlips:
 
 
 class TestIntensity:
-    def test_keeps_shape_and_type_and_stays_finite(self) -> None:
-        rng = np.random.default_rng(0)
-        patch = rng.normal(size=(16, 16, 4)).astype(np.float32)
+    def test_keeps_shape_type_and_order_and_stays_finite(self) -> None:
+        rng, patch = np.random.default_rng(0), _patch(16, 12, 4)
         for _ in range(100):
-            changed = change_intensity(patch, rng)
-            assert changed.shape == patch.shape
-            assert changed.dtype == np.float32
+            changed = change_intensity(patch.copy(order="F"), rng)
+            assert (changed.shape, changed.dtype) == (patch.shape, np.float32)
+            assert changed.flags.f_contiguous
             assert np.isfinite(changed).all()
 
-    def test_a_constant_patch_survives_gamma(self) -> None:
+    def test_memory_order_does_not_matter(self) -> None:
+        patch = _patch(16, 12, 4)
+        for seed in range(50):
+            one = change_intensity(patch.copy(order="F"), np.random.default_rng(seed))
+            other = change_intensity(patch.copy(order="C"), np.random.default_rng(seed))
+            np.testing.assert_allclose(one, other, atol=1e-4)
+
+    def test_a_constant_patch_survives(self) -> None:
         rng = np.random.default_rng(0)
-        flat = np.ones((4, 4, 4), np.float32)
-        assert all(np.isfinite(change_intensity(flat, rng)).all() for _ in range(50))
+        assert all(np.isfinite(change_intensity(np.ones((4, 4, 4), np.float32), rng)).all() for _ in range(50))
+
+    def test_contrast_spreads_about_the_mean_within_the_extremes(self) -> None:
+        patch = np.array([-2.0, -1.0, 1.0, 2.0], np.float32)
+        _contrast(patch, 1.25)
+        np.testing.assert_allclose(patch, [-2, -1.25, 1.25, 2])
+
+    def test_gamma_keeps_mean_and_deviation(self) -> None:
+        patch = _patch(8, 8, 4)
+        before = patch.copy()
+        _gamma(patch, 1.5)
+        np.testing.assert_allclose([patch.mean(), patch.std()], [before.mean(), before.std()], atol=1e-5)
+        assert not np.allclose(patch, before)
+
+
+class TestLowerResolution:
+    def test_half_the_voxels_and_back(self) -> None:
+        ramp = np.arange(8, dtype=np.float32)[:, None, None] * np.ones((8, 4, 1), np.float32)
+        # Of 0 to 7 remain 1, 3, 5, 7 at 0.5, 2.5, 4.5, 6.5.
+        shown = _lower_resolution(ramp, 0.5)[:, 0, 0]
+        np.testing.assert_allclose(shown, [1, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7])
+
+    def test_all_the_voxels_is_no_change(self) -> None:
+        patch = _patch(7, 5, 3)
+        np.testing.assert_array_equal(_lower_resolution(patch, 1.0), patch)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minivess.data.augment import InPlane
+from minivess.data.in_plane import InPlane
 from minivess.data.patches import Patch, PatchSampler, _cut, _draw_centre
 from minivess.data.store import Store, StoredCase
 from minivess.strides import Shape

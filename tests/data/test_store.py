@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from minivess.data.nifti import read_volume
-from minivess.data.profiler import DatasetProfile, scan_dataset
+from minivess.data.profiler import DatasetProfile, scan_dataset, scan_volume
 from minivess.data.store import Store, build_store
 from minivess.errors import DataError
 
@@ -18,11 +19,31 @@ class TestStore:
         case = store.case("phantom01")
         np.testing.assert_array_equal(case.image, read_volume(phantoms / "raw/phantom01.nii.gz"))
         np.testing.assert_array_equal(case.label, read_volume(phantoms / "seg/phantom01_y.nii.gz"))
-        assert isinstance(case.image, np.memmap)
+        assert not case.image.flags.writeable
+        assert case.image.flags.f_contiguous
 
     def test_foreground_lists_every_vessel_voxel(self, store: Store) -> None:
         case = store.case("phantom02")
-        np.testing.assert_array_equal(case.foreground, np.flatnonzero(case.label))
+        np.testing.assert_array_equal(case.foreground, np.flatnonzero(case.label.ravel(order="F")))
+
+    def test_a_dropped_case_gives_its_memory_back(self, store: Store) -> None:
+        before = _mappings()
+        case = store.case("phantom03")
+        assert case.image.sum() > 0
+        assert len(_mappings() - before) == 3
+        del case
+        assert _mappings() == before
+
+    def test_numbers_that_the_header_scales_are_stored_as_their_values(
+        self, profile: DatasetProfile, tmp_path: Path
+    ) -> None:
+        image = nib.Nifti1Image(read_volume(Path(profile.volumes[0].image)), np.eye(4))
+        image.header.set_slope_inter(0.5, 10)
+        nib.save(image, tmp_path / "scaled.nii")
+        scaled = scan_volume(tmp_path / "scaled.nii", Path(profile.volumes[0].label or ""), voxels=True)
+        case = build_store(DatasetProfile(folder="", volumes=(scaled,)), tmp_path / "store").case("scaled")
+        assert case.image.dtype == np.float32
+        np.testing.assert_array_equal(case.image, read_volume(tmp_path / "scaled.nii"))
 
     def test_is_built_once(self, profile: DatasetProfile, store: Store) -> None:
         before = (store.folder / "phantom01.image.npy").stat().st_mtime_ns
@@ -43,3 +64,9 @@ class TestStore:
     def test_an_unfinished_folder_is_no_store(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="a finished store"):
             Store(tmp_path)
+
+
+def _mappings() -> set[str]:
+    """Store files that this process has mapped."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {line.split()[-1] for line in lines if line.endswith(".npy")}

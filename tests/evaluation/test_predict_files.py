@@ -43,6 +43,14 @@ class TestPredictFile:
         assert values.dtype == np.float32
         assert 0 <= values.min() < values.max() <= 1
 
+    def test_mirroring_changes_the_probabilities_a_little(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
+        volume = phantoms / "raw/phantom02.nii.gz"
+        plain, mirrored = (
+            read_volume(predict_file(weights, volume, tmp_path / str(mirror), mirror=mirror, probabilities=True))
+            for mirror in (False, True)
+        )
+        assert 0 < np.abs(plain - mirrored).mean() < 0.5
+
     def test_a_flat_volume_is_refused_and_nothing_written(self, weights: Path, tmp_path: Path) -> None:
         write_volume(tmp_path / "flat.nii.gz", np.full((32, 32, 4), 7, np.uint8), spacing_um=(1, 1, 1))
         with pytest.raises(PlanError, match="contrast"):

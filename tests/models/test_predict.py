@@ -70,6 +70,17 @@ class TestPredictVolume:
             lifted, predict_volume(network, np.ones((16, 16, 4)), (16, 16, 4), probabilities=True)
         )
 
+    def test_mirrored_windows_are_turned_back_and_averaged(self, network: torch.nn.Module) -> None:
+        volume, patch = _volume(16, 16, 8), (16, 16, 8)
+        with torch.no_grad():
+            images = [np.flip(volume, axes) for axes in ((), 0, 1, (0, 1))]
+            logits = [network(torch.from_numpy(image.copy())[None, None])[0] for image in images]
+        expected = np.mean(
+            [np.flip(part.numpy(), axes) for part, axes in zip(logits, ((), 1, 2, (1, 2)), strict=True)], 0
+        )
+        ours = predict_volume(network, volume, patch, mirror=(0, 1), probabilities=True)
+        np.testing.assert_allclose(ours, torch.from_numpy(expected).softmax(0)[1].numpy(), atol=1e-6)
+
     def test_progress_ends_at_one_and_training_mode_is_restored(self, network: torch.nn.Module) -> None:
         shares: list[float] = []
         predict_volume(network.train(), _volume(16, 16, 20), (16, 16, 8), progress=shares.append)

@@ -73,6 +73,12 @@ class TestCheckpoints:
         callback.after_step(state)
         assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000000"]
 
+    def test_after_so_many_steps_when_asked(self, state: TrainState, tmp_path: Path) -> None:
+        callback = Checkpoints(CheckpointManager(tmp_path), CONFIG.model_copy(update={"checkpoint_steps": 3}))
+        for state.step in range(1, 7):
+            callback.after_step(state)
+        assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000003", "step-00000006"]
+
 
 class TestPoliteStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,10 +16,17 @@ from minivess.cli.options import FOLDER
 @click.option(
     "--overlap", type=click.FloatRange(0, 0.9), default=0.5, show_default=True, help="Of neighbouring windows."
 )
+@click.option("--mirror", is_flag=True, help="Average over in-plane mirror images; takes four times as long.")
 @click.option("--probabilities", is_flag=True, help="Write the vessel probability in place of the mask.")
 @click.option("--quiet", is_flag=True)
 def predict(
-    weights: Path, volumes: tuple[Path, ...], output_dir: Path, overlap: float, probabilities: bool, quiet: bool
+    weights: Path,
+    volumes: tuple[Path, ...],
+    output_dir: Path,
+    overlap: float,
+    mirror: bool,
+    probabilities: bool,
+    quiet: bool,
 ) -> None:
     """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK)."""
     from minivess.cli.live import share_progress
@@ -29,7 +36,13 @@ def predict(
     for volume in volumes:
         with share_progress(volume.name, quiet=quiet) as progress:
             target = predict_file(
-                folder, volume, output_dir, overlap=overlap, probabilities=probabilities, progress=progress
+                folder,
+                volume,
+                output_dir,
+                overlap=overlap,
+                mirror=mirror,
+                probabilities=probabilities,
+                progress=progress,
             )
         click.echo(target)
 

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from minivess.data.augment import InPlane, change_intensity, draw_flips, draw_in_plane, resample_in_plane
+from minivess.data.augment import change_intensity, draw_flips
+from minivess.data.in_plane import InPlane, draw_in_plane, sample_linear, sample_nearest
 from minivess.data.store import Store, StoredCase
 from minivess.strides import Shape, patch_for
 
@@ -44,10 +45,10 @@ class PatchSampler:
         seed: int = 0,
         augment: bool = True,
     ) -> None:
-        self._groups: dict[Shape, list[StoredCase]] = {}
+        self._store = store
+        self._groups: dict[Shape, list[str]] = {}
         for name in names:
-            case = store.case(name)
-            self._groups.setdefault(patch_for(patches, case.stats.shape[2]), []).append(case)
+            self._groups.setdefault(patch_for(patches, store.stats(name).shape[2]), []).append(name)
         self._batches = [(patch, number) for patch, group in self._groups.items() for number in range(len(group))]
         self._batch = batch
         self._foreground = int(np.ceil(batch * foreground_fraction))
@@ -59,14 +60,16 @@ class PatchSampler:
         """Batch number ``step``: image float32, label uint8 and mask bool, each (B, 1, X, Y, Z)."""
         round_, position = divmod(step, len(self._batches))
         patch, number = self._batches[self._order(len(self._batches), round_, 0)[position]]
-        samples = []
+        shape = (self._batch, 1, *patch)
+        whole = np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.bool_)
         for slot in range(self._batch):
-            case = self._case(patch, round_, number * self._batch + slot)
-            samples.append(self._sample(case, patch, step * self._batch + slot, wants_vessel=slot < self._foreground))
-        image, label, mask = (np.stack(parts)[:, None] for parts in zip(*samples, strict=True))
-        return image, label, mask
+            case = self._store.case(self._name(patch, round_, number * self._batch + slot))
+            sample = self._sample(case, patch, step * self._batch + slot, wants_vessel=slot < self._foreground)
+            for part, own in zip(whole, sample, strict=True):
+                part[slot, 0] = own
+        return whole
 
-    def _case(self, patch: Shape, round_: int, place: int) -> StoredCase:
+    def _name(self, patch: Shape, round_: int, place: int) -> str:
         """The case at a place of its group's queue: one shuffle of the group after the other."""
         group = self._groups[patch]
         shuffle, position = divmod(place, len(group))
@@ -75,13 +78,12 @@ class PatchSampler:
     def _sample(self, case: StoredCase, patch: Shape, index: int, *, wants_vessel: bool) -> Patch:
         """Sample number ``index``: image, label and mask, each (X, Y, Z); mask is False where the volume had no voxel."""
         rng = np.random.default_rng((self._seed, index))
-        change = draw_in_plane(rng) if self._augment else InPlane()
+        change = draw_in_plane(rng, patch[:2]) if self._augment else InPlane()
         centre = _draw_centre(case, patch, wants_vessel, rng)
         image, label, mask = _cut(case, centre, patch, change)
         if self._augment:
             flips = draw_flips(rng)
-            image, label, mask = image[flips], label[flips], mask[flips]
-            image = change_intensity(image, rng)
+            image, label, mask = change_intensity(image, rng)[flips], label[flips], mask[flips]
         return image, label, mask
 
     def _shuffled(self, count: int, *key: int) -> np.ndarray:
@@ -93,7 +95,7 @@ def _draw_centre(case: StoredCase, patch: Shape, wants_vessel: bool, rng: np.ran
     shape = case.image.shape
     if wants_vessel and case.foreground.size:
         flat = int(case.foreground[rng.integers(case.foreground.size)])
-        wanted = [int(value) for value in np.unravel_index(flat, shape)]
+        wanted = [int(value) for value in np.unravel_index(flat, shape, order="F")]
     else:
         wanted = [int(rng.integers(size)) for size in shape]
     x, y, z = (
@@ -106,21 +108,20 @@ def _draw_centre(case: StoredCase, patch: Shape, wants_vessel: bool, rng: np.ran
 def _cut(case: StoredCase, centre: Shape, patch: Shape, change: InPlane) -> Patch:
     """The patch about ``centre`` seen through ``change``, with edge values and a False mask outside the volume."""
     size_x, size_y = patch[:2] if change.is_identity else change.source_size(patch[:2])
-    size = (size_x, size_y, patch[2])
-    start = [at - length // 2 for at, length in zip(centre, size, strict=True)]
-    index, inside, padding = [], [], []
-    for first, length, whole in zip(start, size, case.image.shape, strict=True):
+    box, padding = [], []
+    for at, length, whole in zip(centre, (size_x, size_y, patch[2]), case.image.shape, strict=True):
+        first = at - length // 2
         low, high = max(first, 0), min(first + length, whole)
-        index.append(slice(low, high))
+        box.append(slice(low, high))
         padding.append((low - first, first + length - high))
-        inside.append(slice(low - first, high - first))
-    image = np.pad(case.stats.normalise(case.image[tuple(index)]), padding, mode="edge")
-    label = np.pad(case.label[tuple(index)], padding)
-    mask = np.zeros(size, dtype=bool)
-    mask[tuple(inside)] = True
-    if change.is_identity:
-        return image, label, mask
-    image = resample_in_plane(image, change, patch[:2], nearest=False)
-    label = resample_in_plane(label, change, patch[:2], nearest=True).astype(np.uint8)
-    mask = resample_in_plane(mask, change, patch[:2], nearest=True) > 0.5
+    image, label = case.stats.normalise(case.image[tuple(box)]), np.array(case.label[tuple(box)])
+    mask = np.broadcast_to(np.True_, label.shape)
+    is_padded = any(map(any, padding))
+    if is_padded:
+        image = np.pad(image, padding, mode="edge")
+        label, mask = np.pad(label, padding), np.pad(mask, padding)
+    if not change.is_identity:
+        places = change.places(patch[:2])
+        image, label = sample_linear(image, places), sample_nearest(label, places)
+        mask = sample_nearest(mask, places) if is_padded else np.broadcast_to(np.True_, patch)
     return image, label, mask

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from minivess.atomic import write_json
-from minivess.data.nifti import read_header, write_volume
 from minivess.data.store import Store, StoredCase
-from minivess.metrics.case import CaseMetrics, score_case
+from minivess.data.volume_file import write_alike
+from minivess.evaluation.scoring import Scoring, ScoringJob, choose_processes
+from minivess.metrics.case import CaseMetrics
 
 
 class CaseRow(BaseModel):
@@ -45,7 +45,7 @@ def evaluate_cases(
     """Predict and score cases, in order.
 
     Writes ``predictions/NAME.nii.gz`` (with the geometry of the image) and ``cases/NAME.json``; a case whose JSON stands is
-    read back instead.
+    read back instead. Large cases are scored in processes beside the prediction of the next.
 
     Args:
         folder: The cell's folder.
@@ -57,23 +57,28 @@ def evaluate_cases(
         tolerance_um: Tolerance of the normalised surface distance.
         progress: Called with cases done and cases in all.
     """
-    rows = []
-    for number, name in enumerate(names):
-        progress(number, len(names))
-        record = folder / "cases" / f"{name}.json"
-        if not record.is_file():
-            _evaluate(folder, store.case(name), predict, tolerance_um, record)
-        metrics = CaseMetrics.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        rows.append(CaseRow(method=method, fold=fold, case=name, metrics=metrics))
+    records = {name: folder / "cases" / f"{name}.json" for name in names}
+    missing = [name for name in names if not records[name].is_file()]
+    largest = max((store.stats(name).voxels for name in missing), default=0)
+    with Scoring(choose_processes(largest, len(missing))) as scoring:
+        for name in missing:
+            progress(names.index(name), len(names))
+            case = store.case(name)
+            prediction = folder / "predictions" / f"{name}.nii.gz"
+            write_alike(prediction, predict(case), Path(case.stats.image))
+            scoring.add(
+                ScoringJob(
+                    prediction=prediction,
+                    label=store.folder / f"{name}.label.npy",
+                    spacing_um=case.stats.spacing_um,
+                    tolerance_um=tolerance_um,
+                    record=records[name],
+                )
+            )
     progress(len(names), len(names))
-    return rows
-
-
-def _evaluate(
-    folder: Path, case: StoredCase, predict: Callable[[StoredCase], np.ndarray], tolerance_um: float, record: Path
-) -> None:
-    stats = case.stats
-    mask = predict(case)
-    affine = np.asarray(read_header(Path(stats.image)).affine)
-    write_volume(folder / "predictions" / f"{stats.name}.nii.gz", mask, spacing_um=stats.spacing_um, affine=affine)
-    write_json(record, score_case(mask, case.label, stats.spacing_um, tolerance_um).as_dict())
+    return [
+        CaseRow(
+            method=method, fold=fold, case=name, metrics=CaseMetrics.from_dict(json.loads(records[name].read_text()))
+        )
+        for name in names
+    ]

@@ -100,6 +100,8 @@ def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
     torch.backends.cudnn.benchmark = not training.deterministic
     torch.manual_seed(spec.seed * 1_000_003 + spec.fold)
     state = TrainState.start(build_network(plan.network).to(plan.device), training, plan.precision)
+    if training.compile:
+        state.network.compile()  # in place: its parameters keep their names
     loss = build_loss(spec.method, **spec.loss_options).to(plan.device)
     return state, Step(loss, training, spec.seed, micro_batch, plan.precision)
 

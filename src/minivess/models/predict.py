@@ -6,9 +6,9 @@ result; only one window's depth of logits is held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import product
+from itertools import chain, combinations, product
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ def predict_volume(
     normalise: Normalise | None = None,
     probabilities: bool = False,
     windows: int = 1,
+    mirror: Sequence[int] = (),
     precision: AbstractContextManager[object] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
@@ -40,6 +41,8 @@ def predict_volume(
         normalise: Applied to each slab before the network; float32 conversion alone where None.
         probabilities: Return the vessel probability (float32) in place of the mask (uint8).
         windows: Windows a forward pass.
+        mirror: Axes of the volume (0, 1, 2) along which windows are mirrored as well: the logits are the mean over every
+            combination, so two axes cost four times as much.
         precision: Autocast context for the forward pass.
         progress: Called with the finished share, 0 to 1.
 
@@ -52,7 +55,8 @@ def predict_volume(
         for size, whole in zip(patch, volume.shape, strict=True)
     ]
     padded = [whole + sum(pad) for whole, pad in zip(volume.shape, padding, strict=True)]
-    result = np.empty(padded, dtype=np.float32 if probabilities else np.uint8)
+    # Z slowest, as in a NIfTI file: each slab is written in one piece.
+    result = np.empty(padded, dtype=np.float32 if probabilities else np.uint8, order="F")
     starts_z = list(_starts(padded[2], patch[2], overlap))
     corners = list(product(*(_starts(padded[axis], patch[axis], overlap) for axis in (0, 1))))
     weight = _gaussian(patch).to(device)
@@ -63,7 +67,7 @@ def predict_volume(
     with torch.inference_mode(), precision or nullcontext():
         for number, start in enumerate(starts_z):
             slab = _slab(volume, start, patch[2], padding, normalise).to(device)
-            _accumulate(network, slab, corners, patch, weight, total, weights, windows)
+            _accumulate(network, slab, corners, patch, weight, total, weights, windows, mirror)
             done = (starts_z[number + 1] if number + 1 < len(starts_z) else padded[2]) - start
             logits = total[..., :done] / weights[..., :done]
             final = logits.softmax(0)[1] if probabilities else logits.argmax(0).to(torch.uint8)
@@ -86,13 +90,25 @@ def _accumulate(
     total: torch.Tensor,
     weights: torch.Tensor,
     windows: int,
+    mirror: Sequence[int] = (),
 ) -> None:
     for first in range(0, len(corners), windows):
         group = corners[first : first + windows]
         batch = torch.stack([slab[x : x + patch[0], y : y + patch[1]] for x, y in group])[:, None]
-        for (x, y), logits in zip(group, network(batch).float(), strict=True):
+        for (x, y), logits in zip(group, _logits(network, batch, mirror), strict=True):
             total[:, x : x + patch[0], y : y + patch[1]] += logits * weight
             weights[x : x + patch[0], y : y + patch[1]] += weight
+
+
+def _logits(network: torch.nn.Module, batch: torch.Tensor, mirror: Sequence[int]) -> torch.Tensor:
+    """Mean logits, float32, over the mirror images of ``batch``, each turned back."""
+    images = list(
+        chain.from_iterable(combinations([axis + 2 for axis in mirror], size) for size in range(len(mirror) + 1))
+    )
+    total: torch.Tensor = network(batch).float()
+    for axes in images[1:]:
+        total = total + network(batch.flip(axes)).float().flip(axes)
+    return total / len(images) if mirror else total
 
 
 def _slab(

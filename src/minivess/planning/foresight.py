@@ -16,7 +16,7 @@ PROCESS_BYTES = 700 * MIB
 _CUDA_HOST_BYTES = 1024 * MIB
 """Allowance for what CUDA and cuDNN keep in main memory; no GPU has confirmed it."""
 _BATCHES_AHEAD_PER_WORKER = 2
-_SCORING_BYTES_PER_VOXEL = 10
+SCORING_BYTES_PER_VOXEL = 10
 """Seen on 512x512x106 voxels: 0.25 GiB (docs/benchmarks/metrics.md)."""
 _PATCH_COPIES = 3
 """A patch is cut, resampled and changed: as many float32 arrays of its size at a time."""
@@ -67,7 +67,7 @@ def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -
     cutting = max(plan.workers, 1) * _PATCH_COPIES * 4 * x * y * z
     training = cutting + (1 + plan.workers * _BATCHES_AHEAD_PER_WORKER) * batch
     predicting = prediction.host_bytes
-    scoring = _SCORING_BYTES_PER_VOXEL * largest_voxels
+    scoring = SCORING_BYTES_PER_VOXEL * largest_voxels
     if plan.device == "cuda":
         return PROCESS_BYTES + _CUDA_HOST_BYTES + max(training, predicting, scoring)
     return PROCESS_BYTES + max((plan.peak_bytes or 0) + training, int(prediction) + predicting, scoring)

@@ -28,13 +28,21 @@ class TrainingConfig(BaseModel):
     )
     foreground_fraction: float = Field(default=0.5, ge=0, le=1, description="share of a batch that must hold vessel")
     augment: bool = Field(
-        default=True, description="change patches at random (rotation, scale, mirror, noise, blur, contrast, gamma)"
+        default=True,
+        description="change patches at random (rotation, scale, bending, mirror, noise, blur, brightness, contrast, resolution, gamma)",
     )
     validate_every: int = Field(
         default=10, ge=0, description="epochs between looks at a held-out volume, which choose nothing; 0 for none"
     )
     checkpoint_minutes: float = Field(
         default=5.0, ge=0, description="minutes between checkpoints; one is also written at the end"
+    )
+    checkpoint_steps: int = Field(
+        default=0, ge=0, description="optimizer steps between checkpoints, beside those by time; 0 for none"
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile the network with torch.compile: a minute at the start, faster steps on a card",
     )
     deterministic: bool = Field(
         default=False, description="deterministic algorithms, at a price in speed; the CPU is deterministic anyway"

@@ -65,15 +65,17 @@ class Journal(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves when ``checkpoint_minutes`` have passed, and at the end."""
+    """Saves when ``checkpoint_minutes`` have passed, every ``checkpoint_steps``, and at the end."""
 
     def __init__(self, manager: CheckpointManager, config: TrainingConfig) -> None:
         self._manager = manager
         self._seconds = config.checkpoint_minutes * 60
+        self._steps = config.checkpoint_steps
         self._saved = time.monotonic()
 
     def after_step(self, state: TrainState) -> None:
-        if time.monotonic() - self._saved >= self._seconds:
+        due = self._steps and state.step % self._steps == 0
+        if due or time.monotonic() - self._saved >= self._seconds:
             self.save(state)
 
     def at_end(self, state: TrainState) -> None:

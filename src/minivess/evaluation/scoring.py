@@ -1,0 +1,99 @@
+"""Masks on disk scored beside the prediction of the next: large cases in processes of their own, small ones at once.
+
+Run as ``python -m minivess.evaluation.scoring JOB`` for one case; without torch.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from minivess.atomic import write_json
+from minivess.data.nifti import read_volume
+from minivess.metrics.case import score_case
+from minivess.planning.foresight import SCORING_BYTES_PER_VOXEL
+
+_WORTH_A_PROCESS_VOXELS = 8_000_000
+"""Scored in about a second, twice what a process takes to start."""
+_PROCESS_BYTES = 256 * 2**20
+
+
+class ScoringJob(BaseModel):
+    """One case to score.
+
+    Attributes:
+        prediction: The mask, NIfTI.
+        label: The label, an array of NumPy's own format.
+        record: Where the scores go.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prediction: Path
+    label: Path
+    spacing_um: tuple[float, float, float]
+    tolerance_um: float
+    record: Path
+
+    def run(self) -> None:
+        """Score the case and write its record."""
+        label = np.load(self.label, mmap_mode="r")
+        scores = score_case(read_volume(self.prediction), label, self.spacing_um, self.tolerance_um)
+        write_json(self.record, scores.as_dict())
+
+
+class Scoring:
+    """Scores jobs while the ``with`` block goes on; its end waits for all of them, and raises what one raised.
+
+    Args:
+        processes: How many cases at a time; 1 scores each at once, in this process.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._pool = ThreadPoolExecutor(processes, "scoring") if processes > 1 else None
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> Scoring:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=error is not None)
+        if error is None:
+            for scored in self._waiting:
+                scored.result()
+
+    def add(self, job: ScoringJob) -> None:
+        """Score a case, now or soon."""
+        if self._pool is None:
+            job.run()
+        else:
+            self._waiting.append(self._pool.submit(_in_process, job))
+
+
+def choose_processes(largest_voxels: int, cases: int) -> int:
+    """As many as half of the processors and half of the free memory allow; 1 for few or small cases."""
+    if largest_voxels < _WORTH_A_PROCESS_VOXELS:
+        return 1
+    room = psutil.virtual_memory().available // 2 // (_PROCESS_BYTES + SCORING_BYTES_PER_VOXEL * largest_voxels)
+    return max(1, min(len(os.sched_getaffinity(0)) // 2, cases, room))
+
+
+def _in_process(job: ScoringJob) -> None:
+    command = [sys.executable, "-m", "minivess.evaluation.scoring", job.model_dump_json()]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if done.returncode == -9:
+        raise MemoryError(f"the process that scored {job.record.stem} was killed")
+    if done.returncode:
+        raise RuntimeError(f"scoring {job.record.stem} failed:\n{done.stderr}")
+
+
+if __name__ == "__main__":
+    ScoringJob.model_validate_json(sys.argv[1]).run()

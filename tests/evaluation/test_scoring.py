@@ -1,0 +1,54 @@
+"""Scoring beside prediction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.data.nifti import write_volume
+from minivess.evaluation.scoring import Scoring, ScoringJob, choose_processes
+
+
+def _jobs(folder: Path, count: int) -> list[ScoringJob]:
+    """Rods of which the prediction finds all but ``k`` voxels."""
+    jobs = []
+    for k in range(count):
+        label = np.zeros((24, 8, 6), np.uint8)
+        label[2:22, 3:5, 2:4] = 1
+        mask = label.copy()
+        mask[2 : 2 + k] = 0
+        np.save(folder / f"c{k}.label.npy", label)
+        write_volume(folder / f"c{k}.nii.gz", mask, spacing_um=(1.0, 1.0, 5.0))
+        paths = {
+            "prediction": folder / f"c{k}.nii.gz",
+            "label": folder / f"c{k}.label.npy",
+            "record": folder / f"c{k}.json",
+        }
+        jobs.append(ScoringJob(spacing_um=(1.0, 1.0, 5.0), tolerance_um=2.0, **paths))
+    return jobs
+
+
+class TestScoring:
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_every_case_is_scored_whoever_does_it(self, tmp_path: Path, processes: int) -> None:
+        with Scoring(processes) as scoring:
+            for job in _jobs(tmp_path, 3):
+                scoring.add(job)
+        dscs = [json.loads((tmp_path / f"c{k}.json").read_text())["dsc"] for k in range(3)]
+        assert dscs == pytest.approx([1.0, 2 * 19 / 39, 2 * 18 / 38])
+
+    def test_a_case_that_cannot_be_scored_is_raised_with_its_name(self, tmp_path: Path) -> None:
+        (job,) = _jobs(tmp_path, 1)
+        job.label.unlink()
+        with pytest.raises(RuntimeError, match="scoring c0 failed"), Scoring(2) as scoring:
+            scoring.add(job)
+
+
+class TestChooseProcesses:
+    def test_small_cases_and_single_ones_need_none(self) -> None:
+        assert choose_processes(1000, 50) == 1
+        assert choose_processes(30_000_000, 1) == 1
+        assert choose_processes(10**12, 50) == 1  # no machine has the memory for two

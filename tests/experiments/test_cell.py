@@ -1,0 +1,66 @@
+"""What a cell trains with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from minivess.data.store import Store
+from minivess.experiments.cell import start_training
+from minivess.experiments.spec import CellSpec
+from minivess.models.registry import load_model_profile
+from minivess.models.weights import tensors_of
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import PlanRequest
+from minivess.planning.sizes import GIB
+from minivess.step.config import TrainingConfig
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.fixture
+def spec(store: Store, monkeypatch: pytest.MonkeyPatch) -> CellSpec:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    model = load_model_profile("example_custom", filters=(4, 8), options={})
+    request = PlanRequest(patch_size=(16, 16, 4))
+    return CellSpec(
+        method="dice_ce",
+        fold=0,
+        train=(),
+        held_out=(),
+        store=store.folder,
+        plan=compute_adaptive_profile(HardwareBudget.imagined(None, 8 * GIB), store.profile, model, request),
+        training=TrainingConfig(),
+        tolerance_um=2.0,
+        loss_options={},
+        seed=1,
+    )
+
+
+def _trained(spec: CellSpec, **training: object) -> dict[str, torch.Tensor]:
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update=training)})
+    state, step = start_training(spec, 2)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 1, 16, 16, 4, generator=generator)
+    for _ in range(2):
+        step(state, (image, (image > 0).to(torch.uint8), torch.ones_like(image, dtype=torch.bool)))
+    return tensors_of(state.network)
+
+
+class TestStartTraining:
+    @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+    def test_a_compiled_network_learns_the_same_under_the_same_names(self, spec: CellSpec) -> None:
+        plain, compiled = _trained(spec), _trained(spec, compile=True)
+        assert plain.keys() == compiled.keys()
+        assert all(torch.allclose(plain[name], compiled[name], atol=1e-4) for name in plain)
+
+    def test_losses_of_a_fold_start_from_the_same_weights(self, spec: CellSpec) -> None:
+        first, _ = start_training(spec, 2)
+        other, _ = start_training(spec.model_copy(update={"method": "cbdice"}), 1)
+        another_fold, _ = start_training(spec.model_copy(update={"fold": 1}), 2)
+        weights = [tensors_of(state.network) for state in (first, other, another_fold)]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
