@@ -81,8 +81,8 @@ def kill_once(bench: Bench, name: str, rng: random.Random, longest_s: float) -> 
     """Start the command and kill it; False where it ended first."""
     process = bench.start(name)
     writing = rng.random() < 0.5
-    moment = time.monotonic() + rng.uniform(0, longest_s)
-    skip = rng.randint(0, 30)  # which of the checkpoints
+    moment = time.monotonic() + rng.uniform(0, 0.8 * longest_s)
+    skip = rng.randint(0, 6)  # which of the checkpoints
     while process.poll() is None and time.monotonic() < moment + (longest_s if writing else 0):
         if writing and any(bench.run(name).path.glob("cells/*/checkpoints/.tmp-*")):
             skip -= 1
@@ -150,6 +150,7 @@ def main() -> None:
         began = time.monotonic()
         bench.start("undisturbed").communicate()
         longest_s = time.monotonic() - began
+        print(f"undisturbed: {longest_s:.0f} s", file=sys.stderr, flush=True)
         assert all((bench.run("undisturbed").path / "cells" / name / "result.json").is_file() for name in CELLS)
         while kills < options.kills:
             name = f"run{sequences:03d}"

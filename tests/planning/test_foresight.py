@@ -58,11 +58,13 @@ class TestRamBytes:
 
     def test_is_what_the_costliest_part_takes(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
-        assert ram_bytes(plan, self.PREDICTION, 1000) == PROCESS_BYTES + 120 * MIB
+        assert (
+            ram_bytes(plan, self.PREDICTION, 1000) == PROCESS_BYTES + (150 + 20) * MIB
+        )  # half more than torch hands out
         assert ram_bytes(plan, self.PREDICTION, 100 * MIB) == PROCESS_BYTES + 1000 * MIB  # ten bytes a voxel scored
 
     def test_workers_hold_batches_ahead(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
         more = plan.model_copy(update={"peak_bytes": GIB, "workers": 5})
         batch, cutting = 2 * 32 * 32 * 4 * 6, 3 * 4 * 32 * 32 * 4
-        assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + GIB + 11 * batch + 5 * cutting
+        assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + 1.5 * GIB + 11 * batch + 5 * cutting

@@ -15,7 +15,7 @@ from minivess.errors import ConfigError
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
 from minivess.planning.fit import fit_to_memory, halvings
 from minivess.planning.forecast import Forecast
-from minivess.planning.foresight import PROCESS_BYTES, foresee
+from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, foresee
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
@@ -88,7 +88,9 @@ def compute_adaptive_profile(
     network, reasons["patch"] = choose(bounds.patch)
     micro_batch, peak_bytes = min(request.micro_batch or batch, batch), None
     if forecast is not None:
-        budget = hardware.gpu_budget_bytes if device == "cuda" else hardware.usable_ram_bytes - PROCESS_BYTES
+        budget = hardware.gpu_budget_bytes
+        if device == "cpu":
+            budget = round((hardware.usable_ram_bytes - PROCESS_BYTES) / RESIDENT_FACTOR)
         allowed = [micro_batch] if request.micro_batch else halvings(batch)
         step_peak = partial(forecast.step_bytes, precision=precision, device=device, batch=batch)
         fitted = fit_to_memory(choose, bounds.patch, allowed, step_peak, budget, may_shrink=request.patch_size is None)

@@ -13,6 +13,10 @@ from minivess.strides import patch_for
 PROCESS_BYTES = 700 * MIB
 """What Python, torch and MONAI hold before the first tensor: 560 to 650 MiB were seen, without a card."""
 
+RESIDENT_FACTOR = 1.5
+"""Resident memory of a CPU step over what torch's allocator handed out, since the C library keeps some of what is freed:
+1.02 to 1.5 above 50 MiB (docs/benchmarks/memory.md)."""
+
 _CUDA_HOST_BYTES = 1024 * MIB
 """Allowance for what CUDA and cuDNN keep in main memory; no GPU has confirmed it."""
 _BATCHES_AHEAD_PER_WORKER = 2
@@ -70,7 +74,8 @@ def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -
     scoring = SCORING_BYTES_PER_VOXEL * largest_voxels
     if plan.device == "cuda":
         return PROCESS_BYTES + _CUDA_HOST_BYTES + max(training, predicting, scoring)
-    return PROCESS_BYTES + max((plan.peak_bytes or 0) + training, int(prediction) + predicting, scoring)
+    step, window = (round(RESIDENT_FACTOR * size) for size in (plan.peak_bytes or 0, int(prediction)))
+    return PROCESS_BYTES + max(step + training, window + predicting, scoring)
 
 
 def _prediction(plan: TrainingPlan, volume: VolumeStats, forecast: Forecast) -> PeakMemory:
