@@ -31,6 +31,12 @@ experiment-dry-run *options:
 preflight *options:
     minivess preflight "$@"
 
+# Prefect's view of runs, on this machine alone; Ctrl-C ends it, and runs go on without it.
+prefect-up port="4200":
+    @echo "In the terminal that runs experiments:  export PREFECT_API_URL=http://127.0.0.1:{{port}}/api"
+    @PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 PREFECT_API_URL=http://127.0.0.1:{{port}}/api \
+        prefect server start --host 127.0.0.1 --port {{port}}
+
 # Shapes, spacings and faults of a data set.
 profile folder *options:
     minivess profile "$@"
@@ -45,6 +51,19 @@ lint:
 # Everything that must hold.
 test *options: lint
     pytest "$@"
+
+# Write the schema by which editors check experiments.
+schema:
+    python -c "import json; from minivess.experiments.config import ExperimentConfig as C; \
+        print(json.dumps(C.model_json_schema(), indent=1))" > configs/experiment.schema.json
+
+# Kill a run 200 times and compare its end with an undisturbed one: an hour or more.
+chaos *options:
+    python benchmarks/chaos.py "$@"
+
+# A hundred random plans, each proved by trace or refused: half an hour.
+plans *options:
+    python benchmarks/random_plans.py "$@"
 
 # Bring the lock up to pyproject.toml: every package pinned, no address, torch without a build tag. What is pinned stays so
 # unless `just lock --upgrade` asks for newer ones.
