@@ -52,7 +52,7 @@ def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast) -> 
         reasons["time"] = f"not predicted: {error.got}"
     if seconds:
         reasons["time"] = ", ".join(f"{value:.2g} s a step with {loss}" for loss, value in seconds.items()) + (
-            ", timed on this machine" + ("" if plan.device == "cuda" else " with smaller patches")
+            ", timed on this machine" + ("" if plan.device == "cuda" else " with single patches")
         )
     return plan.model_copy(
         update={

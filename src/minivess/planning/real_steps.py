@@ -21,8 +21,8 @@ _TIMED_STEPS = 2
 def measure_step_seconds(work: TrainingWorkload) -> float:
     """Seconds of one forward and backward pass and update; of the faster of two after a first.
 
-    A card is timed with the very workload, since small patches leave it idle. A CPU is timed with single patches of a half
-    and of a quarter of the edge in plane: what does not grow with the voxels between the two counts once.
+    A card is timed with the very workload, since small patches leave it idle. A CPU is timed with a single patch and with one
+    of half the edge in plane: what does not grow with the voxels between the two counts once.
 
     Raises:
         ConfigError: Network or loss cannot be built.
@@ -30,12 +30,12 @@ def measure_step_seconds(work: TrainingWorkload) -> float:
     """
     if work.device == "cuda":
         return _fastest(work, work.patch, work.batch)
-    half, quarter = (_part(work.patch, work.network.divisor, parts) for parts in (2, 4))
-    small_s, large_s = _fastest(work, quarter, 1), _fastest(work, half, 1)
-    if half == quarter:
-        return large_s * work.batch * _voxels(work.patch) / _voxels(half)
-    per_voxel = max(large_s - small_s, 0.0) / (_voxels(half) - _voxels(quarter))
-    return large_s + per_voxel * (work.batch * _voxels(work.patch) - _voxels(half))
+    half, whole = _half(work.patch, work.network.divisor), work.patch
+    small_s, large_s = _fastest(work, half, 1), _fastest(work, whole, 1)
+    if half == whole:
+        return large_s * work.batch
+    per_voxel = max(large_s - small_s, 0.0) / (_voxels(whole) - _voxels(half))
+    return large_s + per_voxel * (work.batch - 1) * _voxels(whole)
 
 
 def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> CardUse:
@@ -85,9 +85,9 @@ def _fastest(work: TrainingWorkload, patch: Shape, batch: int) -> float:
     return min(seconds[1:])
 
 
-def _part(patch: Shape, divisor: Shape, parts: int) -> Shape:
-    """A part of it in plane, but two voxels an axis at the deepest level: instance normalisation refuses a single one."""
-    x, y = (min(size, max(size // parts, 2 * step)) for size, step in zip(patch[:2], divisor[:2], strict=True))
+def _half(patch: Shape, divisor: Shape) -> Shape:
+    """Half of it in plane, but two voxels an axis at the deepest level: instance normalisation refuses a single one."""
+    x, y = (min(size, max(size // 2, 2 * step)) for size, step in zip(patch[:2], divisor[:2], strict=True))
     return round_down((x, y, patch[2]), divisor)
 
 
