@@ -25,6 +25,7 @@ def _jobs(folder: Path, count: int) -> list[ScoringJob]:
         paths = {
             "prediction": folder / f"c{k}.nii.gz",
             "label": folder / f"c{k}.label.npy",
+            "prepared": folder / f"c{k}.reference.npz",
             "record": folder / f"c{k}.json",
         }
         jobs.append(ScoringJob(spacing_um=(1.0, 1.0, 5.0), tolerance_um=2.0, **paths))
@@ -39,6 +40,18 @@ class TestScoring:
                 scoring.add(job)
         dscs = [json.loads((tmp_path / f"c{k}.json").read_text())["dsc"] for k in range(3)]
         assert dscs == pytest.approx([1.0, 2 * 19 / 39, 2 * 18 / 38])
+
+    def test_the_label_is_prepared_once_and_anew_where_what_was_kept_is_broken(self, tmp_path: Path) -> None:
+        (job,) = _jobs(tmp_path, 1)
+        job.run()
+        scores = job.record.read_bytes()
+        kept = job.prepared.stat().st_mtime_ns
+        job.run()
+        assert (job.record.read_bytes(), job.prepared.stat().st_mtime_ns) == (scores, kept)
+        job.prepared.write_bytes(b"PK torn")
+        job.run()
+        assert job.record.read_bytes() == scores
+        assert np.load(job.prepared)["voxels"] == 20 * 2 * 2
 
     def test_a_case_that_cannot_be_scored_is_raised_with_its_name(self, tmp_path: Path) -> None:
         (job,) = _jobs(tmp_path, 1)

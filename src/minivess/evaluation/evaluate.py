@@ -70,6 +70,7 @@ def evaluate_cases(
                 ScoringJob(
                     prediction=prediction,
                     label=store.folder / f"{name}.label.npy",
+                    prepared=store.folder / f"{name}.reference.npz",
                     spacing_um=case.stats.spacing_um,
                     tolerance_um=tolerance_um,
                     record=records[name],

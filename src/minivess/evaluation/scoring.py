@@ -10,14 +10,16 @@ import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from minivess.atomic import write_json
+from minivess.atomic import atomic_path, write_json
 from minivess.data.nifti import read_volume
 from minivess.metrics.case import score_case
+from minivess.metrics.reference import Reference
 from minivess.planning.foresight import SCORING_BYTES_PER_VOXEL
 
 _WORTH_A_PROCESS_VOXELS = 8_000_000
@@ -31,6 +33,7 @@ class ScoringJob(BaseModel):
     Attributes:
         prediction: The mask, NIfTI.
         label: The label, an array of NumPy's own format.
+        prepared: Where what scoring needs of the label is kept for the next prediction of the same volume.
         record: Where the scores go.
     """
 
@@ -38,15 +41,26 @@ class ScoringJob(BaseModel):
 
     prediction: Path
     label: Path
+    prepared: Path
     spacing_um: tuple[float, float, float]
     tolerance_um: float
     record: Path
 
     def run(self) -> None:
         """Score the case and write its record."""
-        label = np.load(self.label, mmap_mode="r")
-        scores = score_case(read_volume(self.prediction), label, self.spacing_um, self.tolerance_um)
+        scores = score_case(read_volume(self.prediction), self._reference(), tolerance_um=self.tolerance_um)
         write_json(self.record, scores.as_dict())
+
+    def _reference(self) -> Reference:
+        label = np.load(self.label, mmap_mode="r")
+        try:
+            with np.load(self.prepared) as arrays:
+                return Reference.from_arrays(label, self.spacing_um, arrays)
+        except (OSError, ValueError, KeyError, BadZipFile):
+            reference = Reference.of(label, self.spacing_um)
+        with atomic_path(self.prepared) as temporary, temporary.open("wb") as file:
+            np.savez(file, **reference.as_arrays())  # type: ignore[arg-type]  # its stub takes the arrays for its switch
+        return reference
 
 
 class Scoring:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,6 +53,25 @@ class Reference:
         nothing = np.empty((0, 3), np.intp)
         line, edge = (centreline(part) + corner, border(part) + corner) if voxels else (nothing, nothing)
         return cls(whole, spacing, voxels, line, edge, betti_numbers(part))
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """What was computed, without the mask, for ``np.savez``."""
+        return {
+            "voxels": np.array(self.voxels),
+            "line": self.centreline,
+            "edge": self.border,
+            "betti": np.array(self.betti),
+        }
+
+    @classmethod
+    def from_arrays(cls, mask: ArrayLike, spacing_um: Sequence[float], arrays: Mapping[str, NDArray[Any]]) -> Reference:
+        """The inverse of ``as_arrays``, with the mask and the spacing that it was made of; raises as ``of`` does."""
+        whole, spacing, betti = (
+            _checked_mask(mask),
+            checked_spacing(spacing_um),
+            BettiNumbers(*arrays["betti"].tolist()),
+        )
+        return cls(whole, spacing, int(arrays["voxels"]), arrays["line"], arrays["edge"], betti)
 
 
 def _checked_mask(mask: ArrayLike) -> NDArray[np.bool_]:
