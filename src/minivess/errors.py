@@ -20,6 +20,9 @@ class MinivessError(Exception):
         self.cure = cure
         super().__init__(f"expected {expected}; got {got}. Cure: {cure}")
 
+    def __reduce__(self) -> tuple[type[MinivessError], tuple[str, str, str]]:
+        return type(self), (self.expected, self.got, self.cure)  # crosses to another process whole
+
 
 class ConfigError(MinivessError):
     """The configuration is not one that can run: unknown key, wrong type, contradiction."""

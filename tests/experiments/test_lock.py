@@ -25,6 +25,15 @@ class TestHold:
                 pass
             other.kill()
 
+    def test_the_patient_wait_for_the_living(self, tmp_path: Path) -> None:
+        code = HOLD + "with hold(Path(sys.argv[1])): print('held', flush=True); time.sleep(1.5)"
+        with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            began = time.monotonic()
+            with hold(tmp_path / ".lock", patient=True):
+                assert 0.5 < time.monotonic() - began < 10
+
     def test_a_dead_run_holds_nothing(self, tmp_path: Path) -> None:
         code = HOLD + "import os, signal\nwith hold(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
         subprocess.run([sys.executable, "-c", code, str(tmp_path / ".lock")], check=False)

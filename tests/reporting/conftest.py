@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from minivess.data.nifti import write_volume
 from minivess.data.store import Store
 from minivess.evaluation.evaluate import evaluate_cases
+from minivess.experiments.cells import Job
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import CellFolder, RunFolder, write_model
 from minivess.experiments.prepare import Prepared, prepare
@@ -108,14 +109,17 @@ def make_run(
         make_config(config | evaluation | settings, "a test"), HardwareBudget.imagined(8 * GIB, 32 * GIB), os.environ
     )
 
-    def supervise(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Any, lock: int) -> Outcome:
-        cause = (causes or {}).get(cell.path.name, Cause.FINISHED)
-        score(cell, spec)
-        if cause is not Cause.FINISHED:
-            cell.result.unlink()
-        found = outcome(cause, "the card could not hold the step\nTraceback")
-        found.write(cell.path)
-        return found
+    def runner(
+        jobs: Sequence[Job], prepared: Prepared, watcher: Any, lock: int
+    ) -> Iterator[tuple[Job, Outcome | None]]:
+        for job in jobs:
+            cause = (causes or {}).get(job.name, Cause.FINISHED)
+            score(job.cell, job.spec)
+            if cause is not Cause.FINISHED:
+                job.cell.result.unlink()
+            found = outcome(cause, "the card could not hold the step\nTraceback")
+            found.write(job.cell.path)
+            yield job, found
 
     quiet = SimpleNamespace(
         stored=lambda volume: None,
@@ -123,7 +127,7 @@ def make_run(
         cell_moves=lambda name, stage, done, total: None,
         cell_ends=lambda name, outcome: None,
     )
-    run(prepared, quiet, supervise)
+    run(prepared, quiet, runner)
     return prepared.folder
 
 

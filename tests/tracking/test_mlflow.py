@@ -262,7 +262,7 @@ class TestTrouble:
 
     def test_another_sync_of_the_run_at_work(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mlflow, "_SYNCING_S", 0.1)
-        with mlflow._hold(tracked.ids, 1), pytest.raises(TrackingError, match="another sync"):
+        with mlflow.hold(tracked.ids, 1), pytest.raises(TrackingError, match="another sync"):
             tracked.sync()
 
     def test_missing_mlflow(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:

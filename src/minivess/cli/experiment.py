@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,11 @@ from minivess.cli.plan_options import plan_options
 from minivess.errors import RunError
 
 if TYPE_CHECKING:
+    from minivess.experiments.cells import Only
     from minivess.experiments.config import ExperimentConfig
+    from minivess.experiments.folder import RunFolder
+    from minivess.experiments.prepare import Prepared
+    from minivess.experiments.run import Runner
 
 
 @click.command()
@@ -26,6 +33,17 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key, e.g. training.max_epochs=5.")
 @click.option("--debug", is_flag=True, help="The file's debug keys: the same path, much shorter.")
 @click.option("--dry-run", is_flag=True, help="Show configuration, plan and cells; train nothing, write nothing.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="FILTER",
+    help="Only these cells now: loss=warp,fold=1, or one of the two; may be repeated.",
+)
+@click.option("--fresh", is_flag=True, help="Begin anew: move what the run folder holds aside, after asking.")
+@click.option("--yes", is_flag=True, help="With --fresh: do not ask.")
+@click.option(
+    "--dask", metavar="ADDRESS", help="Let the workers of this Dask scheduler run the cells, e.g. tcp://127.0.0.1:8786."
+)
 @click.option("--quiet", is_flag=True, help="Only the table.")
 @as_json
 def run(
@@ -36,18 +54,30 @@ def run(
     settings: tuple[str, ...],
     debug: bool,
     dry_run: bool,
+    only: tuple[str, ...],
+    fresh: bool,
+    yes: bool,
+    dask: str | None,
     quiet: bool,
     as_json: bool,
     plan_keys: dict[str, Any],
 ) -> None:
     """Every loss on every fold, then the table and the report. The same command again continues."""
+    from minivess.experiments.cells import Only, chosen
     from minivess.experiments.config import load_config, merge
+    from minivess.experiments.folder import RunFolder
 
     given = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
     overrides: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
     overrides["plan"] = plan_keys
     resolved = load_config(config, merge(overrides, parse_settings(settings)), debug=debug)
-    _execute(resolved, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    filters = [Only.parse(text) for text in only]
+    chosen(resolved, filters)
+    if fresh and dry_run:
+        raise click.UsageError("--dry-run writes nothing, so it cannot move anything aside: leave --fresh out")
+    if fresh:
+        _begin_anew(RunFolder(resolved.output_dir / resolved.name), yes=yes)
+    _execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
 
 
 @click.command()
@@ -158,26 +188,71 @@ def track() -> None:
 @track.command()
 @run_folder
 def sync(run: Path) -> None:
-    """Log what MLflow does not have yet; may be repeated at any time."""
+    """Log what MLflow does not have yet, and register the model; may be repeated at any time."""
     from minivess.experiments.folder import RunFolder
-    from minivess.experiments.track import sync_run
+    from minivess.experiments.register import publish
 
-    click.echo(sync_run(RunFolder(run)))
+    click.echo(publish(RunFolder(run)))
 
 
-def _execute(config: ExperimentConfig, *, dry_run: bool = False, quiet: bool, as_json: bool) -> None:
+def _begin_anew(folder: RunFolder, *, yes: bool) -> None:
+    from minivess.experiments.fresh import describe, move_aside
+
+    lines = describe(folder)
+    if not lines:
+        return
+    click.echo("\n".join(["Will be moved aside, not deleted:", *lines]), err=True)
+    try:
+        agreed = yes or click.confirm("Begin anew?", err=True)
+    except click.Abort:
+        agreed = False
+    if not agreed:
+        raise RunError("a yes", "none; nothing was changed", "answer y, or give --yes")
+    click.echo(f"Moved to {move_aside(folder, datetime.now())}", err=True)
+
+
+def _execute(
+    config: ExperimentConfig,
+    *,
+    dry_run: bool = False,
+    only: Sequence[Only] = (),
+    dask: str | None = None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    quiet = quiet or as_json
+    if dry_run:
+        from minivess.cli.tables import show_cells
+
+        show_cells(_prepare(config, quiet=quiet), only)
+        return
+    runner = _runner(dask)
+    from minivess.orchestration.flows import as_flow, why_plain
+
+    if why_plain() and not quiet:
+        click.echo(why_plain(), err=True)
+    as_flow(config.name, partial(_run, config, runner, only, quiet=quiet, as_json=as_json))
+
+
+def _runner(dask: str | None) -> Runner:
+    if dask is None:
+        from minivess.orchestration.runners import one_by_one
+
+        return one_by_one
+    try:
+        from minivess.orchestration.dask_runner import OnDask
+    except ModuleNotFoundError as error:
+        raise RunError("Dask's distributed", f"{error}", "install it: pip install 'minivess[dask]'") from error
+    return OnDask(dask)
+
+
+def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
     from minivess.cli.live import volume_progress
-    from minivess.cli.run_view import RunView
-    from minivess.cli.tables import show_cells, show_comparison, show_plan, show_preflight
+    from minivess.cli.tables import show_plan, show_preflight
     from minivess.data.importers import find_cases
     from minivess.experiments.prepare import prepare
-    from minivess.experiments.results import read_results
-    from minivess.experiments.track import sync_quietly
-    from minivess.orchestration.flows import run_experiment
     from minivess.planning.hardware import detect_hardware
-    from minivess.reporting.html import write_report
 
-    quiet = quiet or as_json
     hardware = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     count = len(find_cases(config.data_dir)) if config.data_dir else 0
     with volume_progress("Scanning", count, quiet=quiet) as advance:
@@ -185,17 +260,29 @@ def _execute(config: ExperimentConfig, *, dry_run: bool = False, quiet: bool, as
     if not quiet:
         show_preflight(prepared.preflight, only_findings=True)
         show_plan(prepared.plan)
-    if dry_run:
-        show_cells(prepared)
-        return
+    return prepared
+
+
+def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quiet: bool, as_json: bool) -> None:
+    from minivess.cli.run_view import RunView
+    from minivess.cli.tables import show_comparison
+    from minivess.experiments.register import publish_quietly
+    from minivess.experiments.results import read_results
+    from minivess.experiments.run import run
+    from minivess.orchestration.flows import as_task, show_results
+    from minivess.reporting.html import write_report
+    from minivess.reporting.tables import markdown_table
+
+    prepared = as_task("profile and prepare", partial(_prepare, config, quiet=quiet))
     with RunView(prepared, quiet=quiet) as view:
-        failures = run_experiment(prepared, view)
+        failures = run(prepared, view, runner, only)
     if prepared.folder.read_rows():
-        comparison = read_results(prepared.folder)
+        comparison = as_task("compare", partial(read_results, prepared.folder))
         if not as_json:
             show_comparison(comparison)
-        page = write_report(prepared.folder)
-        note = sync_quietly(prepared.folder)
+        page = as_task("report", partial(write_report, prepared.folder))
+        show_results(config.name, markdown_table(comparison), page)
+        note = publish_quietly(prepared.folder)
         if as_json:
             click.echo(json.dumps({"comparison": comparison.as_dict(), "report": str(page)}, indent=2))
         else:

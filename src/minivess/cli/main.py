@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from minivess.cli import benchmark, data, experiment, planning, predict
+from minivess.cli import benchmark, data, experiment, planning, predict, promote, ui
 from minivess.errors import MinivessError
 
 _SECTIONS = {
     "Look before spending": ("profile", "preflight", "plan", "benchmark"),
     "Train and compare": ("run", "train", "compare", "report"),
-    "Use and keep": ("predict", "track", "data"),
+    "Use and keep": ("predict", "promote", "ui", "track", "data"),
 }
 
 
@@ -40,8 +40,9 @@ def cli() -> None:
     """
 
 
-for command in (*data.COMMANDS, *planning.COMMANDS, *experiment.COMMANDS, *predict.COMMANDS, *benchmark.COMMANDS):
-    cli.add_command(command)
+for group in (data, planning, experiment, predict, promote, ui, benchmark):
+    for command in group.COMMANDS:
+        cli.add_command(command)
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ class RunView:
         self._bars = self._console.is_terminal and not quiet
         self._progress = progress_bars(not self._bars, self._console)
         self._cells: TaskID | None = None
-        self._stage = self._progress.add_task("", total=None, visible=False)
+        self._rows: dict[str, tuple[TaskID, CellLine]] = {}
         self._store = self._progress.add_task("Storing volumes", total=len(prepared.profile.volumes), visible=False)
         self._line_due_s = 0.0
-        self._facts = CellLine(prepared)
+        self._prepared = prepared
 
     def __enter__(self) -> RunView:
         self._progress.start()
@@ -53,21 +53,19 @@ class RunView:
         self._progress.update(self._store, visible=False)
         if self._cells is None:
             self._cells = self._progress.add_task("Cells", total=total)
-        self._progress.update(self._cells, completed=number - 1)
-        self._progress.reset(self._stage, total=None, description=f"  {name}: starting", visible=True)
+        self._drop("dry start")
+        self._show(name, "starting", 0, None)
         self._line_due_s = time.monotonic() + _LINE_EVERY_S
         self._say(f"[{number}/{total}] {name}")
 
     def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
-        facts = self._facts.read(name)
-        self._progress.update(
-            self._stage, description=f"  {name}: {stage}{facts}", completed=done, total=total, visible=True
-        )
+        words = self._show(name, stage, done, total)
         if not self._bars and time.monotonic() >= self._line_due_s:
             self._line_due_s = time.monotonic() + _LINE_EVERY_S
-            self._say(f"    {stage} {done}/{total}{facts}")
+            self._say(f"    {words} {done}/{total}")
 
     def cell_ends(self, name: str, outcome: Outcome | None) -> None:
+        self._drop(name)
         if outcome is None:
             self._console.print(f"[dim]{name} was finished before[/]", highlight=False)
         elif outcome.status == "finished":
@@ -79,6 +77,19 @@ class RunView:
         if self._cells is not None:
             self._progress.advance(self._cells)
 
+    def _show(self, name: str, stage: str, done: int, total: int | None) -> str:
+        """A row for each cell that runs, and its words."""
+        if name not in self._rows:
+            self._rows[name] = self._progress.add_task("", total=None), CellLine(self._prepared, name)
+        row, line = self._rows[name]
+        words = f"{name}: {stage}{line.read()}"
+        self._progress.update(row, description=f"  {words}", completed=done, total=total)
+        return words
+
+    def _drop(self, name: str) -> None:
+        if name in self._rows:
+            self._progress.remove_task(self._rows.pop(name)[0])
+
     def _say(self, line: str) -> None:
         if not self._bars:
             self._console.print(line, highlight=False, markup=False)
@@ -87,17 +98,16 @@ class RunView:
 class CellLine:
     """What a cell's files say of how it goes, in a few words, read once a second: epoch, loss, Dice, memory against its limits."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, name: str) -> None:
         self._prepared = prepared
-        self._about, self._words, self._due_s = "", "", 0.0
+        self._cell = CellFolder(prepared.folder.path / "cells" / name)
+        self._words, self._due_s = "", 0.0
 
-    def read(self, name: str) -> str:
-        """Words to put behind the stage of the cell ``name``; empty while nothing is known."""
-        if name != self._about or time.monotonic() >= self._due_s:
-            self._about, self._due_s = name, time.monotonic() + _READ_EVERY_S
-            cell = CellFolder(self._prepared.folder.path / "cells" / name)
-            parts = [*self._learning(cell), *self._memory(cell)]
-            self._words = "".join(f", {part}" for part in parts)
+    def read(self) -> str:
+        """Words to put behind the stage of the cell; empty while nothing is known."""
+        if time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + _READ_EVERY_S
+            self._words = "".join(f", {part}" for part in [*self._learning(self._cell), *self._memory(self._cell)])
         return self._words
 
     def _learning(self, cell: CellFolder) -> Iterator[str]:

@@ -15,6 +15,7 @@ from minivess.planning.sizes import GIB, MIB, format_gib
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile
     from minivess.evaluation.compare import Comparison
+    from minivess.experiments.cells import Only
     from minivess.experiments.prepare import Prepared
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
@@ -123,20 +124,22 @@ def show_vram(rows: Sequence[SweepRow], title: str) -> None:
     console.print(table)
 
 
-def show_cells(prepared: Prepared) -> None:
+def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
     """What a run would train, how long that would take, and where it would go."""
+    from minivess.experiments.cells import chosen
     from minivess.experiments.duration import in_words, predict_seconds
 
     training = prepared.config.training
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
     table = _table("cell", "trained on", "held out", "about" if seconds else "")
-    for method in (*prepared.config.evaluation.baselines, *prepared.config.losses):
-        for number, fold in enumerate(prepared.splits.folds):
-            name = f"{method}-fold{number}"
-            taken = in_words(seconds[name]) if name in seconds else ""
-            table.add_row(name, f"{len(fold.train)} cases", ", ".join(fold.held_out), taken)
+    names = []
+    for method, number in chosen(prepared.config, only):
+        names.append(f"{method}-fold{number}")
+        fold = prepared.splits.folds[number]
+        taken = in_words(seconds[names[-1]]) if names[-1] in seconds else ""
+        table.add_row(names[-1], f"{len(fold.train)} cases", ", ".join(fold.held_out), taken)
     console.print(table)
-    total = f", about {in_words(sum(seconds.values()))} in all" if seconds else ""
+    total = f", about {in_words(sum(seconds.get(name, 0) for name in names))} in all" if seconds else ""
     console.print(
         f"{training.steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
     )

@@ -1,31 +1,92 @@
-"""The cells of a run, in order."""
+"""The cells of a run, in order, and which of them are wanted now."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from minivess.data.store import Store
 from minivess.errors import ConfigError
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import BASELINES, CellSpec
 
 
-def cell_specs(prepared: Prepared, store: Store) -> list[CellSpec]:
-    """Baselines first, which take seconds, then loss by loss.
+@dataclass(frozen=True)
+class Only:
+    """A filter: cells of this loss (or baseline), of this fold, or both; None matches all."""
+
+    loss: str | None = None
+    fold: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Only:
+        """Read ``"loss=warp,fold=1"``, or one of the two.
+
+        Raises:
+            ConfigError: It is anything else.
+        """
+        given = dict(part.strip().partition("=")[::2] for part in text.split(","))
+        fold = given.pop("fold", None)
+        loss = given.pop("loss", None)
+        if given or loss == "" or not (fold is None or fold.isdecimal()):
+            raise ConfigError("loss=NAME, fold=NUMBER or both", repr(text), "write e.g. --only loss=warp,fold=1")
+        return cls(loss, None if fold is None else int(fold))
+
+    def matches(self, method: str, fold: int) -> bool:
+        """Whether the cell of ``method`` and ``fold`` is one of these."""
+        return self.loss in (None, method) and self.fold in (None, fold)
+
+    def __str__(self) -> str:
+        given = {"loss": self.loss, "fold": self.fold}
+        return ",".join(f"{key}={value}" for key, value in given.items() if value is not None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell that a runner brings to its end: the ``number``-th of ``total``, counted from 1."""
+
+    cell: CellFolder
+    spec: CellSpec
+    number: int
+    total: int
+
+    @property
+    def name(self) -> str:
+        return self.cell.path.name
+
+
+def chosen(config: ExperimentConfig, only: Sequence[Only] = ()) -> list[tuple[str, int]]:
+    """Method and fold of every cell that one of ``only`` matches, or of all: baselines first, which take seconds.
 
     Raises:
-        ConfigError: Unknown baseline.
+        ConfigError: Unknown baseline, or a filter that matches no cell.
     """
-    config = prepared.config
     unknown = set(config.evaluation.baselines) - set(BASELINES)
     if unknown:
         raise ConfigError(
             f"baselines among {', '.join(BASELINES)}", ", ".join(sorted(unknown)), "mend evaluation.baselines"
         )
+    methods = (*config.evaluation.baselines, *config.losses)
+    cells = [(method, fold) for method in methods for fold in range(config.folds)]
+    for one in only:
+        if not any(one.matches(*cell) for cell in cells):
+            raise ConfigError(
+                f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}", str(one), "mend --only"
+            )
+    return [cell for cell in cells if not only or any(one.matches(*cell) for one in only)]
+
+
+def cell_specs(prepared: Prepared, store: Store, only: Sequence[Only] = ()) -> list[CellSpec]:
+    """What each cell of ``chosen`` is told."""
+    config, folds = prepared.config, prepared.splits.folds
     return [
         CellSpec(
             method=method,
             fold=number,
-            train=fold.train,
-            held_out=fold.held_out,
+            train=folds[number].train,
+            held_out=folds[number].held_out,
             store=store.folder.absolute(),
             plan=prepared.plan,
             training=config.training,
@@ -33,6 +94,5 @@ def cell_specs(prepared: Prepared, store: Store) -> list[CellSpec]:
             loss_options=config.loss_options.get(method, {}),
             seed=config.seed,
         )
-        for method in (*config.evaluation.baselines, *config.losses)
-        for number, fold in enumerate(prepared.splits.folds)
+        for method, number in chosen(config, only)
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from minivess.atomic import write_text
 from minivess.data.store import build_store
 from minivess.errors import RunError
-from minivess.experiments.cells import cell_specs
+from minivess.experiments.cells import Job, Only, cell_specs, chosen
 from minivess.experiments.folder import CellFolder, write_model
 from minivess.experiments.lock import hold
 from minivess.experiments.prepare import Prepared, saved_profile, store_root
@@ -19,10 +20,21 @@ from minivess.experiments.supervise import Watcher
 from minivess.tracking.provenance import describe_environment
 from minivess.training.outcome import Outcome
 
-Supervise = Callable[[CellFolder, CellSpec, Prepared, Watcher, int], Outcome]
+
+class Runner(Protocol):
+    """Who brings cells to their end, and where."""
+
+    def __call__(
+        self, jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+    ) -> Iterator[tuple[Job, Outcome | None]]:
+        """Yield each job as it ends, in any order, with its outcome: None where it turns out to be finished already.
+
+        A job that fails does not stop the others. ``watcher`` is told when each begins and ends. ``lock`` is held on the
+        run folder; whatever may outlive this process inherits it.
+        """
 
 
-def run(prepared: Prepared, watcher: Watcher, supervise: Supervise) -> dict[str, Outcome]:
+def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Only] = ()) -> dict[str, Outcome]:
     """Bring every cell to its end and compare.
 
     A cell that fails does not stop the others; the results are those of the cells that finished.
@@ -30,34 +42,46 @@ def run(prepared: Prepared, watcher: Watcher, supervise: Supervise) -> dict[str,
     Args:
         prepared: What to run.
         watcher: Who wants to see it.
-        supervise: Runs one cell to its end: ``supervise_cell``, or something around it.
+        runner: Who runs the cells.
+        only: Run the cells that one of these matches, in place of all; the results are of all that have finished.
 
     Returns:
         The outcome of each cell that did not finish, by name; empty when all did.
 
     Raises:
+        ConfigError: A filter matches no cell.
         RunError: Another run holds the folder, or the run was interrupted.
     """
     folder = prepared.folder
+    chosen(prepared.config, only)
     folder.path.mkdir(parents=True, exist_ok=True)
+    failures = {}
     with hold(folder.path / ".lock") as lock:
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), watcher.stored)
         write_model(saved_profile(prepared.config), prepared.profile)
         prepared = rehearse(prepared, store, watcher, lock)
-        specs = cell_specs(prepared, store)
-        failures = {}
-        for number, spec in enumerate(specs, start=1):
-            cell = folder.cell(spec.method, spec.fold)
-            watcher.cell_begins(cell.path.name, number, len(specs))
-            outcome = None if _is_finished(cell, spec) else supervise(cell, spec, prepared, watcher, lock)
-            watcher.cell_ends(cell.path.name, outcome)
+        jobs = _unfinished(prepared, cell_specs(prepared, store, only), watcher)
+        for job, outcome in runner(jobs, prepared, watcher, lock):
             if outcome is not None and outcome.status == "stopped":
-                raise RunError("a run to its end", f"interrupted in {cell.path.name}: {outcome.message}", outcome.cure)
+                raise RunError("a run to its end", f"interrupted in {job.name}: {outcome.message}", outcome.cure)
             if outcome is not None and outcome.status == "failed":
-                failures[cell.path.name] = outcome
+                failures[job.name] = outcome
         write_results(folder, prepared.config.evaluation)
     return failures
+
+
+def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], watcher: Watcher) -> list[Job]:
+    """The cells that are left to do; ``watcher`` is told of the others."""
+    jobs = []
+    for number, spec in enumerate(specs, start=1):
+        job = Job(prepared.folder.cell(spec.method, spec.fold), spec, number, len(specs))
+        if _is_finished(job.cell, spec):
+            watcher.cell_begins(job.name, job.number, job.total)
+            watcher.cell_ends(job.name, None)
+        else:
+            jobs.append(job)
+    return jobs
 
 
 def _write_decisions(prepared: Prepared) -> None:

@@ -15,6 +15,7 @@ from minivess.atomic import write_text
 from minivess.data.profiler import VolumeStats
 from minivess.errors import RunError
 from minivess.experiments.folder import CellFolder, write_model
+from minivess.experiments.lock import hold
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import CellSpec, Retry
 from minivess.planning.sizes import GIB
@@ -54,38 +55,53 @@ class Watcher(Protocol):
         """``outcome`` is None for a cell that was finished before."""
 
 
-def supervise_cell(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Watcher, lock: int) -> Outcome:
-    """Run one cell to its end.
+def supervise_cell(
+    cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Watcher, lock: int | None
+) -> Outcome | None:
+    """Run one cell to its end; None where somebody else has finished it. May be called from any thread.
 
     Where it runs out of memory it goes on from its checkpoint with half as many patches a forward pass, down to one; the
     batch of an optimizer step stays the same.
+
+    Args:
+        cell: Where it goes.
+        spec: What it is told.
+        prepared: Gives the limits.
+        watcher: Who wants to see it.
+        lock: Of the run folder; None where another machine holds that one. The cell has a lock of its own as well: what
+            another worker is running already is then waited for, for as long as that takes.
+
+    Raises:
+        RunError: Its supervisor was killed, or (with ``lock``) another process runs this cell.
     """
     cell.path.mkdir(parents=True, exist_ok=True)
-    cell.result.unlink(missing_ok=True)
-    write_model(cell.spec, spec)
-    while True:
-        outcome = supervise(
-            cell.path, "minivess.experiments.cell", prepared, partial(watcher.cell_moves, cell.path.name), lock
-        )
-        retry = cell.read_retry(spec)
-        if outcome.cause not in OUT_OF_MEMORY or retry.micro_batch == 1:
-            return outcome
-        because = f"{outcome.cause} with {retry.micro_batch} a forward pass: {outcome.message.splitlines()[0]}"
-        smaller = Retry(micro_batch=retry.micro_batch // 2, because=(*retry.because, because))
-        write_model(cell.retry, smaller)
-        watcher.says(f"{cell.path.name}: {because}; goes on with {smaller.micro_batch}")
+    with hold(cell.path / ".lock", patient=lock is None) as own:
+        if cell.finished:
+            return None
+        write_model(cell.spec, spec)
+        locks = (own,) if lock is None else (lock, own)
+        moves = partial(watcher.cell_moves, cell.path.name)
+        while True:
+            outcome = supervise(cell.path, "minivess.experiments.cell", prepared, moves, *locks)
+            retry = cell.read_retry(spec)
+            if outcome.cause not in OUT_OF_MEMORY or retry.micro_batch == 1:
+                return outcome
+            because = f"{outcome.cause} with {retry.micro_batch} a forward pass: {outcome.message.splitlines()[0]}"
+            smaller = Retry(micro_batch=retry.micro_batch // 2, because=(*retry.because, because))
+            write_model(cell.retry, smaller)
+            watcher.says(f"{cell.path.name}: {because}; goes on with {smaller.micro_batch}")
 
 
-def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, lock: int) -> Outcome:
+def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *locks: int) -> Outcome:
     """Run ``python -m module folder`` under a supervisor until it ends.
 
     Args:
         folder: Holds log, heartbeat and outcome.
         module: What to run.
         prepared: Gives the limits.
-        moves: Called with stage, done and total.
-        lock: Of the run folder. The supervisor inherits it, so that the folder stays taken until it has ended its process,
-            whatever becomes of us.
+        moves: Called with stage, done and total; what it raises asks the process to save and stop, and comes back.
+        locks: Of the run folder and of the cell. The supervisor inherits them, so that both stay taken until it has ended
+            its process, whatever becomes of us.
 
     Raises:
         RunError: The supervisor itself was killed.
@@ -93,14 +109,18 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, lock:
     order = folder / "supervisor.json"
     write_text(order, _supervisor_spec(folder, module, prepared).to_json())
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    supervisor = subprocess.Popen([sys.executable, "-m", "minivess.training.supervisor", str(order)], pass_fds=(lock,))
+    supervisor = subprocess.Popen([sys.executable, "-m", "minivess.training.supervisor", str(order)], pass_fds=locks)
     try:
         while supervisor.poll() is None:
-            _report_progress(folder, moves)
+            report_progress(folder, moves)
             time.sleep(_LOOK_S)
     except KeyboardInterrupt:
         # The terminal has sent it to the supervisor as well, which asks its process to save and stop.
         supervisor.wait()
+    except BaseException:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
     try:
         return Outcome.read(folder / OUTCOME_FILE)
     except FileNotFoundError:
@@ -114,6 +134,8 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, lock:
 def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
     on_gpu = prepared.plan.device == "cuda"
+    # Planned for this card, which need not be the first in CUDA's order.
+    card = {"CUDA_VISIBLE_DEVICES": hardware.gpu.uuid} if on_gpu and hardware.gpu and len(hardware.gpus) > 1 else {}
     return SupervisorSpec(
         argv=(sys.executable, "-m", module, str(folder.absolute())),
         folder=folder.absolute(),
@@ -126,12 +148,13 @@ def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> Superviso
             disk_free_min_bytes=GIB // 2,
             hang_s=limits.hang_minutes * 60,
         ),
-        environment=_ENVIRONMENT,
+        environment={**_ENVIRONMENT, **card},
         interval_s=limits.monitor_interval_s,
     )
 
 
-def _report_progress(folder: Path, moves: Moves) -> None:
+def report_progress(folder: Path, moves: Moves) -> None:
+    """Call ``moves`` with what the process that works in ``folder`` said last, if it has said anything."""
     try:
         beat = json.loads((folder / HEARTBEAT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -12,36 +12,39 @@ from minivess.evaluation.compare import METRICS
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
 from minivess.experiments.spec import CellResult, CellSpec
-from minivess.tracking.mlflow import TrackingError, sync
+from minivess.tracking.mlflow import SyncResult, sync
 from minivess.tracking.record import CellRecord, RunRecord, Status
 from minivess.training.outcome import OUTCOME_FILE, Outcome
 
 
-def sync_run(folder: RunFolder) -> str:
-    """Bring MLflow up to date; returns a line that says where it is.
+def sync_run(folder: RunFolder) -> SyncResult | None:
+    """Bring MLflow up to date; None where the configuration switches it off.
 
     Raises:
         TrackingError: MLflow cannot be reached; nothing of the run is lost, and the call may be repeated.
     """
     config = folder.read_config()
+    uri = tracking_uri(config)
+    if uri is None:
+        return None
+    artifacts = None if config.tracking_uri else config.output_dir.absolute() / "mlartifacts"
+    return sync(_run_record(folder, config), uri, artifacts, sync_ids(folder))
+
+
+def tracking_uri(config: ExperimentConfig) -> str | None:
+    """Where MLflow is: what the configuration names, else a database beside the run folders; None where it is switched off."""
     if config.tracking_uri == "none":
-        return ""
-    database = (config.output_dir / "mlflow.db").absolute()
-    uri = config.tracking_uri or f"sqlite:///{database}"
-    artifacts = None if config.tracking_uri else database.parent / "mlartifacts"
-    sync(_run_record(folder, config), uri, artifacts, folder.path / "mlflow.json")
-    return f"MLflow: experiment {_experiment(config)!r} in {uri}"
+        return None
+    return config.tracking_uri or f"sqlite:///{(config.output_dir / 'mlflow.db').absolute()}"
 
 
-def sync_quietly(folder: RunFolder) -> str:
-    """As ``sync_run``, for the end of a run: what keeps MLflow from it is a note, not a failure."""
-    try:
-        return sync_run(folder)
-    except TrackingError as error:
-        return f"MLflow was not brought up to date: {error}"
+def sync_ids(folder: RunFolder) -> Path:
+    """What MLflow has received of a run."""
+    return folder.path / "mlflow.json"
 
 
-def _experiment(config: ExperimentConfig) -> str:
+def experiment_name(config: ExperimentConfig) -> str:
+    """Of the experiment in MLflow."""
     return config.experiment_name or config.name
 
 
@@ -51,7 +54,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     planned = config.folds * len({*config.losses, *config.evaluation.baselines})
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
     return RunRecord(
-        name=_experiment(config),
+        name=experiment_name(config),
         status=_run_status(cells, planned),
         params={
             "config": config.model_dump(mode="json"),

@@ -1,34 +1,107 @@
-"""A run as a Prefect flow with one task a cell; without Prefect the same functions, plain."""
+"""A run as a Prefect flow whose steps and cells are tasks; without Prefect the same functions, plain.
+
+Prefect is a view: each piece of work is done exactly once and its own value or error comes back, whatever becomes of the
+server. Trouble with the server is a note on stderr.
+"""
 
 from __future__ import annotations
 
-from minivess.experiments.folder import CellFolder
-from minivess.experiments.prepare import Prepared
-from minivess.experiments.run import run
-from minivess.experiments.spec import CellSpec
-from minivess.experiments.supervise import Watcher, supervise_cell
-from minivess.orchestration._prefect_compat import flow, get_run_logger, task
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from minivess.orchestration._prefect_compat import ENABLED, WHY_PLAIN, flow, get_run_logger, task
 from minivess.training.outcome import Outcome
 
-
-def run_experiment(prepared: Prepared, watcher: Watcher) -> dict[str, Outcome]:
-    """``experiments.run.run``, shown in Prefect where a server is configured. Returns the cells that failed."""
-
-    # Prefect inspects and serialises the arguments of flows and tasks; there is nothing in ours that it should keep.
-    @flow(name="minivess", flow_run_name=prepared.config.name, validate_parameters=False)
-    def experiment() -> dict[str, Outcome]:
-        return run(prepared, watcher, _as_task)
-
-    failures: dict[str, Outcome] = experiment()
-    return failures
+T = TypeVar("T")
 
 
-def _as_task(cell: CellFolder, spec: CellSpec, prepared: Prepared, watcher: Watcher, lock: int) -> Outcome:
-    @task(task_run_name=cell.path.name)
-    def train_and_score() -> Outcome:
-        outcome = supervise_cell(cell, spec, prepared, watcher, lock)
-        get_run_logger().info("%s: %s", outcome.status, outcome.message)
-        return outcome
+class _ShownAsFailedError(Exception):
+    """The work is done and its value is kept; Prefect is to show it in red."""
 
-    outcome: Outcome = train_and_score()
-    return outcome
+
+def as_flow(name: str, work: Callable[[], T]) -> T:
+    """Do ``work`` as a flow run called ``name``."""
+    return _shown(flow(name="minivess", flow_run_name=_quoted(name)), work, lambda value: None)
+
+
+def as_task(name: str, work: Callable[[], T]) -> T:
+    """Do one step of a flow."""
+    return _shown(task(name=name, task_run_name=_quoted(name)), work, lambda value: None)
+
+
+def as_cell(name: str, work: Callable[[], Outcome | None]) -> Outcome | None:
+    """Run one cell of a flow; its outcome is in the task's log, and one that is not finished is shown as failed."""
+
+    def judge(outcome: Outcome | None) -> str | None:
+        if outcome is None:
+            get_run_logger().info("was finished before")
+            return None
+        get_run_logger().info("%s: %s %s", outcome.status, outcome.message, outcome.cure)
+        return None if outcome.status == "finished" else f"{outcome.status}: {outcome.message}"
+
+    return _shown(task(name="cell", task_run_name=_quoted(name)), work, judge)
+
+
+def show_results(name: str, table: str, page: Path) -> None:
+    """Leave the comparison as a Markdown table, and where the report is, as artifacts of the flow run."""
+    if ENABLED:
+        from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+        key = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+        try:
+            create_markdown_artifact(table, key=f"{key}-comparison", description=f"Comparison of the losses of {name}")
+            create_link_artifact(
+                page.absolute().as_uri(), str(page), key=f"{key}-report", description=f"Report of {name}"
+            )
+        except Exception as trouble:
+            _note(trouble)
+
+
+def why_plain() -> str:
+    """A line for people where no Prefect server shows the run; empty where one does, or where none is wanted."""
+    return WHY_PLAIN or ""
+
+
+def _shown(decorate: Any, work: Callable[[], T], judge: Callable[[T], str | None]) -> T:
+    if not ENABLED:
+        return work()
+    kept: Future[T] = Future()
+
+    def once() -> None:
+        try:
+            kept.set_result(work())
+        except BaseException as error:
+            kept.set_exception(error)
+            raise
+        if fault := judge(kept.result()):
+            raise _ShownAsFailedError(fault)
+
+    try:
+        decorate(once)()
+    except _ShownAsFailedError:
+        pass
+    except BaseException as trouble:
+        if not isinstance(trouble, Exception) and not kept.done():
+            raise
+        if not kept.done() or kept.exception() is not trouble:
+            _note(trouble)
+    return kept.result() if kept.done() else work()
+
+
+def _quoted(name: str) -> str:
+    """Prefect formats names of runs with their parameters."""
+    return name.replace("{", "{{").replace("}", "}}")
+
+
+def _note(trouble: BaseException) -> None:
+    _say_once(f"{type(trouble).__name__}: {trouble}".splitlines()[0])
+
+
+@cache
+def _say_once(why: str) -> None:
+    print(f"Prefect shows no more of this run, which loses nothing by it ({why})", file=sys.stderr)

@@ -39,6 +39,7 @@ _SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # it prints the traceback of what it raises
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # no handle outlives a deleted database
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a model would hold the uv.lock of the working directory
 }
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "running": "RUNNING"}
 _OPENING_S = 60.0  # others may be making the tables first
@@ -95,9 +96,15 @@ def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) ->
             What was sent before stays.
     """
     location = artifacts_root.resolve().as_uri() if artifacts_root and _database(uri) else None
+    with answering(uri), hold(ids, _SYNCING_S):
+        return _sync(open_client(uri), record, location, ids.resolve())
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Whatever keeps MLflow from its work within is raised as a TrackingError."""
     try:
-        with _hold(ids, _SYNCING_S):
-            return _sync(open_client(uri), record, location, ids.resolve())
+        yield
     except MinivessError:
         raise
     except Exception as error:  # MLflow lets through what a dozen libraries raise
@@ -113,7 +120,7 @@ def open_client(uri: str) -> MlflowClient:
     database = _database(uri)
     if database is None:
         return _connect(uri)
-    with _hold(database, _OPENING_S):
+    with hold(database, _OPENING_S):
         if not database.exists() or database.stat().st_size == 0:
             with atomic_path(database) as temporary:
                 _connect(f"sqlite:///{temporary}")
@@ -143,7 +150,7 @@ def _check_unlocked(database: Path) -> None:
 
 
 @contextmanager
-def _hold(path: Path, patience_s: float) -> Iterator[None]:
+def hold(path: Path, patience_s: float) -> Iterator[None]:
     """Hold the lock beside ``path``; the kernel releases it when its holder is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience_s

@@ -1,0 +1,47 @@
+"""Look at runs in MLflow's own pages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from minivess.cli.options import run_folder
+from minivess.errors import RunError
+
+
+@click.command()
+@run_folder
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(run: Path, port: int) -> None:
+    """MLflow's pages on a run, on this machine alone, until Ctrl-C."""
+    from minivess.experiments.folder import RunFolder
+    from minivess.experiments.track import tracking_uri
+
+    uri = tracking_uri(RunFolder(run).read_config())
+    if uri is None:
+        raise RunError("a run that MLflow tracks", "tracking_uri: none", "see report.html in the run folder instead")
+    if uri.startswith("http"):
+        click.echo(f"This run is tracked by a server: open {uri}")
+        return
+    argv = [
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *argv], {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
+
+
+COMMANDS = (ui,)

@@ -1,0 +1,145 @@
+"""The runner of a Dask cluster: one cell a worker, in a run folder that all share.
+
+Dask gives the cell of a lost worker to another one, which goes on from its checkpoint as soon as the lost worker's supervisor
+has ended the process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+
+from distributed import Client, Future
+
+from minivess.errors import RunError
+from minivess.experiments.cells import Job
+from minivess.experiments.folder import CellFolder
+from minivess.experiments.prepare import Prepared
+from minivess.experiments.supervise import Watcher, report_progress
+from minivess.orchestration.dask_work import STOP_FILE, work
+from minivess.orchestration.flows import as_cell
+from minivess.training.exit_codes import HEARTBEAT_FILE
+from minivess.training.outcome import Cause, Outcome
+from minivess.training.record import now_iso
+
+_LOOK_S = 0.2
+_CONNECT_S = 10
+_AGAIN = "run the same command again: it resumes"
+
+
+class OnDask:
+    """``experiments.run.Runner`` for the workers of a scheduler.
+
+    Args:
+        address: Of the scheduler, e.g. "tcp://127.0.0.1:8786".
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __call__(
+        self, jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+    ) -> Iterator[tuple[Job, Outcome | None]]:
+        if not jobs:
+            return
+        with self._connect() as client:
+            self._require_one_cell_a_worker(client, watcher)
+            waiting = {_submit(client, job, prepared): job for job in jobs}
+            try:
+                yield from _until_all_ended(waiting, watcher)
+            except KeyboardInterrupt:
+                raise RunError("a run to its end", "interrupted; the workers save and stop", _AGAIN) from None
+            finally:
+                for job in waiting.values():
+                    (job.cell.path / STOP_FILE).touch()
+
+    def _connect(self) -> Client:
+        try:
+            return Client(self._address, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                "a Dask scheduler", f"none at {self._address}: {error}", "start one, see docs/cluster.md"
+            ) from error
+
+    def _require_one_cell_a_worker(self, client: Client, watcher: Watcher) -> None:
+        threads = client.nthreads()
+        crowded = [f"{count} at {worker}" for worker, count in threads.items() if count != 1]
+        if crowded:
+            raise RunError(
+                "workers that take one cell at a time", ", ".join(crowded), "start them with --nworkers 1 --nthreads 1"
+            )
+        watcher.says(f"Dask: {len(threads)} workers at {self._address}" + ("" if threads else "; waits for the first"))
+
+
+def _submit(client: Client, job: Job, prepared: Prepared) -> Future:
+    folder = job.cell.path.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STOP_FILE).unlink(missing_ok=True)
+    return client.submit(work, folder, job.spec, prepared, key=f"{folder}-{time.time_ns()}", pure=False)
+
+
+def _until_all_ended(waiting: dict[Future, Job], watcher: Watcher) -> Iterator[tuple[Job, Outcome | None]]:
+    """Takes from ``waiting`` what has ended."""
+    beats = {job.name: _beat_ns(job.cell) for job in waiting.values()}
+    begun: set[str] = set()
+
+    def begin(job: Job) -> None:
+        if job.name not in begun:
+            begun.add(job.name)
+            watcher.cell_begins(job.name, job.number, job.total)
+
+    while waiting:
+        time.sleep(_LOOK_S)
+        for future, job in list(waiting.items()):
+            if future.done():
+                begin(job)
+                del waiting[future]
+                outcome = as_cell(job.name, partial(_result, future, job))
+                watcher.cell_ends(job.name, outcome)
+                yield job, outcome
+            elif _beat_ns(job.cell) != beats[job.name]:
+                begin(job)
+                report_progress(job.cell.path, partial(watcher.cell_moves, job.name))
+
+
+def _result(future: Future, job: Job) -> Outcome | None:
+    """What became of it; where Dask has no outcome for it, a failed one that says why."""
+    try:
+        outcome: Outcome | None = future.result()
+    except RunError as error:
+        return _failed(f"expected {error.expected}; got {error.got}", error.cure)
+    except CancelledError as error:
+        return _failed(f"the scheduler was lost ({error})", _AGAIN)
+    except Exception as error:  # the worker died with it again and again, or a fault of ours on the worker
+        return _failed(
+            f"{type(error).__name__}: {error}", f"look at {job.cell.path}/log.txt and at the worker; {_AGAIN}"
+        )
+    return outcome
+
+
+def _failed(message: str, cure: str) -> Outcome:
+    return Outcome(
+        status="failed",
+        cause=Cause.ERROR,
+        message=message,
+        cure=cure,
+        exit_code=None,
+        signal=None,
+        peak_rss_bytes=0,
+        peak_anonymous_bytes=0,
+        peak_gpu_bytes=None,
+        swap_growth_bytes=0,
+        started_iso=now_iso(),
+        ended_iso=now_iso(),
+        duration_s=0.0,
+    )
+
+
+def _beat_ns(cell: CellFolder) -> int:
+    """When the cell's heartbeat was written, by the clock of its machine: only a change means something."""
+    try:
+        return (cell.path / HEARTBEAT_FILE).stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,204 @@
+"""MLflow's model registry: a trained model is put there once, as alias ``staging``, and may become alias ``champion``.
+
+A version holds the weights as they are (safetensors and JSON, no pickle) with the name of the module that loads them. MLflow 3
+has aliases in place of stages; the tag ``stage`` says in words of the stages what the aliases say.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from minivess.tracking.mlflow import TrackingError, answering, hold, open_client
+from minivess.tracking.record import flat_tags
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, STAGING = "champion", "staging"
+EVIDENCE = "run"
+STAGE_TAG, WEIGHTS_TAG = "stage", "weights_sha256"
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """A trained model as the registry is told of it.
+
+    Attributes:
+        name: The registered model, without ``/ : . % " '``.
+        description: For people.
+        weights: Folder that the loader is given.
+        weights_sha256: What tells a version from another: the same weights are registered once.
+        loader: Importable module with ``_load_pyfunc(folder)``, whose result takes a table with the optional columns ``path``
+            (text) and ``voxels`` (array), and ``params``.
+        params: Names and defaults of what may be set from call to call.
+        example: A value of ``voxels``.
+        requirements: Lines of requirements.txt.
+        evidence: Text files kept beside the model, by name.
+        tags: Short texts to search by.
+    """
+
+    name: str
+    description: str
+    weights: Path
+    weights_sha256: str
+    loader: str
+    params: Mapping[str, float | bool]
+    example: Sequence[Any]
+    requirements: Sequence[str]
+    evidence: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    name: str
+    number: int
+    tags: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.number}"
+
+
+class ModelRegistry:
+    """The registry behind a tracking URI.
+
+    Every method raises TrackingError where MLflow is missing, out of reach or locked.
+
+    Args:
+        uri: As for ``sync``.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        with answering(uri):
+            self._client = open_client(uri)
+
+    def register(self, record: ModelRecord, experiment_id: str, run_id: str, ids: Path) -> tuple[Version, bool]:
+        """The version with these weights, and whether it is new. The newest version, while its stage is Staging, is ``staging``.
+
+        Args:
+            record: The model.
+            experiment_id: MLflow's id of the experiment it belongs to.
+            run_id: MLflow's id of the run that trained it.
+            ids: As for ``sync``; a sync and a registration of one run folder wait for each other.
+        """
+        with answering(self._uri), hold(ids, _PATIENCE_S):
+            self._ensure_model(record.name)
+            versions = self._versions(record.name)
+            known = next((one for one in versions if one.tags.get(WEIGHTS_TAG) == record.weights_sha256), None)
+            version = known or self._add(record, experiment_id, run_id)
+            newest = version is not known or version == versions[-1]
+            if (
+                newest and version.tags.get(STAGE_TAG) == "Staging"
+            ):  # again, should it have been killed before this line
+                self._client.set_registered_model_alias(record.name, STAGING, str(version.number))
+            return version, known is None
+
+    def version(self, name: str, number: int) -> Version:
+        """A version by its number."""
+        with answering(self._uri):
+            found = next((one for one in self._versions(name) if one.number == number), None)
+            if found is None:
+                known = ", ".join(str(one.number) for one in self._versions(name)) or "none"
+                raise TrackingError(f"version {number} of {name}", f"versions: {known}", "name one of these")
+            return found
+
+    def champion(self, name: str) -> Version | None:
+        """The version with alias ``champion``."""
+        with answering(self._uri):
+            number = self._client.get_registered_model(name).aliases.get(CHAMPION)
+            return None if number is None else self.version(name, int(number))
+
+    def read_evidence(self, version: Version, file: str) -> str:
+        """The text of a file that was registered with a version."""
+        with answering(self._uri), TemporaryDirectory() as folder:
+            from mlflow.artifacts import download_artifacts
+
+            source = self._client.get_model_version_download_uri(version.name, str(version.number))
+            found = download_artifacts(f"{source}/{EVIDENCE}/{file}", dst_path=folder, tracking_uri=self._uri)
+            return Path(found).read_text(encoding="utf-8")
+
+    def promote(self, version: Version, former: Version | None) -> None:
+        """Give ``version`` the alias ``champion`` and the stage Production; the former champion's stage becomes Archived."""
+        name, number = version.name, str(version.number)
+        with answering(self._uri):
+            self._client.set_registered_model_alias(name, CHAMPION, number)
+            self._client.set_model_version_tag(name, number, STAGE_TAG, "Production")
+            if former is not None and former.number != version.number:
+                self._client.set_model_version_tag(name, str(former.number), STAGE_TAG, "Archived")
+            if str(self._client.get_registered_model(name).aliases.get(STAGING)) == number:
+                self._client.delete_registered_model_alias(name, STAGING)
+
+    def _versions(self, name: str) -> list[Version]:
+        """By number."""
+        found = [_version(one) for one in self._client.search_model_versions(f"name = '{name}'")]
+        return sorted(found, key=lambda version: version.number)
+
+    def _ensure_model(self, name: str) -> None:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+
+    def _add(self, record: ModelRecord, experiment_id: str, run_id: str) -> Version:
+        """Log the model and register it; tags come with it, so that no version is without."""
+        tags = flat_tags({**record.tags, WEIGHTS_TAG: record.weights_sha256, STAGE_TAG: "Staging"})
+        model = self._client.create_logged_model(experiment_id, record.name, run_id, tags)
+        with TemporaryDirectory() as folder:
+            _save(record, Path(folder) / "model", model.model_id)
+            self._client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        version = self._client.create_model_version(
+            record.name,
+            model.artifact_location,  # "models:/ID" would be looked up in the global tracking URI
+            run_id,
+            tags,
+            description=record.description,
+            model_id=model.model_id,
+        )
+        return _version(version)
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(str(found.name), int(found.version), dict(found.tags))
+
+
+def _save(record: ModelRecord, folder: Path, model_id: str) -> None:
+    """The model as a folder in MLflow's format, with the evidence in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own imports
+        from mlflow import pyfunc
+        from mlflow.models import Model
+
+        pyfunc.save_model(
+            str(folder),
+            loader_module=record.loader,
+            data_path=str(record.weights),
+            mlflow_model=Model(model_id=model_id),
+            signature=_signature(record.params),
+            input_example={"voxels": record.example},
+            pip_requirements=list(record.requirements),
+        )
+    (folder / EVIDENCE).mkdir()
+    for name, text in record.evidence.items():
+        (folder / EVIDENCE / name).write_text(text, encoding="utf-8")
+
+
+def _signature(params: Mapping[str, float | bool]) -> Any:
+    """A path or voxels in, voxels out; MLflow would take minutes to check every number of a volume, so it checks none."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, Array, ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    types = {bool: "boolean", float: "double"}
+    return ModelSignature(
+        inputs=Schema([ColSpec("string", "path", required=False), ColSpec(Array(AnyType()), "voxels", required=False)]),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1))]),
+        params=ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in params.items()]),
+    )

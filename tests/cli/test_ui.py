@@ -1,0 +1,61 @@
+"""MLflow's pages, really served."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from minivess.cli.main import cli
+from minivess.errors import RunError
+from minivess.experiments.config import make_config
+from minivess.experiments.folder import RunFolder, write_model
+
+
+def _folder(path: Path, **settings: object) -> RunFolder:
+    folder = RunFolder(path / "runs" / "one")
+    values = {"name": "one", "losses": ["dice_ce"], "output_dir": str(path / "runs"), **settings}
+    write_model(folder.config, make_config(values, "a test"))
+    return folder
+
+
+class TestUi:
+    def test_serves_the_database_of_the_run_on_loopback(self, tmp_path: Path) -> None:
+        folder = _folder(tmp_path)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        argv = [sys.executable, "-m", "minivess.cli.main", "ui", str(folder.path), "--port", str(port)]
+        server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            url = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"
+            found = json.loads(_fetch(url, server))
+        finally:
+            server.terminate()
+            server.wait(30)
+        assert found["experiment"]["name"] == "Default"
+        assert (tmp_path / "runs" / "mlflow.db").is_file()
+
+    def test_says_where_else_to_look(self, tmp_path: Path) -> None:
+        remote = _folder(tmp_path / "a", tracking_uri="http://lab:5000")
+        assert "http://lab:5000" in CliRunner().invoke(cli, ["ui", str(remote.path)]).output
+        off = CliRunner().invoke(cli, ["ui", str(_folder(tmp_path / "b", tracking_uri="none").path)])
+        assert isinstance(off.exception, RunError)
+
+
+def _fetch(url: str, server: subprocess.Popen[bytes]) -> bytes:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bytes(answer.read())
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail("the server did not answer")

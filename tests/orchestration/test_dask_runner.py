@@ -1,0 +1,133 @@
+"""Cells on the workers of a Dask cluster: a real scheduler and two real workers, on loopback, one of them really killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from minivess.errors import RunError
+from minivess.experiments.cells import Job
+from minivess.experiments.folder import CellFolder, RunFolder
+from minivess.experiments.lock import hold
+from minivess.orchestration.dask_runner import OnDask
+
+Start = Callable[..., subprocess.Popen[str]]
+TRAINED = ("--only", "loss=dice_ce")
+
+
+class Cluster:
+    """A scheduler and its workers; the first has a nanny, the second has none."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder = folder
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.scheduler = self._start("scheduler", "--port", str(port))
+        self.with_nanny = self.add_worker("--nanny")
+        self.without_nanny = self.add_worker("--no-nanny")
+
+    def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
+        return self._start("worker", self.address, "--nthreads", "1", "--local-directory", str(self._folder), *options)
+
+    def end(self) -> None:
+        for process in (self.with_nanny, self.without_nanny, self.scheduler):
+            process.terminate()
+        for process in (self.with_nanny, self.without_nanny, self.scheduler):
+            process.wait(timeout=30)
+
+    def _start(self, what: str, *options: str) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--host", "127.0.0.1", "--no-dashboard", *options]
+        with (self._folder / f"{what}.txt").open("ab") as log:
+            return subprocess.Popen(argv, stdout=log, stderr=log)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Cluster]:
+    found = Cluster(tmp_path_factory.mktemp("dask"), free_port())
+    yield found
+    found.end()
+
+
+class TestOnDask:
+    def test_a_lost_workers_cell_ends_elsewhere_with_the_bits_of_a_local_run(
+        self, cluster: Cluster, minivess_run: Start, tmp_path: Path
+    ) -> None:
+        (tmp_path / "local").mkdir()
+        (tmp_path / "dask").mkdir()
+        process = minivess_run(tmp_path / "dask", *TRAINED, "--dask", cluster.address)
+        doomed = cluster.without_nanny
+        theirs = [RunFolder(tmp_path / "dask" / "tiny").cell("dice_ce", fold) for fold in (0, 1)]
+        (lost,) = _wait_for(lambda: [cell for cell in theirs if _holder(cell) == doomed.pid and cell.read_journal()])
+        doomed.kill()
+        assert not lost.finished
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        assert "Dask: 2 workers" in err
+        assert "the process that started the supervisor has ended" in (lost.path / "log.txt").read_text()
+        assert "resumes after step" in (lost.path / "log.txt").read_text()
+
+        process = minivess_run(tmp_path / "local", "--only", f"loss=dice_ce,fold={lost.path.name[-1]}")
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        (undisturbed,) = RunFolder(tmp_path / "local" / "tiny").cells()
+        assert _weights(undisturbed) == _weights(lost)
+        assert all(cell.finished for cell in theirs)
+
+    def test_a_cell_asked_to_stop_goes_on_and_ctrl_c_stops_it(
+        self, cluster: Cluster, minivess_run: Start, tmp_path: Path
+    ) -> None:
+        long = ("--set", "training.max_epochs=3000", "--only", "loss=dice_ce,fold=0", "--dask", cluster.address)
+        process = minivess_run(tmp_path, *long)
+        cell = RunFolder(tmp_path / "tiny").cell("dice_ce", 0)
+        _wait_for(lambda: cell.read_journal() or process.poll() is not None)
+        _supervisor(cell).terminate()  # as a batch system does at the end of a job
+        _wait_for(lambda: "resumes after step" in (cell.path / "log.txt").read_text() or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 5
+        assert "run the same command again" in " ".join(err.split())
+        outcome = _wait_for(lambda: (cell.path / "outcome.json").is_file() and (cell.path / "outcome.json").read_text())
+        assert json.loads(outcome)["status"] == "stopped"
+        assert list(cell.checkpoints.glob("step-*"))
+        with hold(cell.path / ".lock", patient=True):
+            assert not cell.finished
+
+    def test_no_scheduler_is_said(self, free_port: Callable[[], int], tmp_path: Path) -> None:
+        address = f"tcp://127.0.0.1:{free_port()}"
+        nothing: Any = None
+        job = Job(CellFolder(tmp_path), nothing, 1, 1)
+        with pytest.raises(RunError, match=f"a Dask scheduler; got none at {address}"):
+            list(OnDask(address)([job], nothing, nothing, 0))
+
+
+def _holder(cell: CellFolder) -> int:
+    """The process that runs the cell, by its lock."""
+    try:
+        return int((cell.path / ".lock").read_text().split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def _supervisor(cell: CellFolder) -> psutil.Process:
+    children = psutil.Process(_holder(cell)).children()
+    return next(child for child in children if "minivess.training.supervisor" in child.cmdline())
+
+
+def _weights(cell: CellFolder) -> bytes:
+    return (cell.weights / "network.safetensors").read_bytes()
+
+
+def _wait_for(condition: Callable[[], Any], seconds: float = 180.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+    return found

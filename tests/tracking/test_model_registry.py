@@ -1,0 +1,134 @@
+"""Versions, aliases and stages in a real SQLite database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from minivess.tracking.mlflow import TrackingError, open_client, sync
+from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Version
+from minivess.tracking.record import RunRecord
+
+
+class Registered:
+    """A registry with one run in it, and what a reader finds there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self.ids = folder / "night 1" / "mlflow.json"
+        self.run = sync(
+            RunRecord(name="losses", status="finished", started_ms=1), self.uri, folder / "artifacts", self.ids
+        )
+        self.registry = ModelRegistry(self.uri)
+        (folder / "weights").mkdir()
+        (folder / "weights" / "network.json").write_text("{}")
+
+    def register(self, name: str, digest: str) -> tuple[Version, bool]:
+        record = ModelRecord(
+            name=name,
+            description="a model",
+            weights=self.folder / "weights",
+            weights_sha256=digest,
+            loader="minivess.evaluation.pyfunc",
+            params={"overlap": 0.5, "mirror": False},
+            example=[[[1.0, 2.0]]],
+            requirements=["numpy==2.0.0"],
+            evidence={"cases.json": f'["{digest}"]'},
+            tags={"git_sha": "abc"},
+        )
+        return self.registry.register(record, self.run.experiment_id, self.run.run_id, self.ids)
+
+    @property
+    def client(self) -> MlflowClient:
+        return open_client(self.uri)
+
+    def aliases(self, name: str) -> dict[str, str]:
+        return {alias: str(number) for alias, number in self.client.get_registered_model(name).aliases.items()}
+
+    def stages(self, name: str) -> list[str]:
+        return [self.registry.version(name, number).tags["stage"] for number in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+    """Making the tables takes seconds: once for all tests, each with a model of its own."""
+    return Registered(tmp_path_factory.mktemp("registry"))
+
+
+class TestRegister:
+    def test_a_version_has_its_tags_its_run_and_the_alias_staging(self, registered: Registered) -> None:
+        version, is_new = registered.register("tags", "a1")
+        assert (version.number, is_new, str(version)) == (1, True, "tags version 1")
+        assert version.tags == {"git_sha": "abc", "weights_sha256": "a1", "stage": "Staging"}
+        found = registered.client.get_model_version_by_alias("tags", "staging")
+        assert (found.run_id, found.version) == (registered.run.run_id, 1)
+
+    def test_the_same_weights_are_registered_once(self, registered: Registered) -> None:
+        assert registered.register("once", "a1")[1]
+        version, is_new = registered.register("once", "a1")
+        assert (version.number, is_new) == (1, False)
+        assert len(registered.client.search_model_versions("name = 'once'")) == 1
+
+    def test_other_weights_take_the_alias_and_old_ones_do_not_take_it_back(self, registered: Registered) -> None:
+        registered.register("newer", "a1")
+        registered.register("newer", "b2")
+        registered.register("newer", "a1")
+        assert registered.aliases("newer") == {"staging": "2"}
+
+    def test_an_alias_that_a_kill_prevented_is_set_the_next_time(self, registered: Registered) -> None:
+        registered.register("killed", "a1")
+        registered.client.delete_registered_model_alias("killed", "staging")
+        registered.register("killed", "a1")
+        assert registered.aliases("killed") == {"staging": "1"}
+
+    def test_evidence_and_requirements_are_kept_and_nothing_is_pickled(self, registered: Registered) -> None:
+        version, _ = registered.register("kept", "k9")
+        assert registered.registry.read_evidence(version, "cases.json") == '["k9"]'
+        root = Path(registered.client.get_model_version_download_uri("kept", "1").removeprefix("file://"))
+        assert "numpy==2.0.0" in (root / "requirements.txt").read_text()
+        assert (root / "data/weights/network.json").read_text() == "{}"
+        assert not [path for path in root.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt"}]
+
+
+class TestPromote:
+    def test_the_champion_leaves_staging_and_the_former_one_is_archived(self, registered: Registered) -> None:
+        first, _ = registered.register("crown", "a1")
+        registered.registry.promote(first, None)
+        assert registered.aliases("crown") == {"champion": "1"}
+        second, _ = registered.register("crown", "b2")
+        assert registered.registry.champion("crown").number == 1
+        registered.registry.promote(second, first)
+        assert registered.aliases("crown") == {"champion": "2"}
+        assert registered.stages("crown") == ["Archived", "Production"]
+
+    def test_a_champion_that_is_registered_again_does_not_go_back_to_staging(self, registered: Registered) -> None:
+        version, _ = registered.register("stays", "a1")
+        registered.registry.promote(version, None)
+        registered.register("stays", "a1")
+        assert registered.aliases("stays") == {"champion": "1"}
+
+    def test_without_one_there_is_no_champion(self, registered: Registered) -> None:
+        registered.register("nobody", "a1")
+        assert registered.registry.champion("nobody") is None
+
+
+class TestFaults:
+    def test_a_version_that_is_not_there(self, registered: Registered) -> None:
+        registered.register("one", "a1")
+        with pytest.raises(TrackingError, match=r"version 7 of one; got versions: 1\."):
+            registered.registry.version("one", 7)
+
+    def test_evidence_that_was_deleted(self, registered: Registered) -> None:
+        version, _ = registered.register("gone", "a1")
+        with pytest.raises(TrackingError, match=r"missing\.json"):
+            registered.registry.read_evidence(version, "missing.json")
+        with pytest.raises(TrackingError):
+            registered.registry.read_evidence(replace(version, number=9), "cases.json")
+
+    def test_a_file_store(self, tmp_path: Path) -> None:
+        with pytest.raises(TrackingError):
+            ModelRegistry(f"file://{tmp_path}/mlruns").champion("one")
