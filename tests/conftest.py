@@ -14,6 +14,15 @@ from minivess.data.store import Store, build_store
 
 
 @pytest.fixture(scope="session", autouse=True)
+def examples() -> Iterator[Path]:
+    """docs/examples on the path of every process that tests start: its U-Net spares their cells MONAI, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = Path(__file__).parents[1] / "docs" / "examples"
+        patch.setenv("PYTHONPATH", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of predicted peaks of the session's own, for this process and those it starts."""
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ CONFIG = """\
 name: full
 losses: [dice_ce]
 folds: 2
-model: {name: dynunet, filters: [4, 8, 8]}
+model: {name: example_custom, filters: [4, 8, 8]}
 training: {max_epochs: 1, steps_per_epoch: 3, validate_every: 0}
 evaluation: {baselines: []}
 limits: {monitor_interval_s: 0.5}

@@ -17,10 +17,11 @@ CONFIG = """\
 name: hungry
 losses: [hungry_losses:hungry]
 folds: 2
-model: {name: dynunet, filters: [4, 8, 8]}
+model: {name: example_custom, filters: [4, 8, 8]}
 plan: {batch: 4, patch_size: [32, 32, 4]}
 training: {max_epochs: 1, steps_per_epoch: 3, validate_every: 0, checkpoint_minutes: 0}
 evaluation: {baselines: []}
+tracking_uri: none
 limits: {memory_limit_gib: 1.2, monitor_interval_s: 0.5}
 """
 LOSSES = """\
@@ -55,7 +56,7 @@ def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
         [sys.executable, "-m", "minivess.cli.main", *argv],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(folder), "PREFECT_DISABLED": "1"},
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}", "PREFECT_DISABLED": "1"},
         timeout=400,
     )
     assert done.returncode == 0, done.stderr

@@ -21,11 +21,12 @@ CONFIG = """\
 name: tiny
 losses: [dice_ce]
 folds: 2
-model: {name: dynunet, filters: [4, 8, 8]}
+model: {name: example_custom, filters: [4, 8, 8]}
 training: {max_epochs: 3, steps_per_epoch: 4, validate_every: 2, checkpoint_minutes: 0, learning_rate: 0.01}
 limits: {monitor_interval_s: 0.5}
 dry_start: false
 """
+UNTRACKED = CONFIG + "tracking_uri: none\n"
 OFFLINE = """\
 import pathlib, socket
 def refuse(*arguments, **options):
@@ -80,7 +81,7 @@ def undisturbed(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Ben
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(OFFLINE.format(marker=str(folder / "network")))
     bench = Bench(folder, phantoms)
-    code, _, err = bench.finish(PYTHONPATH=str(folder / "site"))
+    code, _, err = bench.finish(PYTHONPATH=f"{folder / 'site'}{os.pathsep}{os.environ['PYTHONPATH']}")
     assert code == 0, err
     return bench
 
@@ -146,7 +147,7 @@ class TestRun:
 
 class TestKilled:
     def test_a_killed_run_ends_with_the_same_bits(self, undisturbed: Bench, phantoms: Path, tmp_path: Path) -> None:
-        bench = Bench(tmp_path, phantoms)
+        bench = Bench(tmp_path, phantoms, UNTRACKED)
         process = bench.start()
         cell = bench.cell("dice_ce-fold0")
         _wait_for(lambda: len(cell.read_journal()) >= 1 or process.poll() is not None)
@@ -166,7 +167,7 @@ class TestKilled:
 
     def test_ctrl_c_saves_and_says_how_to_go_on(self, phantoms: Path, tmp_path: Path) -> None:
         bench = Bench(
-            tmp_path, phantoms, CONFIG.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n"
+            tmp_path, phantoms, UNTRACKED.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n"
         )
         process = bench.start()
         _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
@@ -180,7 +181,7 @@ class TestKilled:
 
 class TestFailure:
     def test_a_failed_cell_stops_no_other_and_is_said_at_the_end(self, phantoms: Path, tmp_path: Path) -> None:
-        bench = Bench(tmp_path, phantoms, CONFIG.replace("learning_rate: 0.01", "learning_rate: 1.0e+30"))
+        bench = Bench(tmp_path, phantoms, UNTRACKED.replace("learning_rate: 0.01", "learning_rate: 1.0e+30"))
         code, out, err = bench.finish()
         assert code == 5
         assert err.count("Failed:") == 2

@@ -19,7 +19,7 @@ CONFIG = """\
 name: tiny
 losses: [dice_ce]
 folds: 2
-model: {name: dynunet, filters: [4, 8, 8]}
+model: {name: example_custom, filters: [4, 8, 8]}
 training: {max_epochs: 3, steps_per_epoch: 4, validate_every: 2, checkpoint_minutes: 0, learning_rate: 0.01}
 limits: {monitor_interval_s: 0.5}
 dry_start: false
