@@ -68,8 +68,6 @@ def why_plain() -> str:
 
 
 def _shown(decorate: Any, work: Callable[[], T], judge: Callable[[T], str | None]) -> T:
-    if not ENABLED:
-        return work()
     kept: Future[T] = Future()
 
     def once() -> None:
