@@ -48,8 +48,12 @@ lint:
     lint-imports --no-logo
     mypy
 
-# Everything that must hold.
+# Everything that must hold, within ten minutes on two cores.
 test *options: lint
+    pytest -m "not slow" "$@"
+
+# The same, and the tests that take half a minute or more.
+test-all *options: lint
     pytest "$@"
 
 # Write the schema by which editors check experiments.

@@ -51,6 +51,7 @@ def _trained(spec: CellSpec, **training: object) -> dict[str, torch.Tensor]:
 
 
 class TestStartTraining:
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
     def test_a_compiled_network_learns_the_same_under_the_same_names(self, spec: CellSpec) -> None:
         plain, compiled = _trained(spec), _trained(spec, compile=True)

@@ -57,6 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
 
 
 class TestOnDask:
+    @pytest.mark.slow
     def test_a_lost_workers_cell_ends_elsewhere_with_the_bits_of_a_local_run(
         self, cluster: Cluster, minivess_run: Start, tmp_path: Path
     ) -> None:
@@ -81,6 +82,7 @@ class TestOnDask:
         assert _weights(undisturbed) == _weights(lost)
         assert all(cell.finished for cell in theirs)
 
+    @pytest.mark.slow
     def test_a_cell_asked_to_stop_goes_on_and_ctrl_c_stops_it(
         self, cluster: Cluster, minivess_run: Start, tmp_path: Path
     ) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Start = Callable[..., subprocess.Popen[str]]
 
 LOSES_ITS_SERVER = """\
@@ -48,6 +50,7 @@ class TestServer:
         assert "threshold" in artifacts["tiny-comparison"]
         assert (tmp_path / "tiny" / "report.html").as_uri() in artifacts["tiny-report"]
 
+    @pytest.mark.slow
     def test_one_that_dies_in_mid_run_takes_nothing_with_it_and_comes_last_here(
         self, server: Any, tmp_path: Path
     ) -> None:
