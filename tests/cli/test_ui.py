@@ -19,6 +19,9 @@ from minivess.experiments.config import make_config
 from minivess.experiments.folder import RunFolder, write_model
 
 
+pytestmark = pytest.mark.slow
+
+
 def _folder(path: Path, **settings: object) -> RunFolder:
     folder = RunFolder(path / "runs" / "one")
     values = {"name": "one", "losses": ["dice_ce"], "output_dir": str(path / "runs"), **settings}

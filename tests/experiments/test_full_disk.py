@@ -12,6 +12,8 @@ import pytest
 
 from minivess.experiments.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 name: full
 losses: [dice_ce]

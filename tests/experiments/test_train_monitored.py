@@ -12,6 +12,8 @@ import pytest
 
 from minivess.experiments.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
