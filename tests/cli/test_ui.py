@@ -18,7 +18,6 @@ from minivess.errors import RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import RunFolder, write_model
 
-
 pytestmark = pytest.mark.slow
 
 
