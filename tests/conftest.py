@@ -49,6 +49,21 @@ def store(profile: DatasetProfile, tmp_path_factory: pytest.TempPathFactory) -> 
     return build_store(profile, tmp_path_factory.mktemp("store"))
 
 
+@pytest.fixture(scope="session")
+def tiny_study() -> str:
+    """The YAML of a study of two cells and two baselines, trained within seconds and tracked nowhere."""
+    return """\
+name: tiny
+losses: [dice_ce]
+folds: 2
+model: {name: example_custom, filters: [4, 8, 8]}
+training: {max_epochs: 3, steps_per_epoch: 4, validate_every: 2, checkpoint_minutes: 0, learning_rate: 0.01}
+limits: {monitor_interval_s: 0.5}
+dry_start: false
+tracking_uri: none
+"""
+
+
 @pytest.fixture
 def real_data() -> Path:
     """Folder of real volumes, named by MINIVESS_REAL_DATA."""

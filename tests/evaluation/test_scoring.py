@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minivess.data.nifti import write_volume
-from minivess.evaluation.scoring import Scoring, ScoringJob, choose_processes
+from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
 
 
 def _jobs(folder: Path, count: int) -> list[ScoringJob]:
@@ -62,6 +62,6 @@ class TestScoring:
 
 class TestChooseProcesses:
     def test_small_cases_and_single_ones_need_none(self) -> None:
-        assert choose_processes(1000, 50) == 1
-        assert choose_processes(30_000_000, 1) == 1
-        assert choose_processes(10**12, 50) == 1  # no machine has the memory for two
+        assert cases_at_a_time(1000, 50) == 1
+        assert cases_at_a_time(30_000_000, 1) == 1
+        assert cases_at_a_time(10**12, 50) == 1  # no machine has the memory for two

@@ -17,16 +17,6 @@ import pytest
 from minivess.data.nifti import read_volume
 from minivess.experiments.folder import CellFolder, RunFolder
 
-CONFIG = """\
-name: tiny
-losses: [dice_ce]
-folds: 2
-model: {name: example_custom, filters: [4, 8, 8]}
-training: {max_epochs: 3, steps_per_epoch: 4, validate_every: 2, checkpoint_minutes: 0, learning_rate: 0.01}
-limits: {monitor_interval_s: 0.5}
-dry_start: false
-"""
-UNTRACKED = CONFIG + "tracking_uri: none\n"
 OFFLINE = """\
 import pathlib, socket
 def refuse(*arguments, **options):
@@ -42,7 +32,7 @@ socket.socket = Cut
 class Bench:
     """A place to run the command in."""
 
-    def __init__(self, folder: Path, data: Path, text: str = CONFIG) -> None:
+    def __init__(self, folder: Path, data: Path, text: str) -> None:
         self.folder = folder
         self._data = data
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,12 +65,12 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def undisturbed(phantoms: Path, tiny_study: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A whole run, with every way to the network cut."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(OFFLINE.format(marker=str(folder / "network")))
-    bench = Bench(folder, phantoms)
+    bench = Bench(folder, phantoms, tiny_study.replace("tracking_uri: none\n", ""))
     code, _, err = bench.finish(PYTHONPATH=f"{folder / 'site'}{os.pathsep}{os.environ['PYTHONPATH']}")
     assert code == 0, err
     return bench
@@ -146,12 +136,14 @@ class TestRun:
 
 
 class TestKilled:
-    def test_a_killed_run_ends_with_the_same_bits(self, undisturbed: Bench, phantoms: Path, tmp_path: Path) -> None:
-        bench = Bench(tmp_path, phantoms, UNTRACKED)
+    def test_a_killed_run_ends_with_the_same_bits(
+        self, undisturbed: Bench, phantoms: Path, tiny_study: str, tmp_path: Path
+    ) -> None:
+        bench = Bench(tmp_path, phantoms, tiny_study)
         process = bench.start()
         cell = bench.cell("dice_ce-fold0")
         _wait_for(lambda: len(cell.read_journal()) >= 1 or process.poll() is not None)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert not cell.finished
         code, _, err = bench.finish()
@@ -165,9 +157,11 @@ class TestKilled:
             ).read_bytes()
         assert bench.run.read_rows() == undisturbed.run.read_rows()
 
-    def test_ctrl_c_saves_and_says_how_to_go_on(self, phantoms: Path, tmp_path: Path) -> None:
+    def test_ctrl_c_saves_and_says_how_to_go_on(self, phantoms: Path, tiny_study: str, tmp_path: Path) -> None:
         bench = Bench(
-            tmp_path, phantoms, UNTRACKED.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n"
+            tmp_path,
+            phantoms,
+            tiny_study.replace("max_epochs: 3", "max_epochs: 3000") + "evaluation: {baselines: []}\n",
         )
         process = bench.start()
         _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
@@ -180,8 +174,10 @@ class TestKilled:
 
 
 class TestFailure:
-    def test_a_failed_cell_stops_no_other_and_is_said_at_the_end(self, phantoms: Path, tmp_path: Path) -> None:
-        bench = Bench(tmp_path, phantoms, UNTRACKED.replace("learning_rate: 0.01", "learning_rate: 1.0e+30"))
+    def test_a_failed_cell_stops_no_other_and_is_said_at_the_end(
+        self, phantoms: Path, tiny_study: str, tmp_path: Path
+    ) -> None:
+        bench = Bench(tmp_path, phantoms, tiny_study.replace("learning_rate: 0.01", "learning_rate: 1.0e+30"))
         code, out, err = bench.finish()
         assert code == 5
         assert err.count("Failed:") == 2

@@ -15,24 +15,13 @@ from typing import Any
 
 import pytest
 
-CONFIG = """\
-name: tiny
-losses: [dice_ce]
-folds: 2
-model: {name: example_custom, filters: [4, 8, 8]}
-training: {max_epochs: 3, steps_per_epoch: 4, validate_every: 2, checkpoint_minutes: 0, learning_rate: 0.01}
-limits: {monitor_interval_s: 0.5}
-dry_start: false
-tracking_uri: none
-"""
-
 
 @pytest.fixture(scope="session")
-def minivess_run(phantoms: Path) -> Callable[..., subprocess.Popen[str]]:
+def minivess_run(phantoms: Path, tiny_study: str) -> Callable[..., subprocess.Popen[str]]:
     """Starts ``minivess run`` of two tiny cells and two baselines; its run folder is FOLDER/tiny."""
 
     def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
-        (folder / "tiny.yaml").write_text(CONFIG)
+        (folder / "tiny.yaml").write_text(tiny_study)
         paths = ("--config", str(folder / "tiny.yaml"), "--data-dir", str(phantoms), "--output-dir", str(folder))
         env = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
         return subprocess.Popen(

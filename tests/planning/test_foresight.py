@@ -11,7 +11,7 @@ from minivess.data.profiler import DatasetProfile
 from minivess.models.registry import ModelProfile, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast
-from minivess.planning.foresight import PROCESS_BYTES, ram_bytes
+from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, ram_bytes
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import PeakMemory
 from minivess.planning.peak_cache import PeakCache
@@ -58,13 +58,11 @@ class TestRamBytes:
 
     def test_is_what_the_costliest_part_takes(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
-        assert (
-            ram_bytes(plan, self.PREDICTION, 1000) == PROCESS_BYTES + (150 + 20) * MIB
-        )  # half more than torch hands out
+        assert ram_bytes(plan, self.PREDICTION, 1000) == PROCESS_BYTES + round(100 * RESIDENT_FACTOR + 20) * MIB
         assert ram_bytes(plan, self.PREDICTION, 100 * MIB) == PROCESS_BYTES + 1000 * MIB  # ten bytes a voxel scored
 
     def test_workers_hold_batches_ahead(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
         more = plan.model_copy(update={"peak_bytes": GIB, "workers": 5})
-        batch, cutting = 2 * 32 * 32 * 4 * 6, 3 * 4 * 32 * 32 * 4
-        assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + 1.5 * GIB + 11 * batch + 5 * cutting
+        step, batch, cutting = round(RESIDENT_FACTOR * GIB), 2 * 32 * 32 * 4 * 6, 3 * 4 * 32 * 32 * 4
+        assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + step + 11 * batch + 5 * cutting

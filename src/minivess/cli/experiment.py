@@ -236,9 +236,9 @@ def _execute(
 
 def _runner(dask: str | None) -> Runner:
     if dask is None:
-        from minivess.orchestration.runners import one_by_one
+        from minivess.orchestration.runners import on_this_machine
 
-        return one_by_one
+        return on_this_machine
     try:
         from minivess.orchestration.dask_runner import OnDask
     except ModuleNotFoundError as error:

@@ -139,7 +139,10 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
         taken = in_words(seconds[names[-1]]) if names[-1] in seconds else ""
         table.add_row(names[-1], f"{len(fold.train)} cases", ", ".join(fold.held_out), taken)
     console.print(table)
-    total = f", about {in_words(sum(seconds.get(name, 0) for name in names))} in all" if seconds else ""
+    lanes = len(prepared.lanes)
+    total = f", about {in_words(sum(seconds.get(name, 0) for name in names) / lanes)} in all" if seconds else ""
+    if lanes > 1:
+        total += f", {lanes} cells at a time"
     console.print(
         f"{training.steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
     )

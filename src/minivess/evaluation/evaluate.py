@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from minivess.data.store import Store, StoredCase
 from minivess.data.volume_file import write_alike
-from minivess.evaluation.scoring import Scoring, ScoringJob, choose_processes
+from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
 from minivess.metrics.case import CaseMetrics
 
 
@@ -60,7 +60,7 @@ def evaluate_cases(
     records = {name: folder / "cases" / f"{name}.json" for name in names}
     missing = [name for name in names if not records[name].is_file()]
     largest = max((store.stats(name).voxels for name in missing), default=0)
-    with Scoring(choose_processes(largest, len(missing))) as scoring:
+    with Scoring(cases_at_a_time(largest, len(missing))) as scoring:
         for name in missing:
             progress(names.index(name), len(names))
             case = store.case(name)

@@ -5,7 +5,6 @@ Run as ``python -m minivess.evaluation.scoring JOB`` for one case; without torch
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,6 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import psutil
 from pydantic import BaseModel, ConfigDict
 
 from minivess.atomic import atomic_path, write_json
@@ -21,6 +19,7 @@ from minivess.data.nifti import read_volume
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
 from minivess.planning.foresight import SCORING_BYTES_PER_VOXEL
+from minivess.planning.host import read_host
 
 _WORTH_A_PROCESS_VOXELS = 8_000_000
 """Scored in about a second, twice what a process takes to start."""
@@ -92,12 +91,13 @@ class Scoring:
             self._waiting.append(self._pool.submit(_in_process, job))
 
 
-def choose_processes(largest_voxels: int, cases: int) -> int:
+def cases_at_a_time(largest_voxels: int, cases: int) -> int:
     """As many as half of the processors and half of the free memory allow; 1 for few or small cases."""
     if largest_voxels < _WORTH_A_PROCESS_VOXELS:
         return 1
-    room = psutil.virtual_memory().available // 2 // (_PROCESS_BYTES + SCORING_BYTES_PER_VOXEL * largest_voxels)
-    return max(1, min(len(os.sched_getaffinity(0)) // 2, cases, room))
+    host = read_host()
+    room = host.ram_available_bytes // 2 // (_PROCESS_BYTES + SCORING_BYTES_PER_VOXEL * largest_voxels)
+    return max(1, min(host.cpu_count // 2, cases, room))
 
 
 def _in_process(job: ScoringJob) -> None:

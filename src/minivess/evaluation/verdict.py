@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
+from minivess.evaluation.pareto import pareto_front
 
 _EMPTY = {
     "prediction": "the prediction is empty; overlaps count as 0, distances as the volume's diagonal",
@@ -34,7 +35,14 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         f"kind. Whether training again, with another seed, would rank the methods alike is not tested. "
         f"Intervals are not corrected for the number of pairs, p values are (Holm); {comparison.level:.0%} level."
     )
-    return (*missing, *empty, sample)
+    return (*missing, *empty, *_front(comparison), sample)
+
+
+def _front(comparison: Comparison) -> tuple[str, ...]:
+    front = pareto_front(comparison)
+    if not front or len(comparison.methods) - len(comparison.baselines) < 2:
+        return ()
+    return (f"DSC against clDice: no loss has the better mean in both than {' or '.join(front)}.",)
 
 
 def _best(found: MetricComparison) -> str:

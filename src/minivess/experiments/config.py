@@ -57,6 +57,11 @@ class Limits(BaseModel):
     memory_limit_gib: float | None = Field(
         default=None, gt=0, description="memory of a cell's process tree in GiB at which it is ended"
     )
+    cells_at_a_time: int | None = Field(
+        default=None,
+        ge=1,
+        description="cells that run side by side here, with equal shares of memory and processors; None is one a graphics card",
+    )
     monitor_interval_s: float = Field(default=10.0, gt=0, description="seconds between rows of monitor.csv")
     hang_minutes: float = Field(
         default=30.0, gt=0, description="minutes without a step after which a cell counts as stuck"

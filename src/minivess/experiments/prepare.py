@@ -20,6 +20,7 @@ from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast, cache_folder
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.lanes import Lane, lanes_of
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
@@ -40,11 +41,16 @@ class Prepared:
 
     config: ExperimentConfig
     folder: RunFolder
-    hardware: HardwareBudget
+    lanes: tuple[Lane, ...]
     profile: DatasetProfile
     splits: Splits
     plan: TrainingPlan
     preflight: PreflightResult
+
+    @property
+    def hardware(self) -> HardwareBudget:
+        """What one cell may use: the plan is made for it."""
+        return self.lanes[0].hardware
 
 
 def prepare(
@@ -66,8 +72,8 @@ def prepare(
         )
     for loss in config.losses:
         require_known(loss)
-    if config.limits.memory_limit_gib is not None:
-        hardware = replace(hardware, ram_limit_bytes=int(config.limits.memory_limit_gib * GIB))
+    hardware = limited(hardware, config)
+    lanes = lanes_of(hardware, config.plan.compute, config.limits.cells_at_a_time)
     folder = RunFolder(config.output_dir / config.name)
     if folder.config.exists():
         _refuse_another_experiment(config, folder)
@@ -88,7 +94,7 @@ def prepare(
         model = load_model_profile(config.model.name, **config.model.changes())
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ)) as peaks:
-            plan = compute_adaptive_profile(hardware, profile, model, config.plan, Forecast(losses, peaks))
+            plan = compute_adaptive_profile(lanes[0].hardware, profile, model, config.plan, Forecast(losses, peaks))
         names = [volume.name for volume in profile.volumes]
         imported = import_splits(config.data_dir, names, config.folds)
         splits = imported or make_splits(profile.volumes, config.folds, config.seed)
@@ -98,10 +104,16 @@ def prepare(
         folder.path,
         environ=environ,
         data_findings=data_findings,
-        plan_findings=check_plan(plan, profile, hardware),
+        plan_findings=check_plan(plan, profile, lanes[0].hardware),
     )
     preflight.raise_if_critical()
-    return Prepared(config, folder, hardware, profile, splits, plan, preflight)
+    return Prepared(config, folder, lanes, profile, splits, plan, preflight)
+
+
+def limited(hardware: HardwareBudget, config: ExperimentConfig) -> HardwareBudget:
+    """The machine with the memory limit of the configuration."""
+    gib = config.limits.memory_limit_gib
+    return hardware if gib is None else replace(hardware, ram_limit_bytes=int(gib * GIB))
 
 
 def store_root(config: ExperimentConfig) -> Path:

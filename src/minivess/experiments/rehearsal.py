@@ -77,7 +77,8 @@ def _timed(plan: TrainingPlan, result: DryStartResult) -> TrainingPlan:
 
 
 def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
-    seconds = sum(predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan).values())
+    cells = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
+    seconds = sum(cells.values()) / len(prepared.lanes)
     memory = f"{format_gib(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:
         memory += f", {format_gib(result.device_bytes)} on the card"

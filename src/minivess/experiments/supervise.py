@@ -66,7 +66,7 @@ def supervise_cell(
     Args:
         cell: Where it goes.
         spec: What it is told.
-        prepared: Gives the limits.
+        prepared: Its first lane is where the cell runs.
         watcher: Who wants to see it.
         lock: Of the run folder; None where another machine holds that one. The cell has a lock of its own as well: what
             another worker is running already is then waited for, for as long as that takes.
@@ -98,7 +98,7 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
     Args:
         folder: Holds log, heartbeat and outcome.
         module: What to run.
-        prepared: Gives the limits.
+        prepared: Its first lane is where it runs.
         moves: Called with stage, done and total; what it raises asks the process to save and stop, and comes back.
         locks: Of the run folder and of the cell. The supervisor inherits them, so that both stay taken until it has ended
             its process, whatever becomes of us.
@@ -134,8 +134,6 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
 def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
     on_gpu = prepared.plan.device == "cuda"
-    # Planned for this card, which need not be the first in CUDA's order.
-    card = {"CUDA_VISIBLE_DEVICES": hardware.gpu.uuid} if on_gpu and hardware.gpu and len(hardware.gpus) > 1 else {}
     return SupervisorSpec(
         argv=(sys.executable, "-m", module, str(folder.absolute())),
         folder=folder.absolute(),
@@ -148,7 +146,7 @@ def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> Superviso
             disk_free_min_bytes=GIB // 2,
             hang_s=limits.hang_minutes * 60,
         ),
-        environment={**_ENVIRONMENT, **card},
+        environment={**_ENVIRONMENT, **prepared.lanes[0].environment},
         interval_s=limits.monitor_interval_s,
     )
 

@@ -13,10 +13,11 @@ from distributed import Reschedule
 from minivess.data.profiler import VolumeStats
 from minivess.errors import RunError
 from minivess.experiments.folder import CellFolder
-from minivess.experiments.prepare import Prepared
+from minivess.experiments.prepare import Prepared, limited
 from minivess.experiments.spec import CellSpec
 from minivess.experiments.supervise import supervise_cell
 from minivess.planning.hardware import detect_hardware
+from minivess.planning.lanes import lanes_of
 from minivess.training.outcome import Outcome
 
 STOP_FILE = "stop"
@@ -47,9 +48,9 @@ def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
             "a graphics card on every worker", f"none on {socket.gethostname()}", "start workers where a card is"
         )
     _unset_nanny_environment()
-    limited = replace(hardware, ram_limit_bytes=prepared.hardware.ram_limit_bytes)
+    lane = lanes_of(limited(hardware, prepared.config), prepared.config.plan.compute, cells=1)
     cell = CellFolder(folder)
-    outcome = supervise_cell(cell, spec, replace(prepared, hardware=limited), _Ear(cell), None)
+    outcome = supervise_cell(cell, spec, replace(prepared, lanes=lane), _Ear(cell), None)
     if outcome is not None and outcome.status == "stopped":
         raise Reschedule
     return outcome

@@ -13,9 +13,9 @@ from minivess.strides import patch_for
 PROCESS_BYTES = 700 * MIB
 """What Python, torch and MONAI hold before the first tensor: 560 to 650 MiB were seen, without a card."""
 
-RESIDENT_FACTOR = 1.5
+RESIDENT_FACTOR = 1.6
 """Resident memory of a CPU step over what torch's allocator handed out, since the C library keeps some of what is freed:
-1.02 to 1.5 above 50 MiB (docs/benchmarks/memory.md)."""
+1.06 to 1.59 above 50 MiB (docs/benchmarks/memory.md)."""
 
 _CUDA_HOST_BYTES = 1024 * MIB
 """Allowance for what CUDA and cuDNN keep in main memory; no GPU has confirmed it."""

@@ -23,7 +23,15 @@ from minivess.reporting.facts import CellFacts, RunFacts, read_facts
 from minivess.reporting.formats import by, counted, metric_name, p_value, sentence, size
 from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
-from minivess.reporting.plots import loss_curve, many_methods, memory_timeline, paired_points, series, watched_curve
+from minivess.reporting.plots import (
+    loss_curve,
+    many_methods,
+    memory_timeline,
+    paired_points,
+    series,
+    trade_off,
+    watched_curve,
+)
 from minivess.reporting.shapes import shape_picture
 from minivess.reporting.tables import column_title, csv_table, latex_table, markdown_table, sentences, table_rows
 
@@ -70,6 +78,7 @@ def _render(facts: RunFacts) -> str:
         ended=max((_ended(cell) for cell in facts.cells if cell.outcome), default=None),
         paired=[paired_points(facts, metric) for metric in facts.comparison.metrics],
         broad=many_methods(facts),
+        trade_off=trade_off(facts),
         overlays=overlays,
         overlay_notes=overlay_notes,
         colours={"found": FOUND, "false": FALSE, "missed": MISSED},

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from minivess.evaluation.comparison import MetricComparison
 from minivess.evaluation.evaluate import CaseRow
+from minivess.evaluation.pareto import OVERLAP, TOPOLOGY, pareto_front
 from minivess.planning.sizes import GIB
 from minivess.reporting.facts import CellFacts, RunFacts
 from minivess.reporting.formats import metric_name
@@ -57,6 +58,40 @@ def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
             for number, (case, values) in enumerate(cases.items())
         }
         return to_svg(figure, f"paired-{metric.metric}", _paired_alt(metric, methods, len(cases)), words)
+
+
+def trade_off(facts: RunFacts) -> Markup | None:
+    """Mean DSC against mean clDice of every method with intervals, and the Pareto front; None where one is not compared."""
+    front = pareto_front(facts.comparison)
+    if not front or len(facts.losses) < 2:
+        return None
+    across, up = (facts.comparison.metric(name) for name in (OVERLAP, TOPOLOGY))
+    x, y = ({score.method: score.interval for score in metric.methods} for metric in (across, up))
+    with drawing():
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        # A loss worse in both lies below and left of this staircase.
+        axes.step(
+            [x[name].mean for name in front],
+            [y[name].mean for name in front],
+            where="post",
+            color=paint("muted"),
+            linewidth=0.9,
+            linestyle=":",
+        )
+        for method in (method for method in facts.methods if method in x):
+            colour, here = paint(series(facts, method)), (x[method].mean, y[method].mean)
+            axes.plot([x[method].low, x[method].high], [here[1]] * 2, color=colour, linewidth=1, alpha=0.6)
+            axes.plot([here[0]] * 2, [y[method].low, y[method].high], color=colour, linewidth=1, alpha=0.6)
+            marker = "D" if method in front else "o"
+            axes.plot(*here, marker, color=colour, markeredgecolor=paint("paper"), markersize=7, gid=f"trade-{method}")
+            axes.annotate(method, here, (5, 5), textcoords="offset points", color=paint("ink"))
+        axes.grid(axis="x")
+        axes.set_xlabel(f"mean {column_title(across)}")
+        axes.set_ylabel(f"mean {column_title(up)}")
+        words = {f"trade-{method}": f"{method}: DSC {x[method]}, clDice {y[method]}" for method in x}
+        alt = f"Mean DSC against mean clDice: {'; '.join(words.values())}. On the Pareto front: {', '.join(front)}."
+        return to_svg(figure, "trade-off", alt, words)
 
 
 def _values_by_case(rows: Sequence[CaseRow], metric: str) -> dict[str, dict[str, float]]:

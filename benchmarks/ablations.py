@@ -1,0 +1,101 @@
+"""What makes the difference in accuracy: one training, changed one thing at a time, every volume scored by a network that has not seen it.
+
+    python benchmarks/ablations.py DATA OUT                     # all variants; finished cells are not redone
+    python benchmarks/ablations.py DATA OUT --only base wide    # these now, and the table of all that have finished
+
+Prints Markdown. Differences are paired by case against "base", with the test of `minivess compare`, each on its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+
+from minivess.evaluation.bootstrap import mean_interval, paired_bootstrap_test
+from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.folder import RunFolder
+from minivess.experiments.spec import CellResult
+
+CONFIG = Path(__file__).parents[1] / "configs" / "experiments" / "vesselnn_ablation.yaml"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "rate_1e-3": {"training.learning_rate": 1e-3},
+    "rate_1e-2": {"training.learning_rate": 1e-2},
+    "no_augmentation": {"training.augment": False},
+    "deep_supervision": {"model.deep_supervision": 2},
+    "no_average": {"training.ema_decay": 0},
+    "foreground_0": {"training.foreground_fraction": 0},
+    "foreground_1": {"training.foreground_fraction": 1},
+    "one_of_136x136x8": {"plan.patch_size": [136, 136, 8], "plan.batch": 1},
+    "one_of_192x192x4": {"plan.patch_size": [192, 192, 4], "plan.batch": 1},
+    "four_of_64x64x8": {"plan.patch_size": [64, 64, 8], "plan.batch": 4},
+    "bucketed": {"plan.patch_policy": "bucketed"},
+    "pad": {"plan.patch_policy": "pad"},
+    "filters_8": {"model.filters": [8, 16, 32, 64]},
+    "twice_as_long": {"training.max_epochs": 12},
+}
+METRICS = ("dsc", "centreline_dsc", "betti0_error")
+
+
+def train(name: str, data: Path, out: Path) -> None:
+    """One variant as a user would run it."""
+    settings = [
+        f"--set={key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
+        for key, value in VARIANTS[name].items()
+    ]
+    options = ["--config", str(CONFIG), "--data-dir", str(data), "--output-dir", str(out), "--name", name, *settings]
+    subprocess.run([sys.executable, "-m", "minivess.cli.main", "run", "--quiet", *options], check=True)
+
+
+def results(folder: RunFolder) -> list[CellResult]:
+    """Of its finished cells."""
+    return [CellResult.model_validate_json(cell.result.read_bytes()) for cell in folder.cells() if cell.finished]
+
+
+def row_of(name: str, cells: list[CellResult], base: dict[str, CaseRow]) -> list[str]:
+    """A line of the table."""
+    rows = sorted((row for cell in cells for row in cell.rows), key=lambda row: row.case)
+    folds = [row.fold for row in rows]
+    line = [name, f"{mean(cell.seconds for cell in cells):.0f}"]
+    for metric in METRICS:
+        values = [float(getattr(row.metrics, metric)) for row in rows]
+        line.append(str(mean_interval(values, folds)) if metric == "dsc" else f"{mean(values):.3g}")
+    dsc = [row.metrics.dsc for row in rows]
+    reference = [base[row.case].metrics.dsc for row in rows]
+    if name == "base":
+        return [*line, "", ""]
+    test = paired_bootstrap_test(dsc, reference, folds)
+    return [
+        *line,
+        f"{test.difference:+.3f} [{test.low:.3f}, {test.high:.3f}], better on {test.a_larger} of {test.n}",
+        f"{test.p_value:.2g}",
+    ]
+
+
+def main() -> None:
+    """Train what is missing, print the table of what has finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    options = parser.parse_args()
+    for name in options.only:
+        train(name, options.data, options.out)
+    finished = {name: results(RunFolder(options.out / name)) for name in VARIANTS if (options.out / name).is_dir()}
+    base = {row.case: row for cell in finished["base"] for row in cell.rows}
+    print(
+        "| variant | s a cell | DSC | clDice | Betti-0 error | DSC less that of base | p |\n|---|---|---|---|---|---|---|"
+    )
+    for name, cells in finished.items():
+        if len(cells) == len(finished["base"]):
+            print(f"| {' | '.join(row_of(name, cells, base))} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Losses worth choosing between when overlap and topology do not agree."""
+
+from __future__ import annotations
+
+from minivess.evaluation.comparison import Comparison
+
+OVERLAP, TOPOLOGY = "dsc", "centreline_dsc"
+
+
+def pareto_front(comparison: Comparison) -> tuple[str, ...]:
+    """Losses that no other one equals in mean DSC and mean clDice and beats in one of them, the best in DSC first.
+
+    Empty where the two are not both compared. Means alone: whether a difference is shown is for the tests to say.
+    """
+    if not {OVERLAP, TOPOLOGY} <= {found.metric for found in comparison.metrics}:
+        return ()
+    overlap, topology = (
+        {score.method: score.interval.mean for score in comparison.metric(name).methods if not score.baseline}
+        for name in (OVERLAP, TOPOLOGY)
+    )
+    points = {method: (overlap[method], topology[method]) for method in overlap}
+    front = [
+        method
+        for method, (x, y) in points.items()
+        if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points.values())
+    ]
+    return tuple(sorted(front, key=lambda method: -overlap[method]))

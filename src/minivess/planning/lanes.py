@@ -1,0 +1,71 @@
+"""A machine shared out among cells that run side by side: each has a card or some processors, and a part of the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from minivess.errors import ConfigError
+from minivess.planning.gpus import Gpu
+from minivess.planning.hardware import HardwareBudget, gpu_budget_bytes
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Where one cell at a time runs.
+
+    Attributes:
+        hardware: What a cell may use of the machine.
+        environment: Variables that keep its process to that.
+    """
+
+    hardware: HardwareBudget
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def lanes_of(hardware: HardwareBudget, compute: str = "auto", cells: int | None = None) -> tuple[Lane, ...]:
+    """The machine as lanes for one plan: the first is the tightest.
+
+    Args:
+        hardware: The whole machine.
+        compute: As in a plan's request; "cpu" leaves the cards alone.
+        cells: How many lanes. None makes one for each card that has nine tenths of the largest budget (a plan for a lesser
+            one would waste the others), and a single one for a CPU.
+
+    Raises:
+        ConfigError: More cells than such cards or, without a card, than processors.
+    """
+    tier = hardware.tier if compute == "auto" else compute
+    cards = () if tier == "cpu" else _alike(hardware.gpus)
+    most = len(cards) or hardware.host.cpu_count
+    count = cells or len(cards) or 1
+    if count > most:
+        what = "graphics cards of one size" if cards else "processors"
+        raise ConfigError(
+            f"limits.cells_at_a_time of at most {most}, the {what} here",
+            str(count),
+            f"set {most} or less, or leave it out",
+        )
+    if cards:
+        return tuple(_with_card(hardware, card, count) for card in cards[:count])
+    environment = {"OMP_NUM_THREADS": str(hardware.host.cpu_count // count)} if count > 1 else {}
+    return (Lane(_share(hardware, count), environment),) * count
+
+
+def _alike(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """Cards with nine tenths of the largest budget, the least first."""
+    enough = 0.9 * max(map(gpu_budget_bytes, gpus), default=0)
+    return tuple(sorted((card for card in gpus if gpu_budget_bytes(card) >= enough), key=gpu_budget_bytes))
+
+
+def _with_card(hardware: HardwareBudget, card: Gpu, count: int) -> Lane:
+    # CUDA's order of several cards is not the driver's.
+    environment = {"CUDA_VISIBLE_DEVICES": card.uuid} if len(hardware.gpus) > 1 else {}
+    return Lane(replace(_share(hardware, count), gpus=(card,)), environment)
+
+
+def _share(hardware: HardwareBudget, count: int) -> HardwareBudget:
+    if count == 1:
+        return hardware
+    host = replace(hardware.host, cpu_count=max(1, hardware.host.cpu_count // count))
+    return replace(hardware, host=host, ram_limit_bytes=hardware.usable_ram_bytes // count)
