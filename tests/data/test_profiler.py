@@ -168,6 +168,11 @@ class TestDatasetProfile:
         profile = DatasetProfile(folder="", volumes=volumes)
         assert profile.spacings_um == {(1.0, 1.0, 1.0): 2, (0.5, 0.5, 5.0): 1}
 
+    def test_some_are_spread_from_the_smallest_to_the_largest(self) -> None:
+        profile = _profile(*((8, 8, depth) for depth in (9, 5, 7, 6, 8)))
+        assert [volume.shape[2] for volume in profile.some(3).volumes] == [9, 5, 7]  # in the order of the data set
+        assert profile.some(None) == profile.some(5) == profile
+
     def test_float32_bytes_are_what_a_cache_of_tensors_takes(self, profile: DatasetProfile) -> None:
         assert profile.float32_bytes == 8 * sum(volume.voxels for volume in profile.volumes)
         assert profile.cached_bytes == profile.float32_bytes / 4

@@ -66,6 +66,12 @@ class TestExperimentRunner:
         refused = CliRunner().invoke(cli, [*argv, "--dry-run", "--patch-size", "96x96x23"])
         assert "96x96x23" in str(refused.exception)
 
+    def test_a_trial_with_fewer_cases_leaves_the_scan_whole(self, config: Path, phantoms: Path) -> None:
+        values = {"data_dir": str(phantoms), "output_dir": str(config.parent / "runs"), "cases": 3}
+        prepared = prepare(load_config(config, values), detect_hardware(), os.environ)
+        assert (len(prepared.profile.volumes), len(prepared.scanned.volumes)) == (3, 4)
+        assert sum(len(fold.held_out) for fold in prepared.splits.folds) == 3
+
     def test_auto_profile_triggers_detection(self, config: Path, phantoms: Path) -> None:
         plan = _prepare(config, phantoms).plan
         assert plan.profile_name == f"auto_{detect_hardware().tier}_dynunet"
@@ -90,4 +96,6 @@ class TestExperimentRunner:
 
     def test_debug_overrides_applied(self, config: Path) -> None:
         assert load_config(config, debug=True).training.steps == 2
+        assert load_config(config, debug=True).name == "small-debug"
+        assert load_config(config, {"name": "mine"}, debug=True).name == "mine"
         assert load_config(config, {"training": {"max_epochs": 5}}, debug=True).training.steps == 10

@@ -100,7 +100,9 @@ class TestPage:
         ids = [values.get("id") for values in page.of("section")]
         assert ids == ["results", "cases", "overlays", "training", "machine", "plan", "data", "provenance"]
         assert [values["href"] for values in page.of("a")][1:] == [f"#{name}" for name in ids]
-        assert len(page.of("svg")) == 3 + 2 + 1 + 1 + 1  # metrics, losses, watched DSC, memory, shapes
+        assert (
+            len(page.of("svg")) == 3 + 1 + 2 + 1 + 1 + 1
+        )  # metrics, DSC by clDice, losses, watched DSC, memory, shapes
         assert len(page.of("img")) == 2 * 3 * 2  # losses, cases, image and result
 
     def test_plan_data_and_provenance_are_told(self, page: Page, finished: RunFolder):

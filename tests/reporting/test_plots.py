@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from minivess.evaluation.pareto import pareto_front
 from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import GIB
 from minivess.reporting.facts import MemorySample, RunFacts, read_facts
-from minivess.reporting.plots import loss_curve, memory_timeline, paired_points, series, watched_curve
+from minivess.reporting.plots import loss_curve, memory_timeline, paired_points, series, trade_off, watched_curve
 
 
 def changed(facts: RunFacts, **values: object) -> RunFacts:
@@ -36,6 +37,18 @@ class TestPairedPoints:
         ]
         assert ">100<" not in str(paired_points(facts, masd))
         assert ">100<" in str(paired_points(replace(facts, rows=far), masd))
+
+
+class TestTradeOff:
+    def test_every_method_is_a_point_and_the_front_is_said(self, finished: RunFolder):
+        facts = read_facts(finished)
+        text = str(trade_off(facts))
+        assert text.count("<title>") == len(facts.methods)
+        assert f"On the Pareto front: {', '.join(pareto_front(facts.comparison))}." in text
+
+    def test_a_loss_alone_has_none(self, finished: RunFolder):
+        facts = read_facts(finished)
+        assert trade_off(replace(facts, methods=facts.methods[:1])) is None
 
 
 class TestCurves:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the run folder, in place of the file's.")
 @plan_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key, e.g. training.max_epochs=5.")
-@click.option("--debug", is_flag=True, help="The file's debug keys: the same path, much shorter.")
+@click.option(
+    "--debug", is_flag=True, help="The file's debug keys: the same path, much shorter, in a run folder NAME-debug."
+)
 @click.option("--dry-run", is_flag=True, help="Show configuration, plan and cells; train nothing, write nothing.")
 @click.option(
     "--only",

@@ -99,6 +99,14 @@ class DatasetProfile(BaseModel):
     problems: tuple[Finding, ...] = ()
     stamp: str = ""
 
+    def some(self, count: int | None) -> DatasetProfile:
+        """The data set with so many of its volumes, evenly chosen from the smallest to the largest; None is all."""
+        if count is None or count >= len(self.volumes):
+            return self
+        by_size = sorted(self.volumes, key=lambda volume: (volume.voxels, volume.name))
+        chosen = {by_size[round(place)].name for place in np.linspace(0, len(by_size) - 1, count)}
+        return self.model_copy(update={"volumes": tuple(volume for volume in self.volumes if volume.name in chosen)})
+
     @property
     def min_shape(self) -> Shape:
         return self._shape(min)

@@ -78,6 +78,11 @@ class ExperimentConfig(BaseModel):
     data_dir: Path | None = Field(
         default=None, description="folder with raw/ and seg/ (or imagesTr/ and labelsTr/); --data-dir goes before it"
     )
+    cases: int | None = Field(
+        default=None,
+        ge=2,
+        description="volumes to use, evenly chosen from the smallest to the largest, for a trial; None is all",
+    )
     output_dir: Path = Field(default=Path("runs"), description="where run folders go")
     losses: tuple[str, ...] = Field(min_length=1, description="names of losses, each trained on every fold")
     loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by loss name")
@@ -119,7 +124,7 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
     Args:
         path: The file.
         overrides: Nested keys that go before the file's.
-        debug: Whether the file's ``debug`` keys go before its other keys.
+        debug: Whether the file's ``debug`` keys go before its other keys, and the name ends in "-debug".
 
     Raises:
         ConfigError: Names file, line, key and the nearest known key.
@@ -137,7 +142,8 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
             "keys and values", f"{path} holds {type(raw).__name__}", "see configs/experiments for examples"
         )
     if debug:
-        raw = merge(raw, raw.get("debug") or {})
+        # A name of its own, so that a trial never stands where the experiment is to go.
+        raw = merge({**raw, "name": f"{raw.get('name')}-debug"}, raw.get("debug") or {})
     return make_config(merge(raw, overrides or {}), str(path), root)
 
 

@@ -37,11 +37,18 @@ _MAY_CHANGE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can begin."""
+    """A run that can begin.
+
+    Attributes:
+        lanes: Where its cells run, one at a time in each.
+        scanned: The whole data set.
+        profile: The part of it that is used.
+    """
 
     config: ExperimentConfig
     folder: RunFolder
     lanes: tuple[Lane, ...]
+    scanned: DatasetProfile
     profile: DatasetProfile
     splits: Splits
     plan: TrainingPlan
@@ -77,16 +84,17 @@ def prepare(
     folder = RunFolder(config.output_dir / config.name)
     if folder.config.exists():
         _refuse_another_experiment(config, folder)
-    profile = load_profile(saved_profile(config), config.data_dir) or scan_dataset(
+    scanned = load_profile(saved_profile(config), config.data_dir) or scan_dataset(
         config.data_dir, voxels=True, progress=progress
     )
-    unlabelled = [missing_label(volume.name) for volume in profile.volumes if volume.label is None]
-    data_findings = list(dict.fromkeys([*profile.findings, *unlabelled]))
+    unlabelled = [missing_label(volume.name) for volume in scanned.volumes if volume.label is None]
+    data_findings = list(dict.fromkeys([*scanned.findings, *unlabelled]))
     if any(finding.level == "critical" for finding in data_findings):
         # A faulty data set has no sound plan; the findings alone decide.
         run_preflight(
             hardware, config.data_dir, folder.path, environ=environ, data_findings=data_findings
         ).raise_if_critical()
+    profile = scanned.some(config.cases)
     if folder.plan.exists():
         plan, splits = folder.read_plan(), folder.read_splits()
         _refuse_other_data(profile, folder)
@@ -95,9 +103,11 @@ def prepare(
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ)) as peaks:
             plan = compute_adaptive_profile(lanes[0].hardware, profile, model, config.plan, Forecast(losses, peaks))
-        names = [volume.name for volume in profile.volumes]
-        imported = import_splits(config.data_dir, names, config.folds)
-        splits = imported or make_splits(profile.volumes, config.folds, config.seed)
+        imported = import_splits(config.data_dir, [volume.name for volume in scanned.volumes], config.folds)
+        if imported is None:
+            splits = make_splits(profile.volumes, config.folds, config.seed)
+        else:
+            splits = imported.among([volume.name for volume in profile.volumes])
     preflight = run_preflight(
         hardware,
         config.data_dir,
@@ -107,7 +117,7 @@ def prepare(
         plan_findings=check_plan(plan, profile, lanes[0].hardware),
     )
     preflight.raise_if_critical()
-    return Prepared(config, folder, lanes, profile, splits, plan, preflight)
+    return Prepared(config, folder, lanes, scanned, profile, splits, plan, preflight)
 
 
 def limited(hardware: HardwareBudget, config: ExperimentConfig) -> HardwareBudget:

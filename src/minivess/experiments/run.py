@@ -59,7 +59,7 @@ def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Onl
     with hold(folder.path / ".lock") as lock:
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), watcher.stored)
-        write_model(saved_profile(prepared.config), prepared.profile)
+        write_model(saved_profile(prepared.config), prepared.scanned)
         prepared = rehearse(prepared, store, watcher, lock)
         jobs = _unfinished(prepared, cell_specs(prepared, store, only), watcher)
         for job, outcome in runner(jobs, prepared, watcher, lock):

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from minivess.evaluation.compare import compare
+from minivess.evaluation.comparison import Comparison
+from minivess.evaluation.pareto import pareto_front
+
+
+def comparison(**points: tuple[float, float]) -> Comparison:
+    """Methods that score the same (DSC, clDice) on two cases."""
+    rows = [
+        {"method": method, "fold": case, "case": f"c{case}", "dsc": dsc, "centreline_dsc": centreline}
+        for method, (dsc, centreline) in points.items()
+        for case in (0, 1)
+    ]
+    return compare(rows, ("dsc", "centreline_dsc"))
+
+
+class TestParetoFront:
+    def test_keeps_what_none_beats_in_both(self) -> None:
+        found = comparison(a=(0.8, 0.6), b=(0.7, 0.7), c=(0.7, 0.65), d=(0.6, 0.6))
+        assert pareto_front(found) == ("a", "b")
+        assert "DSC against clDice: no loss has the better mean in both than a or b." in found.notes
+
+    def test_equals_stay_together(self) -> None:
+        assert pareto_front(comparison(a=(0.8, 0.6), b=(0.8, 0.6))) == ("a", "b")
+
+    def test_a_baseline_beats_nobody(self) -> None:
+        assert pareto_front(comparison(a=(0.5, 0.5), threshold=(0.9, 0.9))) == ("a",)
+
+    def test_needs_both_metrics(self) -> None:
+        rows = [{"method": "a", "fold": 0, "case": "c", "dsc": 0.5}]
+        assert pareto_front(compare(rows, ("dsc",))) == ()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from minivess.errors import ConfigError
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.lanes import lanes_of
+from minivess.planning.sizes import GIB
+
+
+def machine(*free_gib: int) -> HardwareBudget:
+    """Eight processors, 32 GiB, and cards of 8 GiB of which so much is free."""
+    hardware = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+    cards = (replace(hardware.gpus[0], uuid=f"GPU-{k}", free_bytes=free * GIB) for k, free in enumerate(free_gib))
+    return replace(hardware, gpus=tuple(cards))
+
+
+class TestCards:
+    def test_each_has_a_lane_with_its_share_of_memory_and_processors(self) -> None:
+        first, second = lanes_of(machine(8, 8))
+        assert [lane.environment["CUDA_VISIBLE_DEVICES"] for lane in (first, second)] == ["GPU-0", "GPU-1"]
+        assert [len(lane.hardware.gpus) for lane in (first, second)] == [1, 1]
+        assert first.hardware.usable_ram_bytes == 12 * GIB
+        assert first.hardware.host.cpu_count == 4
+
+    def test_a_lesser_one_is_left_alone(self) -> None:
+        (lane,) = lanes_of(machine(4, 8))
+        assert lane.environment == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+        assert lane.hardware.usable_ram_bytes == 24 * GIB
+
+    def test_the_first_lane_is_the_tightest(self) -> None:
+        large, small = machine(8, 8).gpus
+        small = replace(small, total_bytes=8 * GIB * 95 // 100)
+        first, _ = lanes_of(replace(machine(8), gpus=(large, small)))
+        assert first.hardware.gpu == small
+
+    def test_a_single_one_needs_no_choice(self) -> None:
+        (lane,) = lanes_of(machine(8))
+        assert (lane.hardware, lane.environment) == (machine(8), {})
+
+    def test_fewer_lanes_on_request(self) -> None:
+        (lane,) = lanes_of(machine(8, 8), cells=1)
+        assert lane.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
+
+    def test_never_more_lanes_than_cards(self) -> None:
+        with pytest.raises(ConfigError, match="at most 2, the graphics cards of one size here"):
+            lanes_of(machine(8, 8), cells=3)
+
+
+class TestProcessors:
+    def test_one_lane_has_the_machine(self) -> None:
+        (lane,) = lanes_of(machine(8, 8), "cpu")
+        assert (lane.hardware, lane.environment) == (machine(8, 8), {})
+
+    def test_more_lanes_share_them(self) -> None:
+        lanes = lanes_of(machine(), cells=3)
+        assert len(lanes) == 3
+        assert lanes[0].environment == {"OMP_NUM_THREADS": "2"}
+        assert lanes[0].hardware.usable_ram_bytes == 8 * GIB
+
+    def test_never_more_lanes_than_processors(self) -> None:
+        with pytest.raises(ConfigError, match="at most 8, the processors here"):
+            lanes_of(machine(), cells=9)
