@@ -50,7 +50,7 @@ lint:
 
 # Everything that must hold, within ten minutes on two cores.
 test *options: lint
-    pytest -m "not slow" "$@"
+    OMP_WAIT_POLICY=PASSIVE pytest -m "not slow" --numprocesses 2 --dist loadfile "$@"
 
 # The same, and the tests that take half a minute or more.
 test-all *options: lint
