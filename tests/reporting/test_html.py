@@ -16,6 +16,7 @@ import pytest
 from minivess.errors import RunError
 from minivess.experiments.config import load_config
 from minivess.experiments.folder import RunFolder
+from minivess.experiments.recommend import recommend
 from minivess.experiments.results import read_results
 from minivess.reporting.facts import read_facts
 from minivess.reporting.headline import headline
@@ -98,7 +99,7 @@ class TestPage:
 
     def test_every_part_is_there(self, page: Page):
         ids = [values.get("id") for values in page.of("section")]
-        assert ids == ["results", "cases", "overlays", "training", "machine", "plan", "data", "provenance"]
+        assert ids == ["results", "cases", "overlays", "training", "machine", "plan", "data", "model", "provenance"]
         assert [values["href"] for values in page.of("a")][1:] == [f"#{name}" for name in ids]
         assert (
             len(page.of("svg")) == 3 + 1 + 2 + 1 + 1 + 1
@@ -111,6 +112,16 @@ class TestPage:
         assert f"content {read_facts(finished).profile.content_hash}" in page.text
         assert "(8.0 GiB, driver" in page.text
         assert "cbdice-fold0: swap grew" in page.text
+
+    def test_the_model_card_tells_its_scores_its_cases_and_its_use(self, page: Page, finished: RunFolder):
+        found = recommend(finished)
+        assert found is not None
+        assert f"minivess predict {found.cell.path} volume.nii.gz" in page.text
+        assert (
+            f"DSC {next(s.interval for s in found.comparison.metrics[0].methods if s.method == found.loss)}"
+            in page.text
+        )
+        assert f"trained on {', '.join(finished.read_splits().folds[0].train[:-1])}" in page.text
 
     def test_the_run_can_be_made_again_from_its_command(self, page: Page, finished: RunFolder):
         command = page.texts["pre"][0].splitlines()[-1]

@@ -149,23 +149,26 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Loss by metric with intervals, then what may be concluded from it."""
-    units = [f" ({metric.unit})" if metric.unit else "" for metric in comparison.metrics]
-    arrows = ["higher is better" if metric.higher_is_better else "lower is better" for metric in comparison.metrics]
-    headers = [
-        f"{metric.metric}{unit}\n[dim]{arrow}[/]"
-        for metric, unit, arrow in zip(comparison.metrics, units, arrows, strict=True)
-    ]
-    table = _table(f"mean [{comparison.level:.0%} interval]", *headers)
-    for method in comparison.methods:
-        scores = [next(score for score in metric.methods if score.method == method) for metric in comparison.metrics]
-        cells = [
-            f"[bold]{score.interval}[/]" if metric.best == method else str(score.interval).replace("[", "\\[")
-            for metric, score in zip(comparison.metrics, scores, strict=True)
-        ]
-        table.add_row(f"{method} [dim](baseline)[/]" if method in comparison.baselines else method, *cells)
+    """Loss by metric with intervals, then the verdict of the report; every pair is in its tables and in the Markdown."""
+    from minivess.reporting.headline import headline
+    from minivess.reporting.tables import column_title, losses_first
+
+    table = _table(f"mean, {comparison.level:.0%} interval", *map(column_title, comparison.metrics))
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    # An interval goes below its mean where both would not fit.
+    between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
+    for method in losses_first(comparison):
+        cells = []
+        for metric in comparison.metrics:
+            interval = next(score.interval for score in metric.methods if score.method == method)
+            text = escape(str(interval).replace(" ", between, 1))
+            cells.append(f"[bold]{text}[/]" if metric.best == method else text)
+        table.add_row(f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method, *cells)
     console.print(table)
-    for sentence in (*comparison.notes, *(line for metric in comparison.metrics for line in metric.verdict)):
+    verdict = headline(comparison)
+    console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
+    for sentence in (*verdict.shown, *verdict.not_shown, *comparison.notes):
         console.print(f"- {sentence}", highlight=False, markup=False)
 
 

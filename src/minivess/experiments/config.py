@@ -124,7 +124,7 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
     Args:
         path: The file.
         overrides: Nested keys that go before the file's.
-        debug: Whether the file's ``debug`` keys go before its other keys, and the name ends in "-debug".
+        debug: Whether the file's ``debug`` keys go before its other keys, and its names end in "-debug".
 
     Raises:
         ConfigError: Names file, line, key and the nearest known key.
@@ -143,7 +143,8 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
         )
     if debug:
         # A name of its own, so that a trial never stands where the experiment is to go.
-        raw = merge({**raw, "name": f"{raw.get('name')}-debug"}, raw.get("debug") or {})
+        names = {key: f"{raw[key]}-debug" for key in ("name", "experiment_name") if key in raw}
+        raw = merge({**raw, **names}, raw.get("debug") or {})
     return make_config(merge(raw, overrides or {}), str(path), root)
 
 

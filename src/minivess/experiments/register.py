@@ -10,17 +10,15 @@ from typing import Any
 
 from minivess.data.profile import DatasetProfile
 from minivess.errors import MinivessError, RunError
-from minivess.evaluation.compare import compare
-from minivess.evaluation.comparison import Comparison
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
+from minivess.experiments.recommend import Recommended, recommend
 from minivess.experiments.track import experiment_name, sync_ids, sync_run, tracking_uri
 from minivess.tracking.mlflow import TrackingError
 from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Version
 from minivess.tracking.provenance import data_version
 
 CASES, DATA_TAG = "cases.json", "data_hash"
-_FOLD = 0
 _LOADER = "minivess.evaluation.pyfunc"
 
 
@@ -51,12 +49,7 @@ def publish_quietly(folder: RunFolder) -> str:
 
 
 def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
-    """Sync a run and register its model, and whether that is new; None while no loss has finished on every fold.
-
-    The loss is the one with the best mean dsc over all cases, each scored by the fold that held it out; losses that lack a
-    fold do not compete. Its k networks are alike but for the cases they were trained on, and the held-out scores belong to the
-    loss, not to one of them: the network of the best fold would be the one with the easiest cases. So the version holds fold
-    0's, chosen before anything was scored.
+    """Sync a run and register the network that it recommends, and whether that is new; None while there is none.
 
     Raises:
         TrackingError: MLflow cannot be reached, or is switched off.
@@ -66,43 +59,31 @@ def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
     synced, uri = sync_run(folder), tracking_uri(config)
     if synced is None or uri is None:
         raise TrackingError("a run that MLflow is told of", "tracking_uri: none", "set tracking_uri in the run's YAML")
-    losses = [loss for loss in config.losses if _is_finished(folder, loss, config.folds)]
-    if not losses:
+    found = recommend(folder)
+    if found is None:
         return None
-    rows = [row.flat() for row in folder.read_rows() if row.method in losses]
-    metrics = tuple(dict.fromkeys(("dsc", *config.evaluation.metrics)))
-    comparison = compare(rows, metrics, baselines=(), resamples=config.evaluation.resamples)
-    record = _record(folder, config, rows, comparison)
-    run_id = synced.cell_run_ids[folder.cell(comparison.metric("dsc").best, _FOLD).path.name]
-    return ModelRegistry(uri).register(record, synced.experiment_id, run_id, sync_ids(folder))
+    run_id = synced.cell_run_ids[found.cell.path.name]
+    return ModelRegistry(uri).register(_record(folder, config, found), synced.experiment_id, run_id, sync_ids(folder))
 
 
-def _is_finished(folder: RunFolder, loss: str, folds: int) -> bool:
-    return all(folder.cell(loss, fold).finished for fold in range(folds))
-
-
-def _record(
-    folder: RunFolder, config: ExperimentConfig, rows: list[dict[str, Any]], comparison: Comparison
-) -> ModelRecord:
-    loss = comparison.metric("dsc").best
-    cell = folder.cell(loss, _FOLD)
+def _record(folder: RunFolder, config: ExperimentConfig, found: Recommended) -> ModelRecord:
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
     kept = (folder.config, folder.plan, folder.splits, folder.profile, folder.environment)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
-    evidence[CASES] = json.dumps([row for row in rows if row["method"] == loss], indent=1)
-    evidence["comparison.json"] = json.dumps(comparison.as_dict(), indent=1)
+    evidence[CASES] = json.dumps([row.flat() for row in found.rows if row.method == found.loss], indent=1)
+    evidence["comparison.json"] = json.dumps(found.comparison.as_dict(), indent=1)
     return ModelRecord(
         name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # what MLflow takes
-        description=f"{loss}, the best mean dsc of {len(comparison.methods)}; network of fold {_FOLD}. "
+        description=f"{found.loss}, the best mean dsc of {len(found.comparison.methods)}; network of fold {found.fold}. "
         'Call predict({"path": "volume.nii.gz"}) or predict({"voxels": array}).',
-        weights=cell.weights,
-        weights_sha256=_digest(cell),
+        weights=found.cell.weights,
+        weights_sha256=_digest(found.cell),
         loader=_LOADER,
         params={"overlap": float(folder.read_plan().overlap), "mirror": False, "probabilities": False},
         example=[[[float(x * y + z) for z in range(4)] for y in range(8)] for x in range(8)],
         requirements=environment["frozen"],
         evidence=evidence,
-        tags={**_provenance(folder, config, environment), **_figures(comparison, loss)},
+        tags={**_provenance(folder, config, environment), **_figures(found)},
     )
 
 
@@ -121,12 +102,12 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
     return tags if dvc is None else {**tags, "dvc_hash": dvc["md5"]}
 
 
-def _figures(comparison: Comparison, loss: str) -> dict[str, str]:
+def _figures(found: Recommended) -> dict[str, str]:
     """Mean and interval of the loss in every metric compared, over all its cases."""
-    figures = {"loss": loss, "fold": str(_FOLD)}
-    for found in comparison.metrics:
-        interval = next(score.interval for score in found.methods if score.method == loss)
-        figures[found.metric] = f"{interval} {found.unit}".strip()
+    figures = {"loss": found.loss, "fold": str(found.fold)}
+    for metric in found.comparison.metrics:
+        interval = next(score.interval for score in metric.methods if score.method == found.loss)
+        figures[metric.metric] = f"{interval} {metric.unit}".strip()
     return figures
 
 

@@ -19,6 +19,7 @@ from minivess.atomic import write_text
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import format_gib
+from minivess.reporting.card import model_card
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
 from minivess.reporting.formats import by, counted, metric_name, p_value, sentence, size
 from minivess.reporting.headline import headline
@@ -90,6 +91,7 @@ def _render(facts: RunFacts) -> str:
         longest=max((cell.seconds or 0 for cell in facts.cells), default=0) or 1,
         configuration=_without_passwords(_as_yaml(facts)),
         commands=list(_commands(facts)),
+        card=model_card(facts),
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

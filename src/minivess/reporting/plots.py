@@ -85,7 +85,6 @@ def trade_off(facts: RunFacts) -> Markup | None:
             axes.plot([here[0]] * 2, [y[method].low, y[method].high], color=colour, linewidth=1, alpha=0.6)
             marker = "D" if method in front else "o"
             axes.plot(*here, marker, color=colour, markeredgecolor=paint("paper"), markersize=7, gid=f"trade-{method}")
-            axes.annotate(method, here, (5, 5), textcoords="offset points", color=paint("ink"))
         axes.grid(axis="x")
         axes.set_xlabel(f"mean {column_title(across)}")
         axes.set_ylabel(f"mean {column_title(up)}")

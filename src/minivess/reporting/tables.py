@@ -92,7 +92,7 @@ def markdown_table(comparison: Comparison) -> str:
     """The table loss x metric with intervals, best means bold, then what may be concluded from it."""
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
     lines = [_markdown_row(titles), _markdown_row(["---", "---:", *["---"] * len(comparison.metrics)])]
-    for row in table_rows(comparison, _losses_first(comparison)):
+    for row in table_rows(comparison, losses_first(comparison)):
         name = _escape(row.method) + (" (baseline)" if row.baseline else "")
         scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
         lines.append(_markdown_row([name, str(row.cases), *scores]))
@@ -112,7 +112,7 @@ def latex_table(comparison: Comparison) -> str:
         " & ".join(titles) + r" \\",
         r"\midrule",
     ]
-    for row in table_rows(comparison, _losses_first(comparison)):
+    for row in table_rows(comparison, losses_first(comparison)):
         name = _latex(row.method) + (" (baseline)" if row.baseline else "")
         lines.append(" & ".join([name, *map(_latex_score, row.scores)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
@@ -140,7 +140,7 @@ def metric_sentences(metric: MetricComparison) -> list[str]:
     return [re.sub(f"^{metric.metric}:", f"{metric_name(metric.metric)}:", line) for line in metric.verdict]
 
 
-def _losses_first(comparison: Comparison) -> list[str]:
+def losses_first(comparison: Comparison) -> list[str]:
     losses = [method for method in comparison.methods if method not in comparison.baselines]
     return [*losses, *comparison.baselines]
 

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from minivess.cli import tables
+from minivess.evaluation.compare import compare
+
+ROWS = [
+    {
+        "method": method,
+        "fold": k,
+        "case": f"c{k}",
+        "dsc": dsc + 0.01 * k,
+        "centreline_dsc": dsc,
+        "measured_masd": 2.0 - dsc,
+    }
+    for method, dsc in (("threshold", 0.4), ("warp", 0.5), ("cbdice", 0.7))
+    for k in (0, 1)
+]
+
+
+class TestShowComparison:
+    @pytest.mark.parametrize(("width", "lines"), [(80, 2), (120, 1)])
+    def test_a_narrow_terminal_has_intervals_below_their_means(
+        self, width: int, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(tables, "console", Console(width=width))
+        tables.show_comparison(compare(ROWS))
+        out = capsys.readouterr().out.splitlines()
+        first = next(k for k, line in enumerate(out) if line.startswith("cbdice"))
+        assert out[first + lines].startswith("warp")
+        assert "0.705" in out[first]
+        assert max(map(len, out)) <= width
+
+    def test_baselines_come_last_and_the_verdict_below(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(tables, "console", Console(width=200))
+        tables.show_comparison(compare(ROWS))
+        out = capsys.readouterr().out
+        assert out.index("warp") < out.index("threshold") < out.index("cbdice looks best, but its lead may be chance.")
