@@ -12,8 +12,8 @@ ROWS = [
         "fold": k,
         "case": f"c{k}",
         "dsc": dsc + 0.01 * k,
-        "centreline_dsc": dsc,
-        "measured_masd": 2.0 - dsc,
+        "centreline_dsc": dsc + 0.02 * k,
+        "measured_masd": 2.0 - dsc - 0.03 * k,
     }
     for method, dsc in (("threshold", 0.4), ("warp", 0.5), ("cbdice", 0.7))
     for k in (0, 1)
@@ -29,7 +29,7 @@ class TestShowComparison:
         tables.show_comparison(compare(ROWS))
         out = capsys.readouterr().out.splitlines()
         first = next(k for k, line in enumerate(out) if line.startswith("cbdice"))
-        assert out[first + lines].startswith("warp")
+        assert out[first + lines].startswith("threshold")
         assert "0.705" in out[first]
         assert max(map(len, out)) <= width
 
