@@ -18,11 +18,11 @@ import torch
 from minivess.data.loaders import batches
 from minivess.data.patches import PatchSampler
 from minivess.data.store import Store, StoredCase
+from minivess.evaluation.baselines import BASELINES
 from minivess.evaluation.evaluate import evaluate_cases
-from minivess.evaluation.threshold import apply_threshold, choose_threshold
 from minivess.experiments.child import Beat, exit_code_of, heartbeat
 from minivess.experiments.folder import CellFolder, write_model
-from minivess.experiments.spec import BASELINES, CellResult, CellSpec
+from minivess.experiments.spec import CellResult, CellSpec
 from minivess.losses.registry import build_loss
 from minivess.metrics.overlap import dsc
 from minivess.models.predict import predict_volume
@@ -74,10 +74,9 @@ Predict = Callable[[StoredCase], Any]
 
 
 def _baseline(spec: CellSpec, store: Store) -> tuple[Predict, str]:
-    threshold = choose_threshold([store.case(name) for name in spec.train])
-    return lambda case: apply_threshold(
-        case, threshold
-    ), f"threshold {threshold:.2f} standard deviations above the mean"
+    baseline = BASELINES[spec.method]
+    level = baseline.choose_level([store.case(name) for name in spec.train])
+    return lambda case: baseline.mask(case, level), f"cut at {level:.3g}: {baseline.meaning}"
 
 
 def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:

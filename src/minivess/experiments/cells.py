@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from minivess.data.store import Store
 from minivess.errors import ConfigError
+from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared
-from minivess.experiments.spec import BASELINES, CellSpec
+from minivess.experiments.spec import CellSpec
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ class EvaluationConfig(BaseModel):
         "measured_masd_voxel; every case has all of them",
     )
     baselines: tuple[str, ...] = Field(
-        default=("threshold",), description="rows beside the losses: threshold chosen on the training folds"
+        default=("threshold",),
+        description="rows beside the losses, cut where it is best on the training folds: threshold (of intensity), "
+        "frangi (vesselness in plane)",
     )
     resamples: int = Field(default=2000, ge=1000, description="bootstrap resamples")
 

@@ -7,11 +7,12 @@ from functools import partial
 
 from minivess.data.store import Store
 from minivess.errors import RunError
+from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cells import cell_specs
 from minivess.experiments.duration import in_words, predict_seconds
 from minivess.experiments.folder import write_model
 from minivess.experiments.prepare import Prepared
-from minivess.experiments.spec import BASELINES, DryStartResult, DryStartSpec
+from minivess.experiments.spec import DryStartResult, DryStartSpec
 from minivess.experiments.supervise import Watcher, supervise
 from minivess.models.registry import load_model_profile
 from minivess.planning.plan import TrainingPlan

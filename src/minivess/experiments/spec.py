@@ -11,8 +11,6 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.planning.plan import TrainingPlan
 from minivess.step.config import TrainingConfig
 
-BASELINES = ("threshold",)
-
 
 class CellSpec(BaseModel):
     """Everything a cell needs to know; two cells with equal specs give equal results."""
