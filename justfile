@@ -54,7 +54,7 @@ test *options: lint
 
 # The same, and the tests that take half a minute or more.
 test-all *options: lint
-    pytest "$@"
+    OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 2 --dist loadfile "$@"
 
 # Write the schema by which editors check experiments.
 schema:
