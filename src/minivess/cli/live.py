@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 @contextmanager
@@ -28,5 +29,11 @@ def share_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None
 def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
     """Bars that vanish when they are done; none when quiet or without a terminal."""
     console = console or Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Where a terminal is narrow the words wrap; the numbers never do.
+    columns = (
+        TextColumn("{task.description}", table_column=Column(overflow="fold")),
+        BarColumn(16, table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+    )
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from threading import Lock
 from types import TracebackType
 
 from rich.console import Console
@@ -22,7 +23,7 @@ _READ_EVERY_S = 1.0
 
 
 class RunView:
-    """Watches a run."""
+    """Watches a run; cells that run side by side may report at the same time."""
 
     def __init__(self, prepared: Prepared, *, quiet: bool) -> None:
         self._console = Console(stderr=True, quiet=quiet)
@@ -33,6 +34,7 @@ class RunView:
         self._store = self._progress.add_task("Storing volumes", total=len(prepared.profile.volumes), visible=False)
         self._line_due_s = 0.0
         self._prepared = prepared
+        self._lock = Lock()
 
     def __enter__(self) -> RunView:
         self._progress.start()
@@ -50,22 +52,25 @@ class RunView:
         self._progress.update(self._store, advance=1, visible=True)
 
     def cell_begins(self, name: str, number: int, total: int) -> None:
-        self._progress.update(self._store, visible=False)
-        if self._cells is None:
-            self._cells = self._progress.add_task("Cells", total=total)
-        self._drop("dry start")
-        self._show(name, "starting", 0, None)
-        self._line_due_s = time.monotonic() + _LINE_EVERY_S
-        self._say(f"[{number}/{total}] {name}")
+        with self._lock:
+            self._progress.update(self._store, visible=False)
+            if self._cells is None:
+                self._cells = self._progress.add_task("Cells", total=total)
+            self._drop("dry start")
+            self._show(name, "starting", 0, None)
+            self._line_due_s = time.monotonic() + _LINE_EVERY_S
+            self._say(f"[{number}/{total}] {name}")
 
     def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
-        words = self._show(name, stage, done, total)
-        if not self._bars and time.monotonic() >= self._line_due_s:
-            self._line_due_s = time.monotonic() + _LINE_EVERY_S
-            self._say(f"    {words} {done}/{total}")
+        with self._lock:
+            words = self._show(name, stage, done, total)
+            if not self._bars and time.monotonic() >= self._line_due_s:
+                self._line_due_s = time.monotonic() + _LINE_EVERY_S
+                self._say(f"    {words} {done}/{total}")
 
     def cell_ends(self, name: str, outcome: Outcome | None) -> None:
-        self._drop(name)
+        with self._lock:
+            self._drop(name)
         if outcome is None:
             self._console.print(f"[dim]{name} was finished before[/]", highlight=False)
         elif outcome.status == "finished":
