@@ -2,8 +2,9 @@
 
 Every measurement comes from a process of its own. "Taken" is the peak of what torch's CPU allocator handed out during the
 five steps after the first, from the allocations that its profiler records: oneDNN's scratch memory is among them, what
-oneDNN, OpenMP and the C library keep for themselves is not. "Resident" is the growth of the process over six steps without the profiler, above what
-it held after a step of a tiny network; it has the freed memory that the C library does not give back.
+oneDNN, OpenMP and the C library keep for themselves is not. "Resident" is the growth of the process over six steps
+without the profiler, above what it held after a step of a tiny network; it has the freed memory that the C library does
+not give back.
 
     python benchmarks/memory_prediction.py [--threads 2]
 """
