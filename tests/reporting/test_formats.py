@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minivess.reporting.formats import by, counted, listed, metric_name, p_value, sentence, size
+from minivess.reporting.formats import by, counted, listed, metric_name, sentence, size
 
 
 class TestWords:
@@ -24,9 +24,6 @@ class TestNumbers:
     )
     def test_a_size_has_the_largest_unit_that_fits(self, size_bytes: int, text: str):
         assert size(size_bytes) == text
-
-    def test_small_p_values_keep_a_digit(self):
-        assert [p_value(0.0312), p_value(0.0001)] == ["0.031", "0.0001"]
 
     def test_sizes_along_axes(self):
         assert by((0.994, 0.994, 5.0)) == "0.994 × 0.994 × 5"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from minivess.errors import DataError
+from minivess.evaluation.rounding import rounded
 
 _SMALLEST_STRATUM = 5  # below it a stratum's own resampling hides most of its variance
 
@@ -30,9 +31,14 @@ class Interval:
     method: str
     n: int
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The mean and "[low, high]" as people read them; in place of the bounds the reason why there are none."""
+        mean, low, high = rounded(self.mean, self.low, self.high)
+        return mean, f"[{low}, {high}]" if self.resamples else f"({self.method})"
+
     def __str__(self) -> str:
-        bounds = f"[{self.low:.3f}, {self.high:.3f}]" if self.resamples else f"({self.method})"
-        return f"{self.mean:.3f} {bounds}"
+        return " ".join(self.parts)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,23 @@ class PairedTest:
     b_larger: int
     smallest_p: float
     method: str
+
+    @property
+    def reversed(self) -> PairedTest:
+        """The same test of b against a."""
+        return replace(
+            self,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            effect_size=-self.effect_size,
+            a_larger=self.b_larger,
+            b_larger=self.a_larger,
+        )
+
+    def __str__(self) -> str:
+        difference, low, high = rounded(self.difference, self.low, self.high)
+        return f"{'+' * (self.difference >= 0)}{difference} [{low}, {high}]"
 
 
 def mean_interval(

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
 from minivess.evaluation.pareto import pareto_front
+from minivess.evaluation.rounding import p_value, rounded
 
 _EMPTY = {
     "prediction": "the prediction is empty; overlaps count as 0, distances as the volume's diagonal",
@@ -67,27 +68,24 @@ def _best(found: MetricComparison) -> str:
 
 
 def _shown(found: MetricComparison, pair: Pair) -> str:
-    test = pair.test
-    difference, low, high = test.difference, test.low, test.high
-    worse, wins = pair.second, test.a_larger if found.higher_is_better else test.b_larger
-    if pair.better == pair.second:
-        difference, low, high = -difference, -high, -low
-        worse, wins = pair.first, test.b_larger if found.higher_is_better else test.a_larger
+    test, worse = (pair.test, pair.second) if pair.better == pair.first else (pair.test.reversed, pair.first)
+    wins = test.a_larger if found.higher_is_better else test.b_larger
     return (
-        f"{found.metric}: {pair.better} is better than {worse}: mean difference {difference:+.3f} [{low:.3f}, {high:.3f}]"
-        f"{_unit(found)}, p = {_p(pair.p_holm)}, better on {wins} of {_cases(test.n)}."
+        f"{found.metric}: {pair.better} is better than {worse}: mean difference {test}"
+        f"{_unit(found)}, p = {p_value(pair.p_holm)}, better on {wins} of {_cases(test.n)}."
     )
 
 
 def _not_shown(found: MetricComparison, pairs: Sequence[Pair]) -> tuple[str, ...]:
     if not pairs:
         return ()
-    listed = "; ".join(
-        f"{pair.first} and {pair.second} (p = {_p(pair.p_holm)}, difference between {pair.test.low:.3f} and "
-        f"{pair.test.high:.3f}{_unit(found)})"
-        for pair in pairs
-    )
+    listed = "; ".join(_undecided(found, pair) for pair in pairs)
     return (f"{found.metric}: not told apart, which does not make them equal: {listed}.",)
+
+
+def _undecided(found: MetricComparison, pair: Pair) -> str:
+    low, high = rounded(pair.test.low, pair.test.high)
+    return f"{pair.first} and {pair.second} (p = {p_value(pair.p_holm)}, difference between {low} and {high}{_unit(found)})"
 
 
 def _untested(found: MetricComparison) -> tuple[str, ...]:
@@ -122,7 +120,3 @@ def _pairs(number: int) -> str:
 
 def _unit(found: MetricComparison) -> str:
     return f" {found.unit}" if found.unit else ""
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"

@@ -50,8 +50,3 @@ def size(size_bytes: float) -> str:
 def sentence(text: str) -> str:
     """The text with a capital letter to begin with; the rest stays as it is."""
     return text[:1].upper() + text[1:]
-
-
-def p_value(p: float) -> str:
-    """Three decimals, or one digit of a smaller one."""
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"

@@ -129,7 +129,7 @@ def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
     unit = f" {metric.unit}" if metric.unit else ""
     return [
         f"{metric_name(metric.metric)}: the baseline {score.method} has a better mean than every loss "
-        f"({score.interval.mean:.3f} against {best.interval.mean:.3f}{unit}); baselines are not tested."
+        f"({score.interval.parts[0]} against {best.interval.parts[0]}{unit}); baselines are not tested."
         for score in metric.methods
         if score.baseline and all(_is_better(metric, score, rival) for rival in rivals)
     ]

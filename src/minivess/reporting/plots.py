@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from minivess.evaluation.comparison import MetricComparison
 from minivess.evaluation.evaluate import CaseRow
 from minivess.evaluation.pareto import OVERLAP, TOPOLOGY, pareto_front
+from minivess.evaluation.rounding import rounded
 from minivess.planning.sizes import GIB
 from minivess.reporting.facts import CellFacts, RunFacts
 from minivess.reporting.formats import metric_name
@@ -54,7 +55,7 @@ def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
         _set_method_ticks(axes, places)
         _spread_if_wide(axes, [value for values in cases.values() for value in values.values()])
         words = {
-            f"case-{number}": f"{case}: " + ", ".join(f"{m} {values[m]:.3f}" for m in methods if m in values)
+            f"case-{number}": f"{case}: " + ", ".join(f"{m} {rounded(values[m])[0]}" for m in methods if m in values)
             for number, (case, values) in enumerate(cases.items())
         }
         return to_svg(figure, f"paired-{metric.metric}", _paired_alt(metric, methods, len(cases)), words)

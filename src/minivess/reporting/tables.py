@@ -152,9 +152,9 @@ def _latex_title(metric: MetricComparison) -> str:
 
 
 def _latex_score(score: Score) -> str:
-    mean = f"{score.interval.mean:.3f}"
+    mean, bounds = score.interval.parts
     mean = rf"\textbf{{{mean}}}" if score.best else mean
-    return rf"{mean} {{\scriptsize [{score.interval.low:.3f}, {score.interval.high:.3f}]}}"
+    return rf"{mean} {{\scriptsize {bounds}}}"
 
 
 def _latex(text: str) -> str:
