@@ -40,10 +40,10 @@ class TestPairedPoints:
 
 
 class TestTradeOff:
-    def test_every_method_is_a_point_and_the_front_is_said(self, finished: RunFolder):
+    def test_every_loss_is_a_point_and_the_front_is_said(self, finished: RunFolder):
         facts = read_facts(finished)
         text = str(trade_off(facts))
-        assert text.count("<title>") == len(facts.methods)
+        assert text.count("<title>") == len(facts.losses)
         assert f"On the Pareto front: {', '.join(pareto_front(facts.comparison))}." in text
 
     def test_a_loss_alone_has_none(self, finished: RunFolder):

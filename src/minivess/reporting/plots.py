@@ -62,12 +62,16 @@ def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
 
 
 def trade_off(facts: RunFacts) -> Markup | None:
-    """Mean DSC against mean clDice of every method with intervals, and the Pareto front; None where one is not compared."""
+    """Mean DSC against mean clDice of every loss with intervals, and the Pareto front; None where one is not compared.
+
+    Baselines are left out: far below, they would press the losses into a corner.
+    """
     front = pareto_front(facts.comparison)
     if not front or len(facts.losses) < 2:
         return None
     across, up = (facts.comparison.metric(name) for name in (OVERLAP, TOPOLOGY))
     x, y = ({score.method: score.interval for score in metric.methods} for metric in (across, up))
+    losses = [loss for loss in facts.losses if loss in x]
     with drawing():
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         axes = figure.add_subplot()
@@ -80,7 +84,7 @@ def trade_off(facts: RunFacts) -> Markup | None:
             linewidth=0.9,
             linestyle=":",
         )
-        for method in (method for method in facts.methods if method in x):
+        for method in losses:
             colour, here = paint(series(facts, method)), (x[method].mean, y[method].mean)
             axes.plot([x[method].low, x[method].high], [here[1]] * 2, color=colour, linewidth=1, alpha=0.6)
             axes.plot([here[0]] * 2, [y[method].low, y[method].high], color=colour, linewidth=1, alpha=0.6)
@@ -89,7 +93,7 @@ def trade_off(facts: RunFacts) -> Markup | None:
         axes.grid(axis="x")
         axes.set_xlabel(f"mean {column_title(across)}")
         axes.set_ylabel(f"mean {column_title(up)}")
-        words = {f"trade-{method}": f"{method}: DSC {x[method]}, clDice {y[method]}" for method in x}
+        words = {f"trade-{method}": f"{method}: DSC {x[method]}, clDice {y[method]}" for method in losses}
         alt = f"Mean DSC against mean clDice: {'; '.join(words.values())}. On the Pareto front: {', '.join(front)}."
         return to_svg(figure, "trade-off", alt, words)
 
