@@ -115,12 +115,12 @@ def slope(work: Path) -> None:
 
 def scale70(work: Path) -> None:
     """Two folds of 70 volumes; two volumes of median depth are held out of each."""
-    _report("70", run(_large(seventy(work), "scale70"), work))
+    _report("70", run(_large(seventy(work), "scale70", steps=40), work))
 
 
 def scale700(work: Path) -> None:
-    """The same with each volume ten times, shifted in plane, so that no two are alike."""
-    _report("700", run(_large(seven_hundred(work), "scale700"), work))
+    """The same for 300 steps with each volume ten times, shifted in plane, so that no two are alike."""
+    _report("700", run(_large(seven_hundred(work), "scale700", steps=300), work))
 
 
 def seventy(work: Path) -> Path:
@@ -163,8 +163,8 @@ def _write_splits(folder: Path) -> None:
     (folder / "splits_final.json").write_text(json.dumps(entries))
 
 
-def _large(data: Path, name: str) -> dict[str, Any]:
-    training = {"max_epochs": 2, "steps_per_epoch": 20, "validate_every": 0, "checkpoint_minutes": 0.2}
+def _large(data: Path, name: str, steps: int) -> dict[str, Any]:
+    training = {"max_epochs": 2, "steps_per_epoch": steps // 2, "validate_every": 0, "checkpoint_minutes": 0.2}
     return _config(name, data, (16, 32, 64, 128), training, monitor_interval_s=0.5)
 
 

@@ -18,7 +18,8 @@ class MinivessError(Exception):
         self.expected = expected
         self.got = got
         self.cure = cure
-        super().__init__(f"expected {expected}; got {got}. Cure: {cure}")
+        end = "" if got.endswith("\n") else ". "
+        super().__init__(f"expected {expected}; got {got}{end}Cure: {cure}")
 
     def __reduce__(self) -> tuple[type[MinivessError], tuple[str, str, str]]:
         return type(self), (self.expected, self.got, self.cure)  # crosses to another process whole

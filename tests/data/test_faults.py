@@ -183,6 +183,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str, Level]] = {
     "millimetre without a unit": (lambda d: d.header(d.image(), _unit("unknown", 0.00099, 0.00099, 0.005)), "spacing_tiny", "critical"),
     "real millimetre": (lambda d: d.header(d.image(), _unit("mm", 0.00099, 0.00099, 0.005)), "unit", "info"),
     "micrometre called mm": (lambda d: d.header(d.image(), _unit("mm", *SPACING_UM)), "unit", "warning"),
+    "spacing never written": (lambda d: d.header(d.image(), _unit("unknown", 1, 1, 1)), "spacing_unset", "warning"),
     "spacing of another scale": (lambda d: d.header(d.image(), _unit("micron", 99, 99, 500)), "spacing_huge", "warning"),
     "spacing unlike the others": (lambda d: d.header(d.image(), _unit("micron", 4.97, 4.97, 5)), "spacing_outlier", "warning"),
     "two voxel sizes in one header": (lambda d: d.header(d.image(), _set(pixdim=[1, 1, 1, 1, 1, 1, 1, 1])), "spacing_twofold", "warning"),

@@ -33,6 +33,11 @@ class TestFindCases:
         (case,) = find_cases(tmp_path)
         assert (case.name, case.label) == ("a", tmp_path / "labelsTr/a.nii.gz")
 
+    def test_a_suffix_may_be_in_capitals(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.NII.GZ", "seg/a_y.Nii")
+        (case,) = find_cases(tmp_path)
+        assert (case.name, case.label) == ("a", tmp_path / "seg/a_y.Nii")
+
     def test_a_sidecar_is_found(self, tmp_path: Path) -> None:
         _touch(tmp_path, "raw/mv01.nii.gz", "raw/mv02.nii", "json/mv01.json")
         assert [case.sidecar for case in find_cases(tmp_path)] == [tmp_path / "json/mv01.json", None]

@@ -86,8 +86,8 @@ class TestVolumeScanner:
         _write_case(tmp_path, "mv02", (8, 8, 4), (4.97, 4.97, 5.0))
         _write_case(tmp_path, "mv10", (8, 8, 4), (2.48, 2.48, 5.0))
         assert scan_dataset(tmp_path).outliers == {
-            "mv02": "spacing 4.97 um along X, the median is 0.99 um",
-            "mv10": "spacing 2.48 um along X, the median is 0.99 um",
+            "mv02": "spacing 4.97 µm along X, the median is 0.99 µm",
+            "mv10": "spacing 2.48 µm along X, the median is 0.99 µm",
         }
 
     def test_total_size_gb_accurate(self, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
             continue
         header = by_name[case.name].spacing_um
         if spacing is not None and not np.allclose(spacing, header, rtol=2e-2):
-            differing.append(f"{case.name} ({by(header)} um, {case.sidecar.name} {by(spacing)})")
+            differing.append(f"{case.name} ({by(header)} µm, {case.sidecar.name} {by(spacing)})")
     found = []
     if differing:
         cure = "find out which is true; the run uses the header"

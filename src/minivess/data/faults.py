@@ -62,7 +62,7 @@ def check_pair(name: str, image: Header, label: Header, path: Path) -> list[Find
         found.append(Finding("critical", "pair_shape", name, expected, got, cure))
     cure = "check that label and image belong together; voxels are matched by index, spacing is the image's"
     if not np.allclose(image.spacing_um, label.spacing_um, rtol=1e-3):
-        expected, got = f"the image's spacing {by(image.spacing_um)} um", f"{by(label.spacing_um)} um in {path.name}"
+        expected, got = f"the image's spacing {by(image.spacing_um)} µm", f"{by(label.spacing_um)} µm in {path.name}"
         found.append(Finding("warning", "pair_spacing", name, expected, got, cure))
     elif not np.allclose(_affine_um(label), _affine_um(image), rtol=1e-3, atol=1e-3 * min(image.spacing_um)):
         turned = np.sign(np.diag(_affine_um(label))) != np.sign(np.diag(_affine_um(image)))
@@ -120,17 +120,21 @@ def check_label(name: str, label: LabelCounts, path: Path) -> list[Finding]:
 
 def _check_spacing(name: str, header: Header) -> list[Finding]:
     found, spacing = [], header.spacing_um
-    expected = f"a voxel size between {FINEST_UM:g} and {COARSEST_UM:g} um"
+    expected = f"a voxel size between {FINEST_UM:g} and {COARSEST_UM:g} µm"
     if min(spacing) < FINEST_UM:
         cure = "write the spacing in micrometre, or set the header's unit to what it is (mm or meter)"
-        got = f"{by(spacing)} um, unit {header.unit}"
+        got = f"{by(spacing)} µm, unit {header.unit}"
         found.append(Finding("critical", "spacing_tiny", name, expected, got, cure))
     elif max(spacing) > COARSEST_UM:
-        got, cure = f"{by(spacing)} um, unit {header.unit}", "check the header; distances are reported in micrometre"
+        got, cure = f"{by(spacing)} µm, unit {header.unit}", "check the header; distances are reported in micrometre"
         found.append(Finding("warning", "spacing_huge", name, expected, got, cure))
+    elif spacing == (1, 1, 1) and header.unit == "unknown":
+        cure = "if it is not, write the true spacing: distances in micrometre and the plan rest on it"
+        expected, got = "a spacing that was measured", "1 x 1 x 1 without a unit, as writers leave it"
+        found.append(Finding("warning", "spacing_unset", name, expected, got, cure))
     by_affine = np.linalg.norm(_affine_um(header)[:, :3], axis=0)
     if not np.allclose(by_affine, spacing, rtol=1e-2):
-        got = f"pixdim {by(spacing)} um, affine {by(by_affine)} um"
+        got = f"pixdim {by(spacing)} µm, affine {by(by_affine)} µm"
         cure = "make them agree; the run uses pixdim"
         found.append(Finding("warning", "spacing_twofold", name, "one voxel size in a header", got, cure))
     return found
@@ -142,7 +146,7 @@ def _check_unit(name: str, header: Header) -> list[Finding]:
         got = "the unit mm, with numbers too large for millimetre: read as micrometre"
         return [Finding("warning", "unit", name, "a voxel size in micrometre", got, cure)]
     if header.um_per_unit != 1:
-        got = f"voxel size in {header.unit}, converted to {by(header.spacing_um)} um"
+        got = f"voxel size in {header.unit}, converted to {by(header.spacing_um)} µm"
         return [Finding("info", "unit", name, "", got, "")]
     return []
 

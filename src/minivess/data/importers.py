@@ -10,7 +10,7 @@ from pathlib import Path
 from minivess.errors import DataError
 from minivess.findings import Finding
 
-_SUFFIXES = (".nii.gz", ".nii")
+_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _CHANNEL = re.compile(r"_\d{4}$")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -70,6 +70,11 @@ def read_layout(folder: Path) -> Layout:
     )
 
 
+def name_of(path: Path) -> str:
+    """The name of a NIfTI file without its suffix, in whatever case that is written."""
+    return _SUFFIX.sub("", path.name)
+
+
 def find_cases(folder: Path) -> list[Case]:
     """The cases of ``read_layout`` alone; raises as it does."""
     return list(read_layout(folder).cases)
@@ -106,10 +111,9 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     found: dict[str, Path] = {}
     twice = []
     for path in sorted(folder.glob("*"), reverse=True) if folder.is_dir() else []:
-        suffix = next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is None or path.name.startswith("."):
+        if not _SUFFIX.search(path.name) or path.name.startswith("."):
             continue
-        name = path.name.removesuffix(suffix)
+        name = name_of(path)
         if name in found:
             got = f"{found[name].name} and {path.name} in {folder}"
             twice.append(Finding("critical", "file_twice", name, "one file a volume", got, "keep one of the two"))

@@ -185,7 +185,7 @@ class DatasetProfile(BaseModel):
         for volume in self.volumes:
             for letter, usual, spacing in zip("XYZ", usual_um, volume.spacing_um, strict=True):
                 if max(spacing / usual, usual / spacing) > OUTLIER_FACTOR:
-                    reasons[volume.name] = f"spacing {spacing:g} um along {letter}, the median is {usual:g} um"
+                    reasons[volume.name] = f"spacing {spacing:g} µm along {letter}, the median is {usual:g} µm"
                     break
         return reasons
 

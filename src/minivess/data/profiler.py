@@ -11,7 +11,7 @@ from typing import Any
 
 from minivess.data.consistency import check_copies, check_sidecars
 from minivess.data.faults import check_header, check_intensities, check_label, check_length, check_pair, from_error
-from minivess.data.importers import Case, find_cases, read_layout
+from minivess.data.importers import Case, find_cases, name_of, read_layout
 from minivess.data.intensity import measure_intensities
 from minivess.data.label import count_label
 from minivess.data.nifti import read_blocks, scale
@@ -29,7 +29,7 @@ CLIP_PERCENTILES = (0.5, 99.5)
 
 _VISTA3D_DIVISOR = 16
 
-_VERSION = "1"
+_VERSION = "2"
 """Changed with every change of what a scan finds, so that saved profiles are made anew."""
 
 
@@ -41,7 +41,7 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
     Raises:
         DataError: The image's header cannot be read. Whatever else is wrong is among the findings.
     """
-    case = Case(name or path.name.removesuffix(".gz").removesuffix(".nii"), path, label)
+    case = Case(name or name_of(path), path, label)
     image = read_header(path)
     found = check_header(case.name, image)
     label_header = None
