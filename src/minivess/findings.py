@@ -47,7 +47,8 @@ def raise_critical(findings: Iterable[Finding], error: type[MinivessError] = Pla
     critical = [finding for finding in findings if finding.level == "critical"]
     if len(critical) == 1:
         only = critical[0]
-        raise error(only.expected, f"{only.got} ({only.what})", only.cure)
+        what = "" if only.what in only.got else f" ({only.what})"
+        raise error(only.expected, f"{only.got}{what}", only.cure)
     if critical:
         lines = "".join(f"\n  {finding}" for finding in critical)
         raise error("no critical finding", f"{len(critical)} of them:{lines}\n", "mend each one as its line says")

@@ -58,6 +58,10 @@ class TestMakeSplits:
         with pytest.raises(ConfigError, match="2 to 7 folds for 7 cases"):
             make_splits(_volumes(7), folds)
 
+    def test_one_volume_is_too_few(self) -> None:
+        with pytest.raises(ConfigError, match="two volumes or more; got 1"):
+            make_splits(_volumes(1), 2)
+
 
 class TestImportSplits:
     def _write(self, folder: Path, *folds: tuple[str, str]) -> None:

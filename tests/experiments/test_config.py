@@ -40,6 +40,7 @@ class TestLoadConfig:
         ("text", "message"),
         [
             ("losses: [dice_ce]\n", "the key 'name'"),
+            ("name: a\nlosess: [dice_ce]\n", "losess.*line 2.*did you mean 'losses'"),
             ("name: a/b\nlosses: [dice_ce]\n", "folder name"),
             ("name: a\nlosses: []\n", "at least 1 item"),
             ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),

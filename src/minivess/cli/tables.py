@@ -137,7 +137,8 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
         names.append(f"{method}-fold{number}")
         fold = prepared.splits.folds[number]
         taken = in_words(seconds[names[-1]]) if names[-1] in seconds else ""
-        table.add_row(names[-1], f"{len(fold.train)} cases", ", ".join(fold.held_out), taken)
+        trained = f"{len(fold.train)} case" + "s" * (len(fold.train) != 1)
+        table.add_row(names[-1], trained, ", ".join(fold.held_out), taken)
     console.print(table)
     lanes = len(prepared.lanes)
     total = f", about {in_words(sum(seconds.get(name, 0) for name in names) / lanes)} in all" if seconds else ""

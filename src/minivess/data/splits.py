@@ -66,6 +66,10 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
     Raises:
         ConfigError: Fewer than two folds, or more folds than cases.
     """
+    if len(volumes) < 2:
+        raise ConfigError(
+            "two volumes or more", f"{len(volumes)}", "add volumes: each is scored by training on the others"
+        )
     if not 2 <= folds <= len(volumes):
         raise ConfigError(
             f"2 to {len(volumes)} folds for {len(volumes)} cases", f"{folds}", "change the number of folds"

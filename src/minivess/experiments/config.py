@@ -177,7 +177,8 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, source: str, root: yaml.Node | None) -> ConfigError:
-    first = error.errors()[0]
+    # A misspelt key that must be there is both missing and unknown: the latter says more.
+    first = min(error.errors(), key=lambda found: found["type"] == "missing")
     location = [str(part) for part in first["loc"]]
     line = _line_of(root, location) or _line_of(root, ["debug", *location])
     where = f"{source}, line {line}" if line else source
