@@ -114,7 +114,9 @@ def _parse_spacing(
 )
 @click.option("--quiet", is_flag=True)
 def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
-    """Make a data set of TIFF stacks: IN/denoised/ and IN/labels/, as VesselNN is published, into OUT/raw/ and OUT/seg/.
+    """Make a data set in OUT/raw/ and OUT/seg/ of TIFF stacks in IN/images/ and their labels in IN/labels/.
+
+    Other names of the two folders are known: denoised/ as VesselNN is published, raw/, imagesTr/; seg/, masks/, labelsTr/.
 
     A stack's pages, rows and columns are Z, Y and X of the volume. A case is named by what the names of its stack and of
     its label have in common. The two values of a label become 0 and 1. Files that are there already are never written over.

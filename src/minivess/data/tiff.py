@@ -52,10 +52,11 @@ def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase
     Raises:
         DataError: No such folder, no stack, names that cannot be paired, or a stack without a voxel size.
     """
-    images = _named(_existing(folder, _IMAGE_FOLDERS))
+    stacks = _existing(folder, _IMAGE_FOLDERS)
+    images = _named(stacks)
     labels = _named(_existing(folder, _LABEL_FOLDERS, optional=True))
     if not images:
-        raise DataError("TIFF stacks", f"none in {folder}", f"put them into {folder / _IMAGE_FOLDERS[0]}")
+        raise DataError("TIFF stacks", f"none in {stacks}", "put .tif files there")
     if orphans := sorted(labels.keys() - images.keys()):
         cure = "rename the files so that those of one case begin alike, or remove the labels"
         raise DataError("a stack for every label", f"none for {', '.join(orphans)}", cure)
