@@ -128,6 +128,7 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
     """What a run would train, how long that would take, and where it would go."""
     from minivess.experiments.cells import chosen
     from minivess.experiments.duration import in_words, predict_seconds
+    from minivess.reporting.formats import counted
 
     training = prepared.config.training
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
@@ -137,8 +138,7 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
         names.append(f"{method}-fold{number}")
         fold = prepared.splits.folds[number]
         taken = in_words(seconds[names[-1]]) if names[-1] in seconds else ""
-        trained = f"{len(fold.train)} case" + "s" * (len(fold.train) != 1)
-        table.add_row(names[-1], trained, ", ".join(fold.held_out), taken)
+        table.add_row(names[-1], counted(len(fold.train), "case"), ", ".join(fold.held_out), taken)
     console.print(table)
     lanes = len(prepared.lanes)
     total = f", about {in_words(sum(seconds.get(name, 0) for name in names) / lanes)} in all" if seconds else ""
