@@ -10,6 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -39,10 +40,12 @@ class TestUi:
         try:
             url = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"
             found = json.loads(_fetch(url, server))
+            children = [" ".join(child.cmdline()) for child in psutil.Process(server.pid).children(recursive=True)]
         finally:
             server.terminate()
             server.wait(30)
         assert found["experiment"]["name"] == "Default"
+        assert not [child for child in children if "mlflow.server.jobs" in child], "job runners outlive their server"
         assert (tmp_path / "runs" / "mlflow.db").is_file()
 
     def test_says_where_else_to_look(self, tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ def ui(run: Path, port: int) -> None:
     ]
     click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *argv], {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
+    # Its job runners serve traces of language models, and outlive the server.
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, [sys.executable, *argv], {**os.environ, **quiet})
 
 
 COMMANDS = (ui,)
