@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "deep_supervision": {"model.deep_supervision": 2},
     "no_average": {"training.ema_decay": 0},
     "foreground_0": {"training.foreground_fraction": 0},
+    "foreground_025": {"training.foreground_fraction": 0.25},
     "foreground_1": {"training.foreground_fraction": 1},
     "one_of_136x136x8": {"plan.patch_size": [136, 136, 8], "plan.batch": 1},
     "one_of_192x192x4": {"plan.patch_size": [192, 192, 4], "plan.batch": 1},
@@ -39,15 +40,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pad": {"plan.patch_policy": "pad"},
     "filters_8": {"model.filters": [8, 16, 32, 64]},
     "twice_as_long": {"training.max_epochs": 12},
+    "four_times_as_long": {"training.max_epochs": 24},
 }
 METRICS = ("dsc", "centreline_dsc", "betti0_error")
 
 
-def train(name: str, data: Path, out: Path) -> None:
+def train(name: str, data: Path, out: Path, seed: int) -> None:
     """One variant as a user would run it."""
     settings = [
         f"--set={key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
-        for key, value in VARIANTS[name].items()
+        for key, value in {"seed": seed, **VARIANTS[name]}.items()
     ]
     options = ["--config", str(CONFIG), "--data-dir", str(data), "--output-dir", str(out), "--name", name, *settings]
     subprocess.run([sys.executable, "-m", "minivess.cli.main", "run", "--quiet", *options], check=True)
@@ -84,9 +86,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seed", type=int, default=0, help="of weights, patches and folds; give each its own OUT")
     options = parser.parse_args()
     for name in options.only:
-        train(name, options.data, options.out)
+        train(name, options.data, options.out, options.seed)
     finished = {name: results(RunFolder(options.out / name)) for name in VARIANTS if (options.out / name).is_dir()}
     base = {row.case: row for cell in finished["base"] for row in cell.rows}
     print(

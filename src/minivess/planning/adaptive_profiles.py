@@ -133,7 +133,8 @@ def _precision(hardware: HardwareBudget, device: str, request: PlanRequest, reas
     if capability is not None and capability >= (8, 0):
         reasons["precision"] = "bf16: the card computes it natively, and it needs no loss scaling"
         return "bf16"
-    reasons["precision"] = "fp16 with loss scaling: the card has no bf16 units"
+    why = "the card has no bf16 units" if capability else "whether the card has bf16 units is not known"
+    reasons["precision"] = f"fp16 with loss scaling: {why}"
     return "fp16"
 
 

@@ -1,0 +1,20 @@
+"""nnU-Net's trainer with a length of our choice; found by `nnUNetv2_train` through the environment variable nnUNet_extTrainer."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class ShortTrainer(nnUNetTrainer):  # type: ignore[misc]
+    """Everything as it comes but the number of steps, and one look at the held-out fold an epoch, which changes no weight."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        torch.set_num_threads(1)
+        self.num_epochs = int(os.environ["SHORT_TRAINER_EPOCHS"])
+        self.num_iterations_per_epoch = int(os.environ["SHORT_TRAINER_STEPS"])
+        self.num_val_iterations_per_epoch = 1
