@@ -36,9 +36,13 @@ class TestBatch:
         assert any(_occurs(image[0, 0], store.case(name).stats.normalise(store.case(name).image)) for name in NAMES)
         assert set(np.unique(label)) <= {0, 1}
 
-    def test_the_first_of_a_batch_holds_vessel_at_its_centre(self, store: Store) -> None:
-        sampler = _sampler(store, (16, 16, 4), augment=False)
-        assert all(sampler.batch(step)[1][0].any() for step in range(20))
+    @pytest.mark.parametrize("batch", [1, 2, 3])
+    @pytest.mark.parametrize("share", [0, 0.25, 0.5, 1])
+    def test_the_share_on_vessel_is_kept_whatever_the_batch(self, store: Store, batch: int, share: float) -> None:
+        """A patch of one voxel is its centre; of those that lie anywhere few are vessel."""
+        sampler = PatchSampler(store, NAMES, ((1, 1, 1),), batch=batch, foreground_fraction=share, augment=False)
+        on_vessel = sum(int(sampler.batch(step)[1].sum()) for step in range(240 // batch))
+        assert 240 * share <= on_vessel <= 240 * (share + 0.2 * (1 - share))
 
     def test_has_channel_axes(self, store: Store) -> None:
         image, label, mask = _sampler(store, batch=3).batch(0)

@@ -5,6 +5,7 @@ So neither the number of workers nor the point of an interruption changes a samp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -28,8 +29,9 @@ class PatchSampler:
         store: The data set.
         names: The training cases.
         patches: Patch sizes X, Y, Z in voxels, one a group; a volume smaller than its patch is padded and the padding masked.
-        batch: Patches of a batch; the first of each batch hold vessel at their centre.
-        foreground_fraction: Share of a batch that must hold vessel, rounded up to whole patches.
+        batch: Patches of a batch.
+        foreground_fraction: Share of the patches that hold vessel at their centre, kept over batches where a batch is too
+            small for it: with 0.25 and two patches a batch, one patch in every second batch. The others lie anywhere.
         seed: Seed of every draw.
         augment: Whether patches are changed at random.
     """
@@ -51,7 +53,7 @@ class PatchSampler:
             self._groups.setdefault(patch_for(patches, store.stats(name).shape[2]), []).append(name)
         self._batches = [(patch, number) for patch, group in self._groups.items() for number in range(len(group))]
         self._batch = batch
-        self._foreground = int(np.ceil(batch * foreground_fraction))
+        self._foreground_fraction = foreground_fraction
         self._seed = seed
         self._augment = augment
         self._order = lru_cache(maxsize=8)(self._shuffled)
@@ -64,7 +66,7 @@ class PatchSampler:
         whole = np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.bool_)
         for slot in range(self._batch):
             case = self._store.case(self._name(patch, round_, number * self._batch + slot))
-            sample = self._sample(case, patch, step * self._batch + slot, wants_vessel=slot < self._foreground)
+            sample = self._sample(case, patch, step * self._batch + slot)
             for part, own in zip(whole, sample, strict=True):
                 part[slot, 0] = own
         return whole
@@ -75,11 +77,15 @@ class PatchSampler:
         shuffle, position = divmod(place, len(group))
         return group[self._order(len(group), round_, 1 + shuffle, *patch)[position]]
 
-    def _sample(self, case: StoredCase, patch: Shape, index: int, *, wants_vessel: bool) -> Patch:
+    def _wants_vessel(self, index: int) -> bool:
+        """Whether sample number ``index`` is one of the share on vessel, which is spread evenly from the first sample on."""
+        return math.ceil((index + 1) * self._foreground_fraction) > math.ceil(index * self._foreground_fraction)
+
+    def _sample(self, case: StoredCase, patch: Shape, index: int) -> Patch:
         """Sample number ``index``: image, label and mask, each (X, Y, Z); mask is False where the volume had no voxel."""
         rng = np.random.default_rng((self._seed, index))
         change = draw_in_plane(rng, patch[:2]) if self._augment else InPlane()
-        centre = _draw_centre(case, patch, wants_vessel, rng)
+        centre = _draw_centre(case, patch, self._wants_vessel(index), rng)
         image, label, mask = _cut(case, centre, patch, change)
         if self._augment:
             flips = draw_flips(rng)

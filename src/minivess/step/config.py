@@ -26,7 +26,9 @@ class TrainingConfig(BaseModel):
     ema_decay: float = Field(
         default=0.999, ge=0, lt=1, description="decay a step of the averaged weights that are scored"
     )
-    foreground_fraction: float = Field(default=0.5, ge=0, le=1, description="share of a batch that must hold vessel")
+    foreground_fraction: float = Field(
+        default=0.5, ge=0, le=1, description="share of the patches that hold vessel at their centre"
+    )
     augment: bool = Field(
         default=True,
         description="change patches at random (rotation, scale, bending, mirror, noise, blur, brightness, contrast, resolution, gamma)",
