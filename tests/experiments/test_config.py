@@ -60,6 +60,11 @@ class TestLoadConfig:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: 5\ndebug:\n  folds: 2\n")
         assert (load_config(path).folds, load_config(path, debug=True).folds) == (5, 2)
 
+    def test_a_trial_has_a_name_of_its_own_wherever_the_name_comes_from(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\n")
+        assert load_config(path, debug=True).name == "a-debug"
+        assert load_config(path, {"name": "b"}, debug=True).name == "b-debug"
+
     def test_overrides_go_before_the_file(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntraining: {max_epochs: 3, ema_decay: 0.9}\n")
         training = load_config(path, {"training": {"max_epochs": 7}}).training

@@ -143,11 +143,11 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
         raise ConfigError(
             "keys and values", f"{path} holds {type(raw).__name__}", "see configs/experiments for examples"
         )
+    values = merge(merge(raw, raw.get("debug") or {} if debug else {}), overrides or {})
     if debug:
         # A name of its own, so that a trial never stands where the experiment is to go.
-        names = {key: f"{raw[key]}-debug" for key in ("name", "experiment_name") if key in raw}
-        raw = merge({**raw, **names}, raw.get("debug") or {})
-    return make_config(merge(raw, overrides or {}), str(path), root)
+        values |= {key: f"{values[key]}-debug" for key in ("name", "experiment_name") if values.get(key)}
+    return make_config(values, str(path), root)
 
 
 def make_config(values: dict[str, Any], source: str, root: yaml.Node | None = None) -> ExperimentConfig:
