@@ -61,6 +61,11 @@ class TestTitle:
         assert "DSC: not tested, for they share no case: a and b." in found.not_shown
 
 
+    def test_losses_that_a_baseline_beats_in_everything_are_not_ranked(self):
+        found = told(rows("a", 0.5, 4), rows("b", 0.4, 5), rows("threshold", 0.6, 1))
+        assert found.title.startswith("A baseline is ahead of every loss in everything")
+
+
 class TestCautions:
     def test_a_baseline_ahead_of_every_loss_is_said(self):
         found = told(rows("a", 0.8, 2), rows("b", 0.7, 3), rows("threshold", 0.6, 1))

@@ -41,6 +41,8 @@ def _title(comparison: Comparison) -> str:
         return f"{rivals[0]} stands alone: there is no other loss to compare it with"
     if not all(metric.best for metric in comparison.metrics):
         return "No case is shared by all losses yet: none can be called best"
+    if all(_beaten_by_baseline(metric) for metric in comparison.metrics):
+        return "A baseline is ahead of every loss in everything: the networks have not learnt enough to be ranked"
     winners = _winners(comparison)
     if len(winners) > 1:
         return f"No loss is best in everything: {'; '.join(f'{a} in {listed(b)}' for a, b in winners.items())}"
