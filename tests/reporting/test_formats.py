@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from minivess.reporting.formats import by, counted, listed, metric_name, sentence, size
+from minivess.data.wording import counted
+from minivess.reporting.formats import by, listed, metric_name, sentence, size
 
 
 class TestWords:

@@ -126,9 +126,9 @@ def show_vram(rows: Sequence[SweepRow], title: str) -> None:
 
 def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
     """What a run would train, how long that would take, and where it would go."""
+    from minivess.data.wording import counted
     from minivess.experiments.cells import chosen
     from minivess.experiments.duration import in_words, predict_seconds
-    from minivess.reporting.formats import counted
 
     training = prepared.config.training
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)

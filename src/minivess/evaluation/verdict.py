@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from minivess.data.wording import counted
 from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
 from minivess.evaluation.pareto import pareto_front
 from minivess.evaluation.rounding import p_value, rounded
@@ -27,7 +28,7 @@ def metric_verdict(found: MetricComparison, level: float) -> tuple[str, ...]:
 def general_notes(comparison: Comparison) -> tuple[str, ...]:
     """Sentences for all metrics: what is missing, what is empty, what the sample stands for."""
     missing = [
-        f"{method} lacks {_cases(len(cases))}: {', '.join(cases)}. It is compared on the cases it shares with each other method."
+        f"{method} lacks {counted(len(cases), 'case')}: {', '.join(cases)}. It is compared on the cases it shares with each other method."
         for method, cases in comparison.missing.items()
     ]
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
@@ -53,7 +54,7 @@ def _best(found: MetricComparison) -> str:
     if not found.best:
         return f"{found.metric}: no case is shared by all methods, so none is called best."
     interval = next(score.interval for score in rivals if score.method == found.best)
-    value = f"{interval}{_unit(found)} over its {_cases(interval.n)}"
+    value = f"{interval}{_unit(found)} over its {counted(interval.n, 'case')}"
     if len(rivals) == 1:
         return f"{found.metric}: {found.best} alone, {value}; there is nothing to compare it with."
     extreme = "highest" if found.higher_is_better else "lowest"
@@ -62,7 +63,7 @@ def _best(found: MetricComparison) -> str:
     ]
     proof = f"shown to be better than {', '.join(beaten)}" if beaten else "not shown to be better than any other"
     return (
-        f"{found.metric}: {found.best} has the {extreme} mean on the {_cases(found.shared_cases)} all share ({value}), "
+        f"{found.metric}: {found.best} has the {extreme} mean on the {counted(found.shared_cases, 'case')} all share ({value}), "
         f"and is {proof}."
     )
 
@@ -72,7 +73,7 @@ def _shown(found: MetricComparison, pair: Pair) -> str:
     wins = test.a_larger if found.higher_is_better else test.b_larger
     return (
         f"{found.metric}: {pair.better} is better than {worse}: mean difference {test}"
-        f"{_unit(found)}, p = {p_value(pair.p_holm)}, better on {wins} of {_cases(test.n)}."
+        f"{_unit(found)}, p = {p_value(pair.p_holm)}, better on {wins} of {counted(test.n, 'case')}."
     )
 
 
@@ -105,17 +106,9 @@ def _reach(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
         return ()
     needed = 1 + math.ceil(math.log2(len(pairs) / (1 - level)))
     return (
-        f"With {_cases(fewest.n)} the smallest p a pair can reach is {fewest.smallest_p:.2g}, {reach:.2g} after Holm over "
-        f"{_pairs(len(pairs))}: no difference can be shown at {1 - level:.0%}, however large. It takes at least {needed} cases.",
+        f"With {counted(fewest.n, 'case')} the smallest p a pair can reach is {fewest.smallest_p:.2g}, {reach:.2g} after Holm over "
+        f"{counted(len(pairs), 'pair')}: no difference can be shown at {1 - level:.0%}, however large. It takes at least {needed} cases.",
     )
-
-
-def _cases(number: int) -> str:
-    return f"{number} case" + "s" * (number != 1)
-
-
-def _pairs(number: int) -> str:
-    return f"{number} pair" + "s" * (number != 1)
 
 
 def _unit(found: MetricComparison) -> str:

@@ -145,7 +145,7 @@ def _workers(hardware: HardwareBudget, request: PlanRequest, reasons: dict[str, 
     workers = min(4, max(1, hardware.host.cpu_count - 1))
     plural = "thread cuts" if workers == 1 else "threads cut"
     reasons["workers"] = (
-        f"{workers} {plural} patches: {hardware.host.cpu_count} of the processors, one left to the training thread, at most 4"
+        f"{workers} {plural} patches: {hardware.host.cpu_count} processors, less one for the training thread, at most 4"
     )
     return workers
 

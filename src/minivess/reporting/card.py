@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 
+from minivess.data.wording import counted
 from minivess.experiments.recommend import Recommended, recommend
 from minivess.reporting.facts import RunFacts
-from minivess.reporting.formats import by, counted, listed, metric_name
+from minivess.reporting.formats import by, listed, metric_name
 
 
 def model_card(facts: RunFacts) -> list[tuple[str, str]]:

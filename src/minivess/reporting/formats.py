@@ -33,11 +33,6 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def counted(number: int, noun: str) -> str:
-    """``(2, "case")`` as "2 cases"."""
-    return f"{number} {noun}" + "s" * (number != 1)
-
-
 def size(size_bytes: float) -> str:
     """``"480 KiB"``, ``"4.6 GiB"``: the largest unit that leaves a number above 1."""
     unit = "B"

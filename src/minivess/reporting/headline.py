@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from minivess.data.wording import counted
 from minivess.evaluation.comparison import Comparison, MethodScore, MetricComparison, Pair
-from minivess.reporting.formats import counted, listed, metric_name
+from minivess.reporting.formats import listed, metric_name
 from minivess.reporting.tables import metric_sentences
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from minivess.data.wording import counted
 from minivess.evaluation.bootstrap import Interval
 from minivess.evaluation.comparison import Comparison, MetricComparison
-from minivess.reporting.formats import counted, metric_name
+from minivess.reporting.formats import metric_name
 
 
 @dataclass(frozen=True)
