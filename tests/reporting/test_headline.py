@@ -60,7 +60,6 @@ class TestTitle:
         assert found.title == "No case is shared by all losses yet: none can be called best"
         assert "DSC: not tested, for they share no case: a and b." in found.not_shown
 
-
     def test_losses_that_a_baseline_beats_in_everything_are_not_ranked(self):
         found = told(rows("a", 0.5, 4), rows("b", 0.4, 5), rows("threshold", 0.6, 1))
         assert found.title.startswith("A baseline is ahead of every loss in everything")

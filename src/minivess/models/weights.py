@@ -49,13 +49,18 @@ def read_spec(folder: Path) -> NetworkSpec:
     Raises:
         DataError: There is none, or it is damaged.
     """
+    path = folder / "network.json"
     try:
-        return NetworkSpec.model_validate_json((folder / "network.json").read_bytes())
-    except (OSError, ValueError) as error:
+        return NetworkSpec.model_validate_json(path.read_bytes())
+    except OSError as error:
         raise DataError(
             "a folder with network.json and network.safetensors",
-            f"{folder}: {error}",
-            "give a cell folder or its weights folder",
+            f"{path}: {error.strerror}",
+            "give a cell folder, runs/NAME/cells/LOSS-foldK, or its weights folder",
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            "the network.json of a training", f"{path}: {' '.join(str(error).split())}", "run the cell again"
         ) from error
 
 
