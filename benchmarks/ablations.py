@@ -57,7 +57,7 @@ def train(name: str, data: Path, out: Path, seed: int) -> None:
 
 def results(folder: RunFolder) -> list[CellResult]:
     """Of its finished cells."""
-    return [CellResult.model_validate_json(cell.result.read_bytes()) for cell in folder.cells() if cell.finished]
+    return [cell.read_result() for cell in folder.cells() if cell.finished]
 
 
 def row_of(name: str, cells: list[CellResult], base: dict[str, CaseRow]) -> list[str]:

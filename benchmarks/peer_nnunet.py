@@ -19,18 +19,13 @@ from statistics import mean
 from typing import Any
 
 import psutil
+from held_out import METRICS, compared, means, scored
 
 from minivess.data.importers import find_cases
-from minivess.data.nifti import read_volume
-from minivess.data.profile import DatasetProfile
-from minivess.evaluation.bootstrap import mean_interval, paired_bootstrap_test
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.folder import RunFolder
-from minivess.experiments.spec import CellResult
-from minivess.metrics.case import score_case
 
 DATASET, CONFIGURATION = "Dataset001_Vessels", "3d_as_minivess"
-METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
 
 
 class NNUNet:
@@ -145,57 +140,30 @@ def as_minivess(own: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def scored(folder: RunFolder, peer: NNUNet) -> list[CaseRow]:
-    """Its masks, scored as RUN's were."""
-    config = folder.read_config()
-    profile = DatasetProfile.model_validate_json(folder.profile.read_bytes())
-    spacing = {volume.name: volume.spacing_um for volume in profile.volumes}
-    labels = {case.name: case.label for case in find_cases(config.data_dir)}
-    rows = []
-    for number, fold in enumerate(folder.read_splits().folds):
-        for name in fold.held_out:
-            mask = read_volume(peer.fold(number) / "validation" / f"{name}.nii.gz")
-            metrics = score_case(mask, read_volume(labels[name]), spacing[name], config.evaluation.tolerance_um)
-            rows.append(CaseRow(method="nnU-Net", fold=number, case=name, metrics=metrics))
-    return rows
-
-
-def print_table(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[str, float]]) -> None:
-    """A line a method, each loss of RUN paired by case with nnU-Net, and the DSC of every case."""
-    cells = [CellResult.model_validate_json(cell.result.read_bytes()) for cell in folder.cells() if cell.finished]
-    methods = {
-        name: [row for cell in cells for row in cell.rows if row.method == name] for name in folder.read_config().losses
-    }
-    methods["nnU-Net"] = theirs
-    theirs = sorted(theirs, key=lambda row: row.case)
-    folds = [row.fold for row in theirs]
+def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[str, float]]) -> None:
+    """Means of each loss of RUN and of nnU-Net, paired by case with it, and the scores of every case."""
+    cells = [cell.read_result() for cell in folder.cells() if cell.finished]
     print(
         "| | s a fold | DSC | clDice | MASD (µm) | Betti-0 error | DSC less nnU-Net's | p | clDice less nnU-Net's | p |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for method, rows in methods.items():
-        rows.sort(key=lambda row: row.case)
-        seconds = (
-            [one["seconds"] for one in measured]
-            if rows is theirs
-            else [cell.seconds for cell in cells if cell.rows[0].method == method]
-        )
-        line = [method, f"{mean(seconds):.0f}"]
-        line += [str(mean_interval([float(getattr(row.metrics, metric)) for row in rows], folds)) for metric in METRICS]
-        for metric in () if method == "nnU-Net" else METRICS[:2]:
-            test = paired_bootstrap_test(
-                *([getattr(row.metrics, metric) for row in side] for side in (rows, theirs)), folds
-            )
-            line += [
-                f"{test.difference:+.3f} [{test.low:.3f}, {test.high:.3f}], better on {test.a_larger} of {test.n}",
-                f"{test.p_value:.2g}",
-            ]
-        print(f"| {' | '.join(line)} |")
-    print(f"\nnnU-Net held {max(one['peak_bytes'] for one in measured) / 2**30:.2f} GiB resident a fold at most.\n")
+    methods = {"nnU-Net": theirs}
+    print_row("nnU-Net", [one["seconds"] for one in measured], theirs, ["", "", "", ""])
+    for loss in folder.read_config().losses:
+        own = [cell for cell in cells if cell.rows[0].method == loss]
+        methods[loss] = rows = sorted((row for cell in own for row in cell.rows), key=lambda row: row.case)
+        tests = [text for metric in METRICS[:2] for text in compared(rows, theirs, metric)]
+        print_row(loss, [cell.seconds for cell in own], rows, tests)
+    print(f"\nnnU-Net held {max(one['peak_bytes'] for one in measured) / 2**30:.2f} GiB resident a fold at most.")
     for metric in METRICS[:2]:
         print(f"\n| {metric} | {' | '.join(row.case for row in theirs)} |\n|{'---|' * (len(theirs) + 1)}")
         for method, rows in methods.items():
             print(f"| {method} | {' | '.join(f'{getattr(row.metrics, metric):.3f}' for row in rows)} |")
+
+
+def print_row(method: str, seconds: list[float], rows: list[CaseRow], tests: list[str]) -> None:
+    """A line of the first table."""
+    print(f"| {' | '.join([method, f'{mean(seconds):.0f}', *means(rows), *tests])} |")
 
 
 def main() -> None:
@@ -213,7 +181,8 @@ def main() -> None:
     numbers = range(len(folder.read_splits().folds))
     with ThreadPoolExecutor(at_a_time) as pool:
         measured = list(pool.map(lambda one: peer.train(one, training.max_epochs, training.steps_per_epoch), numbers))
-    print_table(folder, scored(folder, peer), measured)
+    theirs = scored(folder, lambda number, name: peer.fold(number) / "validation" / f"{name}.nii.gz")
+    print_tables(folder, theirs, measured)
 
 
 if __name__ == "__main__":

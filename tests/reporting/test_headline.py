@@ -63,6 +63,7 @@ class TestTitle:
     def test_losses_that_a_baseline_beats_in_everything_are_not_ranked(self):
         found = told(rows("a", 0.5, 4), rows("b", 0.4, 5), rows("threshold", 0.6, 1))
         assert found.title.startswith("A baseline is ahead of every loss in everything")
+        assert found.lead == "Means are over 24 held-out cases in 3 folds."
 
 
 class TestCautions:

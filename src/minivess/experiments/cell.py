@@ -40,7 +40,7 @@ from minivess.training.loop import fit
 def run_cell(folder: CellFolder) -> CellResult:
     """Bring a cell to its end, from wherever it stands."""
     began = time.monotonic()
-    spec = CellSpec.model_validate_json(folder.spec.read_bytes())
+    spec = folder.read_spec()
     store = Store(spec.store)
     beat = heartbeat(folder.path)
     micro_batch = folder.read_retry(spec).micro_batch

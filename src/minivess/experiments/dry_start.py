@@ -21,7 +21,7 @@ from minivess.data.patches import PatchSampler
 from minivess.data.store import Store, StoredCase
 from minivess.experiments.cell import predictor, start_training
 from minivess.experiments.child import Beat, exit_code_of, heartbeat
-from minivess.experiments.folder import DryStartFolder, write_model
+from minivess.experiments.folder import DryStartFolder, read_model, write_model
 from minivess.experiments.spec import CellSpec, DryStartResult, DryStartSpec
 from minivess.metrics.case import score_case
 from minivess.step.state import TrainState
@@ -30,7 +30,7 @@ from minivess.training.checkpoint import CheckpointManager
 
 def dry_start(folder: DryStartFolder) -> DryStartResult:
     """Try everything; writes the result, and leaves no checkpoint behind."""
-    spec = DryStartSpec.model_validate_json(folder.spec.read_bytes())
+    spec = read_model(folder.spec, DryStartSpec)
     store = Store(spec.cells[0].store)
     beat = heartbeat(folder.path)
     step_seconds = {}

@@ -12,15 +12,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from minivess.atomic import write_text
+from minivess.data.profile import DatasetProfile
 from minivess.data.splits import Splits
 from minivess.errors import RunError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig
-from minivess.experiments.spec import CellSpec, Retry
+from minivess.experiments.spec import CellResult, CellSpec, Retry
 from minivess.planning.plan import TrainingPlan
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_MADE_AGAIN = "delete it: the same command makes it again"
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,17 @@ class CellFolder:
         """A cell is finished when its result stands; the result is written last."""
         return self.result.is_file()
 
+    def read_spec(self) -> CellSpec:
+        return read_model(self.spec, CellSpec, _MADE_AGAIN)
+
+    def read_result(self) -> CellResult:
+        return read_model(self.result, CellResult, _MADE_AGAIN)
+
     def read_retry(self, spec: CellSpec) -> Retry:
         """The patches of a forward pass: the plan's, or fewer after the cell ran out of memory."""
         if not self.retry.is_file():
             return Retry(micro_batch=spec.plan.micro_batch)
-        return Retry.model_validate_json(self.retry.read_bytes())
+        return read_model(self.retry, Retry, _MADE_AGAIN)
 
     def read_journal(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one an epoch; a last line cut short by a kill is left out."""
@@ -158,21 +170,20 @@ class RunFolder:
 
     def read_config(self) -> ExperimentConfig:
         """The resolved configuration as JSON-compatible YAML."""
-        return ExperimentConfig.model_validate(json.loads(_read(self.config)))
+        return read_model(self.config, ExperimentConfig)
 
     def read_plan(self) -> TrainingPlan:
-        return TrainingPlan.model_validate_json(_read(self.plan))
+        return read_model(self.plan, TrainingPlan)
 
     def read_splits(self) -> Splits:
-        return Splits.model_validate_json(_read(self.splits))
+        return read_model(self.splits, Splits)
+
+    def read_profile(self) -> DatasetProfile:
+        return read_model(self.profile, DatasetProfile)
 
     def read_rows(self) -> list[CaseRow]:
         """The rows of every finished cell."""
-        rows = []
-        for cell in self.cells():
-            if cell.finished:
-                rows += [CaseRow.model_validate(row) for row in json.loads(_read(cell.result))["rows"]]
-        return rows
+        return [row for cell in self.cells() if cell.finished for row in cell.read_result().rows]
 
 
 def write_model(path: Path, value: Any) -> None:
@@ -180,10 +191,21 @@ def write_model(path: Path, value: Any) -> None:
     write_text(path, value.model_dump_json(indent=2) + "\n")
 
 
-def _read(path: Path) -> str:
+def read_model(path: Path, model: type[_Model], cure: str = "restore it, or begin anew (--fresh)") -> _Model:
+    """A pydantic model from a JSON file of a run.
+
+    Raises:
+        RunError: There is no such file, or it was damaged after it was written, with ``cure`` for that.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return model.model_validate_json(path.read_bytes())
     except OSError as error:
         raise RunError(
             "a run folder", f"no {path.name} in {path.parent}", "check the path; a run writes it first of all"
         ) from error
+    except ValueError as error:
+        raise RunError(f"{path.name} as a run writes it", f"{path}, damaged: {_first_fault(error)}", cure) from error
+
+
+def _first_fault(error: ValueError) -> str:
+    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)

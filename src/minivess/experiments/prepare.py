@@ -145,7 +145,7 @@ def _refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> N
         raise ConfigError(
             f"the settings that {folder.path} was begun with",
             "; ".join(changed),
-            "take them back to continue, or begin another run with another name (--name)",
+            "take them back to continue, or begin another run (--name), or this one anew (--fresh)",
         )
 
 
@@ -159,7 +159,7 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
 
 
 def _refuse_other_data(profile: DatasetProfile, folder: RunFolder) -> None:
-    before = DatasetProfile.model_validate_json(folder.profile.read_bytes())
+    before = folder.read_profile()
     if before.content_hash != profile.content_hash:
         raise DataError(
             f"the data set that {folder.path} was begun with (content {before.content_hash})",

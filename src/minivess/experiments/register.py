@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from minivess.data.profile import DatasetProfile
 from minivess.errors import MinivessError, RunError
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
@@ -89,7 +88,7 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: Recommended) -> 
 
 def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[str, Any]) -> dict[str, str]:
     git = environment["git"] or {}
-    profile = DatasetProfile.model_validate_json(folder.profile.read_bytes())
+    profile = folder.read_profile()
     dvc = data_version(config.data_dir) if config.data_dir is not None else None
     tags = {
         "run": folder.path.name,

@@ -10,7 +10,7 @@ from minivess.errors import RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cells import cell_specs
 from minivess.experiments.duration import in_words, predict_seconds
-from minivess.experiments.folder import write_model
+from minivess.experiments.folder import read_model, write_model
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import DryStartResult, DryStartSpec
 from minivess.experiments.supervise import Watcher, supervise
@@ -43,7 +43,7 @@ def rehearse(prepared: Prepared, store: Store, watcher: Watcher, lock: int) -> P
         )
         write_model(prepared.folder.plan, smaller)
         prepared = replace(prepared, plan=smaller)
-    result = DryStartResult.model_validate_json(folder.result.read_bytes())
+    result = read_model(folder.result, DryStartResult)
     prepared = replace(prepared, plan=_timed(prepared.plan, result))
     write_model(prepared.folder.plan, prepared.plan)
     watcher.says(_summary(prepared, result, outcome))

@@ -98,7 +98,7 @@ def _write_decisions(prepared: Prepared) -> None:
 def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:
     """Whether the cell has its result. What stands of a cell with another spec must never be mixed with this one."""
     if cell.spec.is_file():
-        before = CellSpec.model_validate_json(cell.spec.read_bytes())
+        before = cell.read_spec()
         if before.model_copy(update={"store": spec.store}) != spec:
             raise RunError(
                 "the cell that was begun", f"another in {cell.path}", "begin another run with another name (--name)"

@@ -11,7 +11,6 @@ from minivess.evaluation.bootstrap import mean_interval
 from minivess.evaluation.compare import METRICS
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
-from minivess.experiments.spec import CellResult, CellSpec
 from minivess.tracking.mlflow import SyncResult, sync
 from minivess.tracking.record import CellRecord, RunRecord, Status
 from minivess.training.outcome import OUTCOME_FILE, Outcome
@@ -69,7 +68,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
 
 
 def _cell_record(cell: CellFolder) -> CellRecord:
-    spec = CellSpec.model_validate_json(cell.spec.read_bytes())
+    spec = cell.read_spec()
     outcome = _outcome(cell)
     metrics = _final_metrics(cell) if cell.finished else {}
     if outcome is not None:
@@ -91,7 +90,7 @@ def _cell_record(cell: CellFolder) -> CellRecord:
 
 def _final_metrics(cell: CellFolder) -> dict[str, float]:
     """Mean and interval over the fold's cases of every metric that has a direction."""
-    result = CellResult.model_validate_json(cell.result.read_bytes())
+    result = cell.read_result()
     rows: list[dict[str, Any]] = [row.flat() for row in result.rows]
     metrics: dict[str, float] = {}
     for name in METRICS:

@@ -16,7 +16,7 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
 from minivess.experiments.results import read_results
-from minivess.experiments.spec import CellResult, CellSpec
+from minivess.experiments.spec import CellResult
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
 from minivess.training.limits import Limits
@@ -112,7 +112,7 @@ def read_facts(folder: RunFolder) -> RunFacts:
         RunError: It is no run folder, or nothing has finished in it.
     """
     comparison, config = read_results(folder), folder.read_config()
-    begun = [CellSpec.model_validate_json(cell.spec.read_bytes()) for cell in folder.cells()]
+    begun = [cell.read_spec() for cell in folder.cells()]
     baselines = config.evaluation.baselines
     named = dict.fromkeys([*config.losses, *(spec.method for spec in begun)])
     methods = (*(method for method in named if method not in baselines), *baselines)
@@ -141,7 +141,7 @@ def _read_cell(folder: CellFolder, method: str, fold: int) -> CellFacts:
         fold=fold,
         folder=folder,
         state=_state(folder, outcome),
-        result=CellResult.model_validate_json(folder.result.read_bytes()) if folder.finished else None,
+        result=folder.read_result() if folder.finished else None,
         outcome=outcome,
         limits=Limits(**_read_json(order)["limits"]) if order.is_file() else Limits(),
         journal=folder.read_journal(),

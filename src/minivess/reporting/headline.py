@@ -42,7 +42,7 @@ def _title(comparison: Comparison) -> str:
         return f"{rivals[0]} stands alone: there is no other loss to compare it with"
     if not all(metric.best for metric in comparison.metrics):
         return "No case is shared by all losses yet: none can be called best"
-    if all(_beaten_by_baseline(metric) for metric in comparison.metrics):
+    if _behind_in_everything(comparison):
         return "A baseline is ahead of every loss in everything: the networks have not learnt enough to be ranked"
     winners = _winners(comparison)
     if len(winners) > 1:
@@ -67,7 +67,8 @@ def _winners(comparison: Comparison) -> dict[str, list[str]]:
 def _lead(comparison: Comparison) -> str:
     winners = _winners(comparison)
     cases, folds = counted(len(comparison.cases), "held-out case"), counted(len(comparison.folds), "fold")
-    if len(winners) == 1 and len(comparison.methods) - len(comparison.baselines) > 1:
+    rivals = len(comparison.methods) - len(comparison.baselines)
+    if len(winners) == 1 and rivals > 1 and not _behind_in_everything(comparison):
         return f"Of all losses it has the best mean {listed(*winners.values())}, over {cases} in {folds}."
     return f"Means are over {cases} in {folds}."
 
@@ -122,6 +123,10 @@ def _reach(metric: MetricComparison) -> list[str]:
     """The verdict's last words on the metric: pairs that could not be tested, and too few cases to show anything."""
     said = 1 + sum(bool(pair.better) for pair in metric.pairs) + any(not pair.better for pair in metric.pairs)
     return metric_sentences(metric)[said:]
+
+
+def _behind_in_everything(comparison: Comparison) -> bool:
+    return all(_beaten_by_baseline(metric) for metric in comparison.metrics)
 
 
 def _beaten_by_baseline(metric: MetricComparison) -> list[str]:

@@ -1,0 +1,47 @@
+"""Masks of a finished run's held-out volumes, made by other means, scored and compared as the run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from minivess.data.importers import find_cases
+from minivess.data.nifti import read_volume
+from minivess.evaluation.bootstrap import mean_interval, paired_bootstrap_test
+from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.folder import RunFolder
+from minivess.metrics.case import score_case
+
+METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
+
+
+def scored(folder: RunFolder, mask_of: Callable[[int, str], Path]) -> list[CaseRow]:
+    """Masks by fold and name of the case, scored as the run's were, in order of case."""
+    config = folder.read_config()
+    spacing = {volume.name: volume.spacing_um for volume in folder.read_profile().volumes}
+    labels = {case.name: case.label for case in find_cases(config.data_dir)}
+    rows = []
+    for number, fold in enumerate(folder.read_splits().folds):
+        for name in fold.held_out:
+            metrics = score_case(
+                read_volume(mask_of(number, name)),
+                read_volume(labels[name]),
+                spacing[name],
+                config.evaluation.tolerance_um,
+            )
+            rows.append(CaseRow(method="masks", fold=number, case=name, metrics=metrics))
+    return sorted(rows, key=lambda row: row.case)
+
+
+def means(rows: list[CaseRow]) -> list[str]:
+    """Of each metric, with its interval."""
+    folds = [row.fold for row in rows]
+    return [str(mean_interval([float(getattr(row.metrics, metric)) for row in rows], folds)) for metric in METRICS]
+
+
+def compared(rows: list[CaseRow], others: list[CaseRow], metric: str) -> tuple[str, str]:
+    """Mean difference with its interval and wins, and p of the test of `minivess compare`, on its own; both in order of case."""
+    folds = [row.fold for row in rows]
+    values, reference = ([float(getattr(row.metrics, metric)) for row in side] for side in (rows, others))
+    test = paired_bootstrap_test(values, reference, folds)
+    return f"{test}, better on {test.a_larger} of {test.n}", f"{test.p_value:.2g}"

@@ -1,0 +1,62 @@
+"""What overlap of windows and mirror images are worth: the networks of a finished run predict their held-out volumes anew.
+
+    python benchmarks/prediction_settings.py RUN WORK --loss dice_ce
+
+Prints Markdown. Differences are paired by case against the first row. Masks stay in WORK and are not made twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from statistics import mean
+
+from held_out import METRICS, compared, means, scored
+
+from minivess.data.importers import find_cases
+from minivess.evaluation.evaluate import CaseRow
+from minivess.evaluation.predict_files import predict_file
+from minivess.experiments.folder import RunFolder
+
+SETTINGS = ((0.25, False), (0.5, False), (0.25, True), (0.5, True))
+
+
+def predict(folder: RunFolder, loss: str, out: Path, overlap: float, mirror: bool) -> float:
+    """Every held-out volume by the network that has not seen it: seconds a volume, of those that were not there yet."""
+    images = {case.name: case.image for case in find_cases(folder.read_config().data_dir)}
+    seconds = []
+    for number, fold in enumerate(folder.read_splits().folds):
+        for name in fold.held_out:
+            if (out / f"{name}_y.nii.gz").is_file():
+                continue
+            began = time.perf_counter()
+            predict_file(folder.cell(loss, number).weights, images[name], out, overlap=overlap, mirror=mirror)
+            seconds.append(time.perf_counter() - began)
+    return mean(seconds) if seconds else float("nan")
+
+
+def main() -> None:
+    """Predict, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--loss", default="dice_ce")
+    options = parser.parse_args()
+    folder = RunFolder(options.run)
+    first: list[CaseRow] = []
+    print(
+        "| overlap | mirrored | s a volume | DSC | clDice | MASD (µm) | Betti-0 error | DSC less first | p | clDice less first | p |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for overlap, mirror in SETTINGS:
+        out = options.work / f"{options.loss}_{overlap}{'_mirrored' if mirror else ''}"
+        seconds = predict(folder, options.loss, out, overlap, mirror)
+        rows = scored(folder, lambda number, name: out / f"{name}_y.nii.gz")  # noqa: B023 - called at once
+        tests = [text for metric in METRICS[:2] for text in compared(rows, first, metric)] if first else [""] * 4
+        first = first or rows
+        print(f"| {' | '.join([f'{overlap}', 'yes' if mirror else 'no', f'{seconds:.1f}', *means(rows), *tests])} |")
+
+
+if __name__ == "__main__":
+    main()
