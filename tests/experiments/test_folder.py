@@ -22,7 +22,9 @@ class TestDamage:
     def test_a_result_cut_short_is_named_with_its_cure(self, folder: RunFolder) -> None:
         (cell,) = folder.cells()
         cell.result.write_text('{"rows": [')
-        with pytest.raises(RunError, match=r"result\.json, damaged: Invalid JSON: .* Cure: delete it: the same command"):
+        with pytest.raises(
+            RunError, match=r"result\.json, damaged: Invalid JSON: .* Cure: delete it: the same command"
+        ):
             folder.read_rows()
 
     def test_a_plan_of_other_keys_is_named(self, folder: RunFolder) -> None:
