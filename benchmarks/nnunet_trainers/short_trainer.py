@@ -8,12 +8,22 @@ from typing import Any
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+_CARD = torch.device("cuda")
+
 
 class ShortTrainer(nnUNetTrainer):  # type: ignore[misc]
     """Everything as it comes but the number of steps, and one look at the held-out fold an epoch, which changes no weight."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    # nnU-Net stores a trainer's arguments by name, so the signature is to be its own.
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = _CARD,
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         torch.set_num_threads(1)
         self.num_epochs = int(os.environ["SHORT_TRAINER_EPOCHS"])
         self.num_iterations_per_epoch = int(os.environ["SHORT_TRAINER_STEPS"])

@@ -97,5 +97,5 @@ class TestExperimentRunner:
     def test_debug_overrides_applied(self, config: Path) -> None:
         assert load_config(config, debug=True).training.steps == 2
         assert load_config(config, debug=True).name == "small-debug"
-        assert load_config(config, {"name": "mine"}, debug=True).name == "mine"
+        assert load_config(config, {"name": "mine"}, debug=True).name == "mine-debug"
         assert load_config(config, {"training": {"max_epochs": 5}}, debug=True).training.steps == 10

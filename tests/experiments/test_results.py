@@ -30,7 +30,16 @@ def _run(path: Path, shift: float) -> RunFolder:
             {"method": "dice_ce", "fold": fold, "case": f"c{fold}{k}", "metrics": {**zeros, "dsc": 0.1 * k + shift}}
             for k in (1, 2)
         ]
-        cell.result.write_text(json.dumps({"rows": rows}))
+        result = {
+            "method": "dice_ce",
+            "fold": fold,
+            "steps": 1,
+            "seconds": 1.0,
+            "note": "",
+            "micro_batch": 1,
+            "rows": rows,
+        }
+        cell.result.write_text(json.dumps(result))
     return folder
 
 
