@@ -53,7 +53,7 @@ def _sampler(folder: Path, work: Path, augment: bool) -> Any:
 
     store = build_store(scan_dataset(folder, voxels=True, processes=1), work)
     names = [volume.name for volume in store.profile.volumes]
-    return PatchSampler(store, names, [PATCH], batch=BATCH, augment=augment)
+    return PatchSampler(store, names, [PATCH], batch=BATCH, foreground_fraction=0.5, augment=augment)
 
 
 def monai(folder: Path, work: Path, augment: bool, *, tuned: bool, samples: int) -> Iterator[Any]:

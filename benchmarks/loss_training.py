@@ -51,7 +51,7 @@ def train(store: Store, names: list[str], loss: str, steps: int) -> tuple[TrainS
     spec = network_spec(store)
     torch.manual_seed(SEED)
     state = TrainState.start(build_network(spec), config, "fp32")
-    sampler = PatchSampler(store, names, PATCHES, batch=BATCH, seed=SEED)
+    sampler = PatchSampler(store, names, PATCHES, batch=BATCH, foreground_fraction=0.5, seed=SEED)
     began = time.perf_counter()
     fit(state, Step(build_loss(loss), config, SEED, BATCH), batches(sampler, 0, steps), [])
     return state, spec, (time.perf_counter() - began) / steps

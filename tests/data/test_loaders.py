@@ -14,7 +14,7 @@ from minivess.data.store import Store
 
 @pytest.fixture
 def sampler(store: Store) -> PatchSampler:
-    return PatchSampler(store, ["phantom01", "phantom02"], [(16, 16, 4)], batch=2)
+    return PatchSampler(store, ["phantom01", "phantom02"], [(16, 16, 4)], batch=2, foreground_fraction=0.5)
 
 
 class TestBatches:

@@ -19,7 +19,9 @@ NAMES = ("phantom01", "phantom02", "phantom03", "phantom04")
 def _sampler(
     store: Store, *patches: Shape, batch: int = 2, seed: int = 0, augment: bool = True, names: tuple[str, ...] = NAMES
 ) -> PatchSampler:
-    return PatchSampler(store, names, patches or ((32, 32, 4),), batch=batch, seed=seed, augment=augment)
+    return PatchSampler(
+        store, names, patches or ((32, 32, 4),), batch=batch, foreground_fraction=0.5, seed=seed, augment=augment
+    )
 
 
 class TestBatch:

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import minivess.losses
 from minivess.errors import ConfigError
 from minivess.losses.registry import LOSSES, build_loss
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 @pytest.fixture
@@ -50,8 +54,19 @@ class TestOpenRegistry:
 
     @pytest.mark.parametrize("name", ["no_such_package:loss", "torch.nn:NoSuchLoss"])
     def test_a_builder_that_cannot_be_imported_says_why(self, name):
-        with pytest.raises(ConfigError, match="install the package"):
+        with pytest.raises(ConfigError, match="PYTHONPATH or install the package"):
             build_loss(name)
+
+    def test_the_example_of_the_docs_trains_and_is_dice_ce_at_equal_prices(self, monkeypatch):
+        monkeypatch.syspath_prepend(EXAMPLES)
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(2, 2, 8, 8, 4, generator=generator, requires_grad=True)
+        label = (torch.rand(2, 1, 8, 8, 4, generator=generator) > 0.8).float()
+        values = [build_loss("my_loss:tversky", miss=miss)(logits, label) for miss in (0.5, 0.9)]
+        torch.testing.assert_close(values[0], build_loss("dice_ce")(logits, label))
+        (gradient,) = torch.autograd.grad(values[1], logits)
+        assert gradient.isfinite().all()
+        assert not torch.equal(*values)
 
 
 def test_names_are_known_without_torch():

@@ -43,7 +43,7 @@ class PatchSampler:
         patches: Sequence[Shape],
         *,
         batch: int,
-        foreground_fraction: float = 0.5,
+        foreground_fraction: float,
         seed: int = 0,
         augment: bool = True,
     ) -> None:

@@ -72,7 +72,7 @@ def _resolve(name: str) -> LossBuilder:
         raise ConfigError(
             f"an importable function that builds the loss `{name}`",
             f"{type(error).__name__}: {error}",
-            "write package.module:function, and install the package into this environment",
+            "write package.module:function, and put its folder on PYTHONPATH or install the package into this environment",
         ) from error
 
 

@@ -27,7 +27,7 @@ class TrainingConfig(BaseModel):
         default=0.999, ge=0, lt=1, description="decay a step of the averaged weights that are scored"
     )
     foreground_fraction: float = Field(
-        default=0.5, ge=0, le=1, description="share of the patches that hold vessel at their centre"
+        default=0.25, ge=0, le=1, description="share of the patches that hold vessel at their centre"
     )
     augment: bool = Field(
         default=True,
