@@ -50,7 +50,7 @@ class Bench:
         )
         argv = [sys.executable, "-m", "minivess.cli.main", "run", *paths, *options]
         env = {**os.environ, "PREFECT_DISABLED": "1", **environment}
-        # In a session of its own, so that a test can press Ctrl-C for the whole group as a terminal does.
+        # In a session of its own, so that a test can press Ctrl-C for the whole group.
         return subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
         )
@@ -135,6 +135,11 @@ class TestRun:
         assert "training.max_epochs: 3 then, 5 now" in " ".join(err.split())
 
 
+def _press_ctrl_c(process: subprocess.Popen[str]) -> None:
+    """As a terminal does: for the whole group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
 class TestKilled:
     def test_a_killed_run_ends_with_the_same_bits(
         self, undisturbed: Bench, phantoms: Path, tiny_study: str, tmp_path: Path
@@ -157,7 +162,10 @@ class TestKilled:
             ).read_bytes()
         assert bench.run.read_rows() == undisturbed.run.read_rows()
 
-    def test_ctrl_c_saves_and_says_how_to_go_on(self, phantoms: Path, tiny_study: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("ask", [_press_ctrl_c, subprocess.Popen.terminate], ids=["ctrl_c", "kill"])
+    def test_an_interrupt_saves_and_says_how_to_go_on(
+        self, ask: Callable[[subprocess.Popen[str]], None], phantoms: Path, tiny_study: str, tmp_path: Path
+    ) -> None:
         bench = Bench(
             tmp_path,
             phantoms,
@@ -165,7 +173,7 @@ class TestKilled:
         )
         process = bench.start()
         _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
-        os.killpg(process.pid, signal.SIGINT)
+        ask(process)
         _, err = process.communicate(timeout=60)
         assert process.returncode != 0
         assert "Traceback" not in err

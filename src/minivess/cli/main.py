@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -47,6 +48,8 @@ for group in (data, planning, experiment, predict, promote, ui, benchmark):
 
 def main() -> None:
     """Run the command line; a MinivessError ends in its message and its exit code, never in a traceback."""
+    # `kill`, a batch system or a shutdown ends a run as Ctrl-C does: saved, and said how to go on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Exit as error:

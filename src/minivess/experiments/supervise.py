@@ -114,13 +114,12 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
         while supervisor.poll() is None:
             report_progress(folder, moves)
             time.sleep(_LOOK_S)
-    except KeyboardInterrupt:
-        # The terminal has sent it to the supervisor as well, which asks its process to save and stop.
-        supervisor.wait()
-    except BaseException:
+    except BaseException as error:
+        # Ctrl-C has reached the supervisor as well, `kill` has not; asked once or twice, its process saves and stops.
         supervisor.terminate()
         supervisor.wait()
-        raise
+        if not isinstance(error, KeyboardInterrupt):
+            raise
     try:
         return Outcome.read(folder / OUTCOME_FILE)
     except FileNotFoundError:
