@@ -2,7 +2,7 @@
 
     python slurm_run.py --config study.yaml --data-dir /shared/data --output-dir /shared/runs
 
-Needs ``pip install 'minivess[dask]' dask-jobqueue``. Submit it as a job of its own on a node like the workers': it plans for the
+Needs ``pip install dask-jobqueue`` in minivess's environment. Submit it as a job of its own on a node like the workers': it plans for the
 machine that it is on.
 """
 
