@@ -45,9 +45,12 @@ class TestTitle:
         assert found.title == "a looks best, and part of its lead is shown"
 
     def test_metrics_may_disagree(self):
-        assert told(rows("a", 0.8, 3), rows("b", 0.7, 2)).title == (
-            "No loss is best in everything: a in DSC; b in MASD"
-        )
+        found = told(rows("a", 0.8, 3), rows("b", 0.7, 2))
+        assert found.title == "No loss is best in everything; best means: DSC with a; MASD with b"
+
+    def test_metrics_that_disagree_by_chance_show_nothing(self):
+        found = told(rows("a", 0.8, 3, n=3), rows("b", 0.7, 2, n=3))
+        assert found.title == "No loss is shown to be better; best means: DSC with a; MASD with b"
 
     def test_one_loss_and_no_loss_are_not_compared(self):
         alone, baseline = told(rows("a", 0.8, 1), rows("threshold", 0.6, 3)), told(rows("threshold", 0.6, 3))

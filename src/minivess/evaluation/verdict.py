@@ -35,7 +35,7 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
     sample = (
         f"The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same "
         f"kind. Whether training again, with another seed, would rank the methods alike is not tested. "
-        f"Intervals are not corrected for the number of pairs, p values are (Holm); {comparison.level:.0%} level."
+        f"Intervals are not corrected for the number of pairs, p values are (by Holm's method); {comparison.level:.0%} level."
     )
     return (*missing, *empty, *_front(comparison), sample)
 

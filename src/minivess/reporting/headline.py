@@ -45,10 +45,16 @@ def _title(comparison: Comparison) -> str:
     if _behind_in_everything(comparison):
         return "A baseline is ahead of every loss in everything: the networks have not learnt enough to be ranked"
     winners = _winners(comparison)
+    won = [
+        pair.better == metric.best
+        for metric in comparison.metrics
+        for pair in metric.pairs
+        if metric.best in (pair.first, pair.second)
+    ]
     if len(winners) > 1:
-        return f"No loss is best in everything: {'; '.join(f'{a} in {listed(b)}' for a, b in winners.items())}"
+        verdict = "No loss is best in everything" if any(won) else "No loss is shown to be better"
+        return f"{verdict}; best means: {'; '.join(f'{listed(names)} with {loss}' for loss, names in winners.items())}"
     (best,) = winners
-    won = [p.better == best for metric in comparison.metrics for p in metric.pairs if best in (p.first, p.second)]
     if all(won):
         return f"{best} is best: shown to be better than every other loss in every metric"
     if any(won):
