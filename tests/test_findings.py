@@ -24,14 +24,14 @@ class TestFinding:
 
 class TestRaiseCritical:
     def test_warnings_pass(self) -> None:
-        raise_critical([finding("warning"), finding("info")])
+        raise_critical([finding("warning"), finding("info")], PlanError)
 
     def test_a_single_one_keeps_its_parts(self) -> None:
         with pytest.raises(PlanError) as caught:
-            raise_critical([finding("critical"), finding("info")])
+            raise_critical([finding("critical"), finding("info")], PlanError)
         assert caught.value.expected == "5 or less"
         assert caught.value.cure == "use a smaller patch"
 
     def test_all_are_in_one_message(self) -> None:
         with pytest.raises(RunError, match=r"2 of them:\n.*got 16\.[^\n]*\n.*got 23\."):
-            raise_critical([finding("critical", "16"), finding("critical", "23")], error=RunError)
+            raise_critical([finding("critical", "16"), finding("critical", "23")], RunError)

@@ -1,9 +1,10 @@
-"""Write a file whole or not at all: temporary file in the same folder, fsync, rename, fsync of the folder."""
+"""Write a file or a folder whole or not at all: under another name beside it, fsync, rename, fsync of the folder around."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,23 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically; NaN and infinity are refused, for no other program reads them."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` on success, unless one stands there, and else delete it.
+
+    What is written into it must be on the disk already.
+    """
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if not path.exists():
+            os.rename(temporary, path)
+            _fsync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _fsync(path: Path) -> None:

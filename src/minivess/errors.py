@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MinivessError(Exception):
     """Base of all errors that end a command with one clear message and a non-zero exit code.
@@ -21,8 +23,15 @@ class MinivessError(Exception):
         end = "" if got.endswith("\n") else ". "
         super().__init__(f"expected {expected}; got {got}{end}Cure: {cure}")
 
-    def __reduce__(self) -> tuple[type[MinivessError], tuple[str, str, str]]:
-        return type(self), (self.expected, self.got, self.cure)  # crosses to another process whole
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Crosses to another process whole, whatever arguments a subclass takes.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[MinivessError], args: tuple[Any, ...], facts: dict[str, Any]) -> MinivessError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(MinivessError):

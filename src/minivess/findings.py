@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from minivess.errors import MinivessError, PlanError
+from minivess.errors import MinivessError
 
 Level = Literal["critical", "warning", "info"]
 
@@ -42,7 +42,7 @@ class Finding:
         return " ".join(f"{self.level}: {self.check}: {self.what}: {expected}{self.got}{cure}".split())
 
 
-def raise_critical(findings: Iterable[Finding], error: type[MinivessError] = PlanError) -> None:
+def raise_critical(findings: Iterable[Finding], error: type[MinivessError]) -> None:
     """Raises ``error`` with every critical finding in one message; returns when there is none."""
     critical = [finding for finding in findings if finding.level == "critical"]
     if len(critical) == 1:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minivess.data.nifti import read_header, read_volume, write_volume
-from minivess.errors import PlanError
+from minivess.errors import DataError
 from minivess.evaluation.predict_files import predict_file
 from minivess.models.registry import NetworkSpec, build_network
 from minivess.models.weights import save_network
@@ -53,6 +53,6 @@ class TestPredictFile:
 
     def test_a_flat_volume_is_refused_and_nothing_written(self, weights: Path, tmp_path: Path) -> None:
         write_volume(tmp_path / "flat.nii.gz", np.full((32, 32, 4), 7, np.uint8), spacing_um=(1, 1, 1))
-        with pytest.raises(PlanError, match="contrast"):
+        with pytest.raises(DataError, match="contrast"):
             predict_file(weights, tmp_path / "flat.nii.gz", tmp_path / "out")
         assert not (tmp_path / "out").exists()

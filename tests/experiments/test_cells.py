@@ -8,7 +8,7 @@ import pytest
 
 from minivess.errors import ConfigError
 from minivess.experiments.cells import Only, chosen
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 
 CONFIG = ExperimentConfig(name="one", losses=("dice_ce", "warp"), folds=2, data_dir=Path("data"))
 
@@ -26,6 +26,11 @@ class TestOnly:
 
 
 class TestChosen:
+    def test_a_misspelt_metric_is_refused_before_anything_is_trained(self) -> None:
+        config = CONFIG.model_copy(update={"evaluation": EvaluationConfig(metrics=("dsc", "betti0_eror"))})
+        with pytest.raises(ConfigError, match="did you mean 'betti0_error'"):
+            chosen(config)
+
     def test_all_without_a_filter_baselines_first(self) -> None:
         methods = ("threshold", "dice_ce", "warp")
         assert chosen(CONFIG) == [(method, fold) for method in methods for fold in (0, 1)]

@@ -9,7 +9,8 @@ import pytest
 from minivess.errors import ConfigError
 from minivess.experiments.config import load_config, merge
 
-CONFIGS = sorted(Path("configs/experiments").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glob("*.yaml"))
+assert CONFIGS
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -23,6 +24,15 @@ class TestLoadConfig:
     @pytest.mark.parametrize("debug", [False, True])
     def test_every_shipped_file_is_valid(self, path: Path, debug: bool) -> None:
         assert load_config(path, debug=debug).losses
+
+    def test_a_wrong_debug_key_is_said_without_debug_too(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug:\n  training: {max_epoch: 3}\n")
+        with pytest.raises(ConfigError, match=r"training\.max_epoch.*line 4.*did you mean 'max_epochs'"):
+            load_config(path)
+
+    def test_debug_that_is_no_group_of_keys_is_said(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="debug"):
+            load_config(_write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug: true\n"))
 
     def test_an_unknown_key_is_named_with_file_line_and_nearest_key(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntraining:\n  max_epochs: 3\n  learning_rte: 0.1\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from minivess.errors import PlanError
+from minivess.errors import DataError, PlanError
 from minivess.findings import Finding
 from minivess.planning.gpus import Gpu
 from minivess.planning.hardware import HardwareBudget
@@ -85,15 +85,20 @@ class TestPreflight:
         (tmp_path / "empty").mkdir()
         result = preflight(tmp_path, data_dir=tmp_path / folder)
         assert not result.ok
-        with pytest.raises(PlanError, match=folder):
+        with pytest.raises(DataError, match=folder):
             result.raise_if_critical()
 
     def test_findings_of_data_and_plan_block_too(self, tmp_path: Path) -> None:
         no_pairs = Finding("critical", "data", "pairs", "one or more", "0", "add labels")
         too_deep = Finding("critical", "patch", "depth", "5 or less", "16", "use 4")
         result = preflight(tmp_path, data_findings=[no_pairs], plan_findings=[too_deep])
-        with pytest.raises(PlanError, match=r"(?s)got 0\..*got 16\."):
+        with pytest.raises(DataError, match=r"(?s)got 0\..*got 16\."):
             result.raise_if_critical()
+
+    def test_sound_data_with_an_unsound_plan_is_another_category(self, tmp_path: Path) -> None:
+        too_deep = Finding("critical", "patch", "depth", "5 or less", "16", "use 4")
+        with pytest.raises(PlanError, match="5 or less"):
+            preflight(tmp_path, plan_findings=[too_deep]).raise_if_critical()
 
     def test_non_critical_warns(self, tmp_path: Path) -> None:
         result = preflight(tmp_path, HardwareBudget.imagined(None, 8 * GIB))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,10 +41,11 @@ class TestStep:
         Step(cross_entropy, CONFIG, seed=0, micro_batch=1)(parts, batch)
         torch.testing.assert_close(parts.network.weight, whole.network.weight)
 
-    def test_a_nan_loss_stops_training(self) -> None:
-        image, label, mask = next(_batches())
-        with pytest.raises(NanLossError, match="NaN at step 0"):
-            _step()(_state(), (image * float("nan"), label, mask))
+    @pytest.mark.parametrize("value", ["nan", "inf"])
+    def test_a_loss_that_is_no_finite_number_stops_training(self, value: str) -> None:
+        step = replace(_step(), loss=_Always(float(value)))
+        with pytest.raises(NanLossError, match=f"the loss is {value} at step 0"):
+            step(_state(), next(_batches()))
 
     def test_the_gradient_is_clipped(self) -> None:
         state = _state()
@@ -64,6 +66,15 @@ class TestSupervised:
 class _CrossEntropy(torch.nn.Module):
     def forward(self, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(logits, label[:, 0].long())
+
+
+class _Always(torch.nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value = value
+
+    def forward(self, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return logits.sum() * 0 + self._value
 
 
 class _Value(torch.nn.Module):

@@ -11,7 +11,7 @@ import click
 
 from minivess.cli.options import FOLDER, as_json, data_dir
 from minivess.cli.plan_options import plan_options
-from minivess.errors import DataError
+from minivess.errors import DataError, PlanError
 
 
 @click.command()
@@ -97,7 +97,7 @@ def plan(
         planned = compute_adaptive_profile(
             hardware, profile, load_model_profile(model), PlanRequest(**plan_keys), forecast
         )
-    raise_critical(check_plan(planned, profile, hardware))
+    raise_critical(check_plan(planned, profile, hardware), PlanError)
     if as_json:
         click.echo(planned.model_dump_json(indent=2))
     else:

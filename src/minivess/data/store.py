@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivess.atomic import write_text
+from minivess.atomic import atomic_folder, write_text
 from minivess.data.nifti import read_blocks, scale
 from minivess.data.nifti_header import Header, read_header
 from minivess.data.parallel import choose_processes, map_in_processes
@@ -114,16 +112,11 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
     if (folder / _PROFILE).is_file():
         return Store(folder)
     root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=root, prefix=".tmp-"))
-    try:
+    with atomic_folder(folder) as temporary:
         processes = choose_processes(profile.stored_bytes, len(profile.volumes))
         store = partial(_store_case, folder=temporary)
         map_in_processes(store, profile.volumes, processes, progress or (lambda volume: None))
         write_text(temporary / _PROFILE, profile.model_dump_json(indent=1))
-        if not folder.exists():
-            os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Store(folder)
 
 

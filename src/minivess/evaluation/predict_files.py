@@ -9,6 +9,7 @@ import torch
 
 from minivess.data.profiler import scan_volume
 from minivess.data.volume_file import open_volume, write_alike
+from minivess.errors import DataError
 from minivess.findings import raise_critical
 from minivess.models.predict import predict_volume
 from minivess.models.weights import load_network, read_spec
@@ -43,7 +44,7 @@ def predict_file(
     """
     spec = read_spec(weights)
     stats = scan_volume(volume, voxels=True)
-    raise_critical(stats.findings)
+    raise_critical(stats.findings, DataError)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     result = predict_volume(
         load_network(weights).to(device),

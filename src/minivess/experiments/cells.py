@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from minivess.data.store import Store
 from minivess.errors import ConfigError
 from minivess.evaluation.baselines import BASELINES
+from minivess.evaluation.compare import METRICS
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared
@@ -62,13 +64,10 @@ def chosen(config: ExperimentConfig, only: Sequence[Only] = ()) -> list[tuple[st
     """Method and fold of every cell that one of ``only`` matches, or of all: baselines first, which take seconds.
 
     Raises:
-        ConfigError: Unknown baseline, or a filter that matches no cell.
+        ConfigError: Unknown baseline or metric, or a filter that matches no cell.
     """
-    unknown = set(config.evaluation.baselines) - set(BASELINES)
-    if unknown:
-        raise ConfigError(
-            f"baselines among {', '.join(BASELINES)}", ", ".join(sorted(unknown)), "mend evaluation.baselines"
-        )
+    _require_known("baselines", config.evaluation.baselines, BASELINES)
+    _require_known("metrics", config.evaluation.metrics, METRICS)
     methods = (*config.evaluation.baselines, *config.losses)
     cells = [(method, fold) for method in methods for fold in range(config.folds)]
     for one in only:
@@ -77,6 +76,13 @@ def chosen(config: ExperimentConfig, only: Sequence[Only] = ()) -> list[tuple[st
                 f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}", str(one), "mend --only"
             )
     return [cell for cell in cells if not only or any(one.matches(*cell) for one in only)]
+
+
+def _require_known(what: str, names: Sequence[str], known: Collection[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        nearest = difflib.get_close_matches(unknown[0], known, n=1)
+        cure = f"did you mean {nearest[0]!r}?" if nearest else f"mend evaluation.{what}"
+        raise ConfigError(f"{what} among {', '.join(known)}", ", ".join(unknown), cure)
 
 
 def cell_specs(prepared: Prepared, store: Store, only: Sequence[Only] = ()) -> list[CellSpec]:

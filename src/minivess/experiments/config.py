@@ -89,7 +89,7 @@ class ExperimentConfig(BaseModel):
     losses: tuple[str, ...] = Field(min_length=1, description="names of losses, each trained on every fold")
     loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by loss name")
     folds: int = Field(default=3, ge=2, description="folds of the cross-validation")
-    seed: int = Field(default=0, ge=0, description="seed of splits, initial weights, patches and bootstrap")
+    seed: int = Field(default=0, ge=0, description="seed of splits, initial weights and patches")
     model: ModelChoice = ModelChoice()
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
@@ -143,8 +143,11 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
         raise ConfigError(
             "keys and values", f"{path} holds {type(raw).__name__}", "see configs/experiments for examples"
         )
-    values = merge(merge(raw, raw.get("debug") or {} if debug else {}), overrides or {})
+    shorter = raw["debug"] if isinstance(raw.get("debug"), dict) else {}
+    values, trial = (merge(merge(raw, keys), overrides or {}) for keys in ({}, shorter))
+    make_config(trial, str(path), root)  # a wrong debug key is said before the night that --debug was to save
     if debug:
+        values = trial
         # A name of its own, so that a trial never stands where the experiment is to go.
         values |= {key: f"{values[key]}-debug" for key in ("name", "experiment_name") if values.get(key)}
     return make_config(values, str(path), root)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from minivess.atomic import write_text
 from minivess.data.profile import DatasetProfile
@@ -180,6 +180,10 @@ class RunFolder:
 
     def read_profile(self) -> DatasetProfile:
         return read_model(self.profile, DatasetProfile)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Commit, packages and machine, as `tracking.provenance.describe_environment` found them."""
+        return read_model(self.environment, RootModel[dict[str, Any]]).root
 
     def read_rows(self) -> list[CaseRow]:
         """The rows of every finished cell."""

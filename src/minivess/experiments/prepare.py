@@ -77,7 +77,7 @@ def prepare(
         raise ConfigError(
             "a data set folder", "none", "give --data-dir, set MINIVESS_REAL_DATA, or set data_dir in the YAML"
         )
-    for loss in config.losses:
+    for loss in (*config.losses, *config.loss_options):
         require_known(loss)
     hardware = limited(hardware, config)
     lanes = lanes_of(hardware, config.plan.compute, config.limits.cells_at_a_time)

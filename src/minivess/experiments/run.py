@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from minivess.atomic import write_text
+from minivess.atomic import write_json
 from minivess.data.store import build_store
 from minivess.errors import RunError
 from minivess.experiments.cells import Job, Only, cell_specs, chosen
@@ -86,8 +85,8 @@ def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], watcher: Watcher)
 
 def _write_decisions(prepared: Prepared) -> None:
     folder = prepared.folder
-    write_text(folder.preflight, json.dumps(prepared.preflight.as_dict(), indent=2) + "\n")
-    write_text(folder.environment, json.dumps(describe_environment(), indent=2) + "\n")
+    write_json(folder.preflight, prepared.preflight.as_dict())
+    write_json(folder.environment, describe_environment())
     write_model(folder.profile, prepared.profile)
     write_model(folder.splits, prepared.splits)
     write_model(folder.plan, prepared.plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def experiment_name(config: ExperimentConfig) -> str:
 
 def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     cells = [_cell_record(cell) for cell in folder.cells()]
-    environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+    environment = folder.read_environment()
     planned = config.folds * len({*config.losses, *config.evaluation.baselines})
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
     return RunRecord(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minivess.data.profiler import DatasetProfile
+from minivess.errors import PlanError
 from minivess.findings import raise_critical
 from minivess.models.registry import ModelProfile
 from minivess.planning.plan import PatchPolicy, PlanRequest
@@ -33,7 +34,7 @@ def choose_patches(profile: DatasetProfile, model: ModelProfile, request: PlanRe
     else:
         patches, strides, reason = _POLICIES[request.patch_policy](profile, model, bound)
     for patch in patches:
-        raise_critical(validate_patch(patch, strides.divisor, profile, request.patch_policy))
+        raise_critical(validate_patch(patch, strides.divisor, profile, request.patch_policy), PlanError)
     return patches, strides, f"{reason}; the strides need multiples of {by(strides.divisor)}"
 
 

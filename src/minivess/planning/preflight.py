@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minivess.errors import DataError, PlanError
 from minivess.findings import Finding, raise_critical
 from minivess.planning.environment import Environment, detect_environment
 from minivess.planning.hardware import HardwareBudget, at_least
@@ -43,8 +44,9 @@ class PreflightResult:
         return all(finding.level != "critical" for finding in self.all_findings)
 
     def raise_if_critical(self) -> None:
-        """Raises a PlanError that names every critical finding; returns when there is none."""
-        raise_critical(self.all_findings)
+        """Raises a DataError where the data has a critical finding, else a PlanError; either names every critical finding."""
+        faulty = any(finding.level == "critical" for finding in self.findings["data"])
+        raise_critical(self.all_findings, DataError if faulty else PlanError)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -61,8 +62,8 @@ class Step:
             state.scaler.scale(value).backward()
             total += value.detach()
         loss = total.item()
-        if loss != loss:
-            raise NanLossError(f"the loss is NaN at step {state.step}")
+        if not math.isfinite(loss):
+            raise NanLossError(f"the loss is {loss} at step {state.step}")
         return loss
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from minivess.atomic import write_text
 from minivess.step.config import TrainingConfig
 from minivess.step.state import TrainState, learning_rate
 from minivess.training.checkpoint import CheckpointManager
@@ -121,4 +122,4 @@ def _keep_lines_until(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue
-    path.write_text("".join(kept), encoding="utf-8")
+    write_text(path, "".join(kept))

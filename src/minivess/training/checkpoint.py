@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from minivess.atomic import write_json
+from minivess.atomic import atomic_folder, atomic_path, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -44,17 +42,12 @@ class CheckpointManager:
     def save(self, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
         """Write one generation; the older ones go only after it stands."""
         target = self._folder / f"step-{step:08d}"
-        temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=".tmp-"))
-        try:
-            save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / _TENSORS)
-            _sync(temporary / _TENSORS)
+        with atomic_folder(target) as temporary:
+            with atomic_path(temporary / _TENSORS) as tensors_path:
+                save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, tensors_path)
             write_json(temporary / _FACTS, {**facts, "digest": _digest(temporary / _TENSORS)})
             if target.exists():
                 shutil.rmtree(target)
-            os.rename(temporary, target)
-            _sync(self._folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         for old in self._generations()[: -self._keep]:
             shutil.rmtree(old)
         write_json(
@@ -81,11 +74,3 @@ class CheckpointManager:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
