@@ -7,23 +7,85 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+import minivess.experiments.supervise
+from minivess.data.profiler import VolumeStats
+from minivess.data.store import build_store
+from minivess.experiments.cells import cell_specs
 from minivess.experiments.config import make_config
-from minivess.experiments.prepare import prepare
-from minivess.experiments.supervise import supervise
+from minivess.experiments.folder import CellFolder
+from minivess.experiments.prepare import Prepared, prepare
+from minivess.experiments.supervise import supervise, supervise_cell
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.sizes import GIB
+from minivess.training.outcome import Cause, Outcome
+
+CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+
+
+def prepared_for(hardware: HardwareBudget, data: Path, folder: Path) -> Prepared:
+    values = {"name": "one", "data_dir": data, "output_dir": folder, "losses": ["dice_ce"], "folds": 2}
+    return prepare(
+        make_config({**values, "model": {"name": "example_custom", "filters": [4, 8, 8]}}, "a test"),
+        hardware,
+        os.environ,
+    )
 
 
 class TestSupervise:
     def test_of_several_cards_the_one_that_was_planned_for(self, phantoms: Path, tmp_path: Path) -> None:
-        hardware = HardwareBudget.imagined(8 * GIB, 32 * GIB)
-        large = replace(hardware.gpus[0], uuid="GPU-large")
+        large = replace(CARD.gpus[0], uuid="GPU-large")
         small = replace(large, uuid="GPU-small", total_bytes=6 * GIB, free_bytes=6 * GIB)
-        config = make_config(
-            {"name": "one", "data_dir": phantoms, "output_dir": tmp_path, "losses": ["dice_ce"], "folds": 2}, "a test"
-        )
-        prepared = prepare(config, replace(hardware, gpus=(small, large)), os.environ)
+        prepared = prepared_for(replace(CARD, gpus=(small, large)), phantoms, tmp_path)
         assert prepared.plan.device == "cuda"
         assert supervise(tmp_path, "this", prepared, lambda stage, done, total: None).status == "finished"
         told = json.loads((tmp_path / "supervisor.json").read_text())
         assert told["environment"]["CUDA_VISIBLE_DEVICES"] == "GPU-large"
+
+    def test_a_card_that_is_no_longer_seen_is_no_limit_of_zero(self, phantoms: Path, tmp_path: Path) -> None:
+        prepared = prepared_for(CARD, phantoms, tmp_path)
+        gone = replace(prepared, lanes=(replace(prepared.lanes[0], hardware=replace(CARD, gpus=())),))
+        supervise(tmp_path, "this", gone, lambda stage, done, total: None)
+        limits = json.loads((tmp_path / "supervisor.json").read_text())["limits"]
+        assert (limits["gpu_warn_bytes"], limits["gpu_limit_bytes"]) == (None, None)
+
+
+class Ear:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.stages: list[str] = []
+
+    def says(self, text: str) -> None:
+        self.said.append(text)
+
+    def stored(self, volume: VolumeStats) -> None: ...
+
+    def cell_begins(self, name: str, number: int, total: int) -> None: ...
+
+    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
+        self.stages.append(stage)
+
+    def cell_ends(self, name: str, outcome: Outcome | None) -> None: ...
+
+
+class TestSuperviseCell:
+    def test_waits_for_memory_that_others_took_and_changes_no_step(
+        self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(minivess.experiments.supervise, "_PATIENCE_S", 1.0)
+        prepared = prepared_for(HardwareBudget.imagined(None, 8 * GIB), phantoms, tmp_path)
+        store = build_store(prepared.profile, tmp_path / "store")
+        # A machine of which what is available here is less than it must keep.
+        host = replace(prepared.hardware.host, ram_total_bytes=2**55, ram_available_bytes=2**56)
+        short = replace(prepared, lanes=(replace(prepared.lanes[0], hardware=replace(prepared.hardware, host=host)),))
+        cell, watcher = CellFolder(tmp_path / "cell"), Ear()
+        outcome = supervise_cell(cell, cell_specs(prepared, store)[-1], short, watcher, None)
+        assert outcome is not None
+        assert (outcome.status, outcome.cause) == ("failed", Cause.SYSTEM_MEMORY_LOW)
+        assert "close other programs and run the same command again" in outcome.cure
+        assert "waits until other programs give it back" in watcher.said[0]
+        assert "wait for memory" in watcher.stages
+        assert not cell.retry.exists()

@@ -29,6 +29,7 @@ from minivess.models.predict import predict_volume
 from minivess.models.registry import build_network
 from minivess.models.weights import load_network, save_network
 from minivess.planning.plan import TrainingPlan
+from minivess.planning.real_steps import cap_card
 from minivess.step.state import TrainState
 from minivess.step.step import Step, autocast
 from minivess.strides import patch_for
@@ -80,8 +81,8 @@ def _baseline(spec: CellSpec, store: Store) -> tuple[Predict, str]:
 
 
 def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:
-    device = torch.device(spec.plan.device)
-    if not (folder.weights / "network.json").is_file():
+    device = device_of(spec.plan)
+    if not folder.trained:
         network = _train(spec, store, folder, micro_batch, beat)
         save_network(folder.weights, network, spec.plan.network)
     network = load_network(folder.weights).to(device)
@@ -89,6 +90,13 @@ def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int,
     if micro_batch < spec.plan.micro_batch:
         note += f"; {micro_batch} a forward pass in place of {spec.plan.micro_batch}, after memory ran out"
     return predictor(network, spec.plan, beat), note
+
+
+def device_of(plan: TrainingPlan) -> torch.device:
+    """The plan's device; on a card torch itself refuses what would break the limit, also while cuDNN tries its algorithms."""
+    if plan.device == "cuda":
+        cap_card()
+    return torch.device(plan.device)
 
 
 def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:

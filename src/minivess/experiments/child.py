@@ -19,6 +19,11 @@ from minivess.training.exit_codes import HEARTBEAT_FILE, ExitCode
 
 Beat = Callable[[str, int, int], None]
 
+# What torch says where memory is refused, other than by its own class: a convolution that finds no room for any algorithm
+# hides that behind "unable to find an engine".
+_CARD_IS_FULL = ("out of memory", "unable to find an engine", "ALLOC_FAILED")
+_HOST_IS_FULL = ("can't allocate memory",)
+
 
 def exit_code_of(work: Callable[[], None]) -> int:
     """Do the work; the exit code for how it ended, as in ``training.exit_codes``."""
@@ -31,9 +36,12 @@ def exit_code_of(work: Callable[[], None]) -> int:
     except NanLossError as error:
         logging.error("%s", error)
         return ExitCode.NAN_LOSS
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        code = _memory_refused(error)
+        if code is None:
+            raise
         logging.error("%s", error)
-        return ExitCode.CUDA_OUT_OF_MEMORY
+        return code
     except MemoryError:
         traceback.print_exc()
         return ExitCode.HOST_OUT_OF_MEMORY
@@ -44,6 +52,15 @@ def exit_code_of(work: Callable[[], None]) -> int:
         logging.error("%s", error)
         return ExitCode.INTERNAL_ERROR
     return ExitCode.FINISHED
+
+
+def _memory_refused(error: RuntimeError) -> ExitCode | None:
+    text = str(error)
+    if any(words in text for words in _HOST_IS_FULL):
+        return ExitCode.HOST_OUT_OF_MEMORY
+    if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _CARD_IS_FULL):
+        return ExitCode.CUDA_OUT_OF_MEMORY
+    return None
 
 
 def heartbeat(folder: Path) -> Beat:

@@ -19,7 +19,7 @@ import torch
 from minivess.data.loaders import batches
 from minivess.data.patches import PatchSampler
 from minivess.data.store import Store, StoredCase
-from minivess.experiments.cell import predictor, start_training
+from minivess.experiments.cell import device_of, predictor, start_training
 from minivess.experiments.child import Beat, exit_code_of, heartbeat
 from minivess.experiments.folder import DryStartFolder, read_model, write_model
 from minivess.experiments.spec import CellSpec, DryStartResult, DryStartSpec
@@ -33,12 +33,17 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
     spec = read_model(folder.spec, DryStartSpec)
     store = Store(spec.cells[0].store)
     beat = heartbeat(folder.path)
+    plan = spec.cells[0].plan
+    device_of(plan)
     step_seconds = {}
+    state: TrainState | None = None
     for number, cell in enumerate(spec.cells):
         beat(f"step with {cell.method}", number, len(spec.cells))
+        state = None  # weights and moments of two losses at a time are more than any cell holds
+        torch.cuda.empty_cache()
         state, step_seconds[cell.method] = _two_steps(cell, store, spec.scored)
+    assert state is not None
     checkpoint_bytes, checkpoint_seconds = _checkpoint(folder.checkpoints, state)
-    plan = spec.cells[0].plan
     predictor(state.average, plan, beat)(_shallow(store.case(spec.predicted), 2 * plan.patch[2]))
     result = DryStartResult(
         step_seconds=step_seconds,

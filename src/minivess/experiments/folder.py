@@ -72,6 +72,11 @@ class CellFolder:
         """A cell is finished when its result stands; the result is written last."""
         return self.result.is_file()
 
+    @property
+    def trained(self) -> bool:
+        """Whether its weights are final; prediction and scoring may be left."""
+        return (self.weights / "network.json").is_file()
+
     def read_spec(self) -> CellSpec:
         return read_model(self.spec, CellSpec, _MADE_AGAIN)
 

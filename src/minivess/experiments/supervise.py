@@ -18,13 +18,18 @@ from minivess.experiments.folder import CellFolder, write_model
 from minivess.experiments.lock import hold
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import CellSpec, Retry
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.host import read_host
 from minivess.planning.sizes import GIB
 from minivess.training.exit_codes import HEARTBEAT_FILE
 from minivess.training.limits import Limits
-from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Outcome
+from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Outcome
 from minivess.training.supervisor import SupervisorSpec
 
 _LOOK_S = 0.2
+_PATIENCE_S = 1800.0
+_WAITS = 3
+"""Times that a cell waits for other programs to give memory back before it counts as too large itself."""
 _ENVIRONMENT = {
     # The same sums in the same order on every attempt.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -60,8 +65,8 @@ def supervise_cell(
 ) -> Outcome | None:
     """Run one cell to its end; None where somebody else has finished it. May be called from any thread.
 
-    Where it runs out of memory it goes on from its checkpoint with half as many patches a forward pass, down to one; the
-    batch of an optimizer step stays the same.
+    Where its training runs out of memory it goes on from its checkpoint with half as many patches a forward pass, down to one;
+    the batch of an optimizer step stays the same. Where other programs took the machine's memory, it waits for them.
 
     Args:
         cell: Where it goes.
@@ -81,15 +86,46 @@ def supervise_cell(
         write_model(cell.spec, spec)
         locks = (own,) if lock is None else (lock, own)
         moves = partial(watcher.cell_moves, cell.path.name)
+        waits = 0
         while True:
             outcome = supervise(cell.path, "minivess.experiments.cell", prepared, moves, *locks)
-            retry = cell.read_retry(spec)
-            if outcome.cause not in OUT_OF_MEMORY or retry.micro_batch == 1:
+            if outcome.cause is Cause.SYSTEM_MEMORY_LOW and waits < _WAITS:
+                waits += 1
+                watcher.says(f"{cell.path.name}: {outcome.message}; waits until other programs give it back")
+                if _memory_returns(prepared, outcome, moves):
+                    continue
+            smaller = _smaller(cell, spec, outcome)
+            if smaller is None:
                 return outcome
-            because = f"{outcome.cause} with {retry.micro_batch} a forward pass: {outcome.message.splitlines()[0]}"
-            smaller = Retry(micro_batch=retry.micro_batch // 2, because=(*retry.because, because))
             write_model(cell.retry, smaller)
-            watcher.says(f"{cell.path.name}: {because}; goes on with {smaller.micro_batch}")
+            watcher.says(f"{cell.path.name}: {smaller.because[-1]}; goes on with {smaller.micro_batch}")
+
+
+def _smaller(cell: CellFolder, spec: CellSpec, outcome: Outcome) -> Retry | None:
+    """How a training that ran out of memory goes on; None where that is not what happened, or it cannot be smaller."""
+    retry = cell.read_retry(spec)
+    if outcome.cause not in OUT_OF_MEMORY or retry.micro_batch == 1 or cell.trained:
+        return None
+    because = f"{outcome.cause} with {retry.micro_batch} a forward pass: {outcome.message.splitlines()[0]}"
+    return Retry(micro_batch=retry.micro_batch // 2, because=(*retry.because, because))
+
+
+def _memory_returns(prepared: Prepared, outcome: Outcome, moves: Moves) -> bool:
+    """Wait until the machine has what a cell takes, beyond what it must keep; False where that takes too long."""
+    wanted_bytes = max(prepared.plan.ram_bytes or 0, outcome.peak_anonymous_bytes)
+    keep_bytes = 2 * available_min_bytes(prepared.hardware)
+    give_up_s = time.monotonic() + _PATIENCE_S
+    while read_host().ram_available_bytes < wanted_bytes + keep_bytes:
+        if time.monotonic() > give_up_s:
+            return False
+        moves("wait for memory", 0, 1)
+        time.sleep(_LOOK_S)
+    return True
+
+
+def available_min_bytes(hardware: HardwareBudget) -> int:
+    """Memory that a cell must leave the machine, whoever uses the rest."""
+    return hardware.host.ram_total_bytes // 32
 
 
 def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *locks: int) -> Outcome:
@@ -132,15 +168,15 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
 
 def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
-    on_gpu = prepared.plan.device == "cuda"
+    card = hardware.gpu if prepared.plan.device == "cuda" else None
     return SupervisorSpec(
         argv=(sys.executable, "-m", module, str(folder.absolute())),
         folder=folder.absolute(),
         limits=Limits(
             memory_limit_bytes=hardware.ram_limit_bytes or hardware.usable_ram_bytes,
-            available_min_bytes=hardware.host.ram_total_bytes // 32,
-            gpu_warn_bytes=hardware.gpu_warn_bytes if on_gpu else None,
-            gpu_limit_bytes=hardware.gpu_abort_bytes if on_gpu else None,
+            available_min_bytes=available_min_bytes(hardware),
+            gpu_warn_bytes=hardware.gpu_warn_bytes if card else None,
+            gpu_limit_bytes=hardware.gpu_abort_bytes if card else None,
             swap_growth_warn_bytes=GIB // 4,
             disk_free_min_bytes=GIB // 2,
             hang_s=limits.hang_minutes * 60,

@@ -42,8 +42,8 @@ def fit_to_memory(
 ) -> Fitted:
     """Shrink a plan until the peak of its step lies within a budget.
 
-    A batch is split and its gradients accumulated before a patch is made smaller: that costs no context and changes no
-    gradient under instance normalisation. Patches then shrink in plane, where they are largest.
+    A batch is split and its gradients accumulated before a patch is made smaller: that costs no context. (A loss that sums over
+    a pass, as soft Dice does, then sums over fewer patches.) Patches then shrink in plane, where they are largest.
 
     Args:
         choose: What a bound on the patch leads to.

@@ -85,7 +85,7 @@ class HardwareBudget:
     @property
     def gpu_abort_bytes(self) -> int:
         """Use of the whole card, by anybody, at which a run is aborted: 87.5 % of it, 7 of 8 GB; 0 without a card."""
-        return self.gpu.total_bytes * 7 // 8 if self.gpu else 0
+        return gpu_abort_bytes(self.gpu.total_bytes) if self.gpu else 0
 
     def explain(self) -> dict[str, str]:
         """Why ``tier``, ``usable_ram_bytes`` and ``gpu_budget_bytes`` are what they are, a sentence each."""
@@ -150,6 +150,11 @@ def gpu_budget_bytes(gpu: Gpu) -> int:
     So budget and others' use together stay below the size at which a run is aborted (87.5 %).
     """
     return max(0, min(gpu.total_bytes * 3 // 4, gpu.free_bytes - gpu.total_bytes // 8))
+
+
+def gpu_abort_bytes(total_bytes: int) -> int:
+    """Use of a card at which a run is aborted: 87.5 % of it, 7 of 8 GB."""
+    return total_bytes * 7 // 8
 
 
 def at_least(size_bytes: int, sold_as_bytes: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from minivess.errors import MinivessError, PlanError
 from minivess.planning.memory import PeakMemory, predict_peak
 from minivess.planning.workload import CardUse, TrainingWorkload, Workload
 
+_PATIENCE_S = 900.0
+"""Longest time for one answer; a trace takes seconds, half a minute on a busy machine."""
 _WORKLOAD: TypeAdapter[Workload] = TypeAdapter(Workload)
 
 
@@ -59,6 +62,9 @@ class PeakProcess:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([question, work.model_dump(mode="json"), *more]) + "\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], _PATIENCE_S)[0]:
+            self.close()
+            raise _failed(f"no answer within {_PATIENCE_S:.0f} s, as from a graphics driver that hangs")
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()

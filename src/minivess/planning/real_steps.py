@@ -9,6 +9,8 @@ import torch
 from minivess.errors import PlanError
 from minivess.losses.registry import build_loss
 from minivess.models.registry import build_network
+from minivess.planning.hardware import gpu_abort_bytes
+from minivess.planning.memory import CONTEXT_BYTES
 from minivess.planning.workload import CardUse, TrainingWorkload
 from minivess.step.config import TrainingConfig
 from minivess.step.state import TrainState
@@ -29,6 +31,7 @@ def measure_step_seconds(work: TrainingWorkload) -> float:
         torch.OutOfMemoryError: The card has not the room now.
     """
     if work.device == "cuda":
+        cap_card()
         return _fastest(work, work.patch, work.batch)
     half, whole = _half(work.patch, work.network.divisor), work.patch
     small_s, large_s = _fastest(work, half, 1), _fastest(work, whole, 1)
@@ -52,8 +55,7 @@ def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> Ca
     if not torch.cuda.is_available():
         raise PlanError("a card that torch can use", "none", "measure on a machine with an NVIDIA card and its driver")
     if cap_bytes is not None:
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total))
+        cap_card(cap_bytes)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     try:
@@ -68,6 +70,14 @@ def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> Ca
         reserved_bytes=torch.cuda.max_memory_reserved(),
         step_seconds=seconds,
     )
+
+
+def cap_card(cap_bytes: int | None = None) -> None:
+    """Have torch take no more of the first card than ``cap_bytes``, or than the limit at which a cell is ended leaves it."""
+    total = torch.cuda.get_device_properties(0).total_memory
+    if cap_bytes is None:
+        cap_bytes = gpu_abort_bytes(total) - CONTEXT_BYTES
+    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total))
 
 
 def _fastest(work: TrainingWorkload, patch: Shape, batch: int) -> float:

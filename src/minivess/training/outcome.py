@@ -41,14 +41,13 @@ class Cause(StrEnum):
 OUT_OF_MEMORY = frozenset(
     {
         Cause.MEMORY_LIMIT,
-        Cause.SYSTEM_MEMORY_LOW,
         Cause.GPU_MEMORY_LIMIT,
         Cause.CUDA_OUT_OF_MEMORY,
         Cause.HOST_OUT_OF_MEMORY,
         Cause.KERNEL_OUT_OF_MEMORY,
     }
 )
-"""Causes that a smaller step may cure."""
+"""Causes that a smaller step may cure; what other programs took of the machine is none."""
 
 _AGAIN = "run the same command again: it resumes"
 _SMALLER = "use a smaller patch or batch"
@@ -56,8 +55,8 @@ _CURES = {
     Cause.FINISHED: "",
     Cause.INTERRUPTED: _AGAIN,
     Cause.MEMORY_LIMIT: f"{_SMALLER}, a lower cache rate or the store on disk; or raise the limit if there is more",
-    Cause.SYSTEM_MEMORY_LOW: f"close other programs and {_AGAIN}; or {_SMALLER} or a lower cache rate",
-    Cause.GPU_MEMORY_LIMIT: f"{_SMALLER} or mixed precision, or raise the GPU limit if the card has more",
+    Cause.SYSTEM_MEMORY_LOW: f"close other programs and {_AGAIN}",
+    Cause.GPU_MEMORY_LIMIT: f"{_SMALLER} or mixed precision",
     Cause.CUDA_OUT_OF_MEMORY: f"{_SMALLER} or mixed precision, and close programs that use the graphics card",
     Cause.HOST_OUT_OF_MEMORY: f"close other programs, {_SMALLER}, or a lower cache rate or the store on disk",
     Cause.KERNEL_OUT_OF_MEMORY: "close other programs, or set a lower memory limit, so that the kernel does not have to act",

@@ -1,0 +1,36 @@
+"""How a process of a run ends, by its exit code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from minivess.experiments.child import exit_code_of
+from minivess.training.exit_codes import ExitCode
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+class TestExitCodeOf:
+    def test_memory_that_the_system_refuses(self) -> None:
+        assert exit_code_of(lambda: print(torch.empty(10**16))) is ExitCode.HOST_OUT_OF_MEMORY
+        assert exit_code_of(lambda: _raise(MemoryError())) is ExitCode.HOST_OUT_OF_MEMORY
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+            RuntimeError("CUDA error: out of memory"),
+            RuntimeError("FIND was unable to find an engine to execute this computation"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ],
+        ids=lambda error: str(error)[:20],
+    )
+    def test_a_card_that_is_full_by_any_name(self, error: RuntimeError) -> None:
+        assert exit_code_of(lambda: _raise(error)) is ExitCode.CUDA_OUT_OF_MEMORY
+
+    def test_what_has_nothing_to_do_with_memory_goes_on_up(self) -> None:
+        with pytest.raises(RuntimeError, match="shapes"):
+            exit_code_of(lambda: _raise(RuntimeError("shapes do not match")))
