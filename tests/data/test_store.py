@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -50,6 +51,14 @@ class TestStore:
         again = build_store(profile, store.folder.parent)
         assert again.folder == store.folder
         assert (again.folder / "phantom01.image.npy").stat().st_mtime_ns == before
+
+    def test_knows_where_a_data_set_was_moved(self, phantoms: Path, tmp_path: Path) -> None:
+        shutil.copytree(phantoms, tmp_path / "before")
+        build_store(scan_dataset(tmp_path / "before", voxels=True), tmp_path / "store")
+        (tmp_path / "before").rename(tmp_path / "after")
+        case = build_store(scan_dataset(tmp_path / "after", voxels=True), tmp_path / "store").case("phantom01")
+        assert case.stats.image == str(tmp_path / "after/raw/phantom01.nii.gz")
+        assert len(list((tmp_path / "store").iterdir())) == 1
 
     def test_a_failure_leaves_nothing(self, profile: DatasetProfile, tmp_path: Path) -> None:
         gone = profile.volumes[0].model_copy(update={"image": str(tmp_path / "gone.nii.gz")})

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from minivess.data.store import Store
-from minivess.experiments.cell import start_training
+from minivess.experiments.cell import run_cell, start_training
+from minivess.experiments.folder import CellFolder, write_model
 from minivess.experiments.spec import CellSpec
 from minivess.models.registry import load_model_profile
 from minivess.models.weights import tensors_of
@@ -65,3 +66,21 @@ class TestStartTraining:
         weights = [tensors_of(state.network) for state in (first, other, another_fold)]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
         assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+class TestRunCell:
+    def test_weights_that_went_missing_are_trained_and_scored_again(
+        self, spec: CellSpec, store: Store, tmp_path: Path
+    ) -> None:
+        names = tuple(volume.name for volume in store.profile.volumes)
+        training = TrainingConfig(max_epochs=1, steps_per_epoch=2, validate_every=0)
+        spec = spec.model_copy(update={"train": names[1:], "held_out": names[:1], "training": training})
+        cell = CellFolder(tmp_path)
+        write_model(cell.spec, spec)
+        scores = run_cell(cell).rows
+        record = tmp_path / "cases" / f"{names[0]}.json"
+        record.write_text(record.read_text().replace('"betti0_error": ', '"betti0_error": 9'))
+        (cell.weights / "network.safetensors").unlink()
+        assert run_cell(cell).rows == scores
+        assert cell.trained
+        assert cell.read_environment()["packages"]["torch"] == torch.__version__

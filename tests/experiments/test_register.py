@@ -15,6 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from minivess.atomic import write_json
 from minivess.cli.main import cli
 from minivess.data.nifti import read_volume, write_volume
 from minivess.data.profiler import scan_dataset
@@ -82,7 +83,7 @@ class Desk:
         decided = {"config": make_config(config, "a test"), "profile": profile, "splits": splits, "plan": PLAN}
         for part, value in decided.items():
             write_model(getattr(folder, part), value)
-        folder.environment.write_text(json.dumps(describe_environment()))
+        environment = describe_environment()
         for loss, score in dsc.items():
             for number, fold in enumerate(splits.folds):
                 told = {"method": loss, "fold": number}
@@ -90,6 +91,8 @@ class Desk:
                 shared = {"plan": PLAN, "training": {}, "tolerance_um": 2.0, "loss_options": {}, "seed": 0}
                 spec = CellSpec(**told, train=fold.train, held_out=fold.held_out, store=folder.path, **shared)
                 write_model(cell.spec, spec)
+                for place in (folder, cell):
+                    write_json(place.environment, environment)
                 torch.manual_seed(crc32(cell.path.as_posix().encode()))
                 save_network(cell.weights, build_network(NETWORK), NETWORK)
                 rows = [

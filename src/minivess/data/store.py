@@ -110,6 +110,8 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
         raise DataError("a profile with a content hash", "header facts only", "scan the data set with its voxels")
     folder = root / f"{profile.content_hash}-{_VERSION}"
     if (folder / _PROFILE).is_file():
+        if Store(folder).profile != profile:  # the same voxels under another path
+            write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
         return Store(folder)
     root.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder) as temporary:

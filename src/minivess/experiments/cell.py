@@ -7,6 +7,7 @@ attempt stopped; ``result.json`` is written last and makes the cell finished.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from minivess.atomic import write_json
 from minivess.data.loaders import batches
 from minivess.data.patches import PatchSampler
 from minivess.data.store import Store, StoredCase
@@ -31,8 +33,9 @@ from minivess.models.weights import load_network, save_network
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.real_steps import cap_card
 from minivess.step.state import TrainState
-from minivess.step.step import Step, autocast
+from minivess.step.step import NanLossError, Step, autocast
 from minivess.strides import patch_for
+from minivess.tracking.provenance import describe_environment
 from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.loop import fit
@@ -83,6 +86,9 @@ def _baseline(spec: CellSpec, store: Store) -> tuple[Predict, str]:
 def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:
     device = device_of(spec.plan)
     if not folder.trained:
+        # Scores of other weights must not stand beside these.
+        shutil.rmtree(folder.path / "cases", ignore_errors=True)
+        write_json(folder.environment, describe_environment())
         network = _train(spec, store, folder, micro_batch, beat)
         save_network(folder.weights, network, spec.plan.network)
     network = load_network(folder.weights).to(device)
@@ -146,6 +152,8 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
         PoliteStop(checkpoints.save),
     ]
     fit(state, step, batches(sampler, state.step, training.steps, plan.workers), callbacks)
+    if not all(value.isfinite().all() for value in state.average.parameters()):
+        raise NanLossError("the weights are no longer numbers after the last step")
     return state.average
 
 

@@ -2,7 +2,7 @@
 
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json log.txt monitor.csv outcome.json result.json
-cells/LOSS-foldK/   cell.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
+cells/LOSS-foldK/   cell.json environment.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv
 report.html
 """
@@ -75,10 +75,18 @@ class CellFolder:
     @property
     def trained(self) -> bool:
         """Whether its weights are final; prediction and scoring may be left."""
-        return (self.weights / "network.json").is_file()
+        return all((self.weights / name).is_file() for name in ("network.safetensors", "network.json"))
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
 
     def read_spec(self) -> CellSpec:
         return read_model(self.spec, CellSpec, _MADE_AGAIN)
+
+    def read_environment(self) -> dict[str, Any]:
+        """What it was trained with, as `tracking.provenance.describe_environment` found it."""
+        return read_model(self.environment, RootModel[dict[str, Any]], _MADE_AGAIN).root
 
     def read_result(self) -> CellResult:
         return read_model(self.result, CellResult, _MADE_AGAIN)
@@ -187,7 +195,7 @@ class RunFolder:
         return read_model(self.profile, DatasetProfile)
 
     def read_environment(self) -> dict[str, Any]:
-        """Commit, packages and machine, as `tracking.provenance.describe_environment` found them."""
+        """Commit, packages and machine when the run was begun, as `tracking.provenance.describe_environment` found them."""
         return read_model(self.environment, RootModel[dict[str, Any]]).root
 
     def read_rows(self) -> list[CaseRow]:

@@ -66,8 +66,8 @@ def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
 
 
 def _record(folder: RunFolder, config: ExperimentConfig, found: Recommended) -> ModelRecord:
-    environment = folder.read_environment()
-    kept = (folder.config, folder.plan, folder.splits, folder.profile, folder.environment)
+    environment = found.cell.read_environment()
+    kept = (folder.config, folder.plan, folder.splits, folder.profile, found.cell.environment)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
     evidence[CASES] = json.dumps([row.flat() for row in found.rows if row.method == found.loss], indent=1)
     evidence["comparison.json"] = json.dumps(found.comparison.as_dict(), indent=1)

@@ -86,7 +86,8 @@ def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], watcher: Watcher)
 def _write_decisions(prepared: Prepared) -> None:
     folder = prepared.folder
     write_json(folder.preflight, prepared.preflight.as_dict())
-    write_json(folder.environment, describe_environment())
+    if not folder.environment.exists():
+        write_json(folder.environment, describe_environment())
     write_model(folder.profile, prepared.profile)
     write_model(folder.splits, prepared.splits)
     write_model(folder.plan, prepared.plan)
