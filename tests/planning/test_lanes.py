@@ -36,9 +36,16 @@ class TestCards:
         first, _ = lanes_of(replace(machine(8), gpus=(large, small)))
         assert first.hardware.gpu == small
 
-    def test_a_single_one_needs_no_choice(self) -> None:
+    def test_a_single_one_is_named_too(self) -> None:
+        """CUDA_VISIBLE_DEVICES=1 leaves one card, and CUDA's own card 1 may be another than the driver's."""
         (lane,) = lanes_of(machine(8))
-        assert (lane.hardware, lane.environment) == (machine(8), {})
+        assert (lane.hardware, lane.environment) == (machine(8), {"CUDA_VISIBLE_DEVICES": "GPU-0"})
+
+    @pytest.mark.parametrize("uuid", ["", "[N/A]"])
+    def test_without_a_uuid_it_is_its_place_in_the_drivers_order(self, uuid: str) -> None:
+        card = replace(machine(8).gpus[0], index=3, uuid=uuid)
+        (lane,) = lanes_of(replace(machine(), gpus=(card,)))
+        assert lane.environment == {"CUDA_VISIBLE_DEVICES": "3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
     def test_fewer_lanes_on_request(self) -> None:
         (lane,) = lanes_of(machine(8, 8), cells=1)

@@ -109,3 +109,13 @@ class TestFindWarnings:
         found = dict(find_warnings(CALM, Limits(gpu_warn_bytes=5 * GIB, swap_growth_warn_bytes=0)))
         assert set(found) == {"gpu", "swap"}
         assert "5.0 GiB" in found["gpu"]
+
+    def test_a_card_that_others_fill(self) -> None:
+        look = replace(CALM, gpu_tree_bytes=int(5.9 * GIB), gpu_used_bytes=int(7.9 * GIB))
+        ((about, text),) = find_warnings(look, Limits(gpu_limit_bytes=7 * GIB))
+        assert about == "gpu card"
+        assert text == (
+            "7.9 GiB of the graphics card were in use, above the limit of 7.0 GiB: "
+            "the process tree held 5.9 GiB, other programs the rest"
+        )
+        assert find_breach(look, Limits(gpu_limit_bytes=7 * GIB)) is None

@@ -28,6 +28,7 @@ import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
 print("ready", flush=True)
 """
+UNSEEN = "GPU memory could not be read, and was not watched meanwhile: OSError: driver gone"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 
 
@@ -49,11 +50,12 @@ def run(folder: Path, code: str, limits: Limits | None = None, **options: Any) -
     return Outcome.read(folder / "outcome.json")
 
 
-def run_in_script(folder: Path, code: str, limits: Limits, reader: str = "None") -> tuple[Outcome, int]:
+def run_in_script(folder: Path, code: str, limits: Limits, reader: str = "None", **options: Any) -> tuple[Outcome, int]:
     """Run with a GPU reader of our own; also the largest resident memory that the kernel saw in the child."""
     script = f"""
-import resource, sys
+import resource, sys, time
 from pathlib import Path
+from minivess.training import supervisor
 from minivess.training.gpu_memory import Card
 from minivess.training.supervisor import SupervisorSpec, supervise
 class Rising:
@@ -62,12 +64,26 @@ class Rising:
         self.used_bytes += 100
         return [Card(self.used_bytes, {{}})]
 class Broken:
+    def __init__(self, from_look=1):
+        self.looks, self.from_look = 0, from_look
     def cards(self):
-        raise OSError("driver gone")
+        self.looks += 1
+        if self.looks >= self.from_look:
+            raise OSError("driver gone")
+        return [Card(0, {{}})]
+class Frozen:
+    def cards(self):
+        time.sleep(60)
+class Two:
+    neighbour_bytes = 0
+    def cards(self):
+        self.neighbour_bytes += 1000
+        return [Card(7, {{}}, 0, "GPU-mine"), Card(self.neighbour_bytes, {{}}, 1, "GPU-other")]
+supervisor.GPU_SILENCE_S = 0.2
 supervise(SupervisorSpec.from_json(Path(sys.argv[1]).read_text()), {reader})
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 """
-    command = [sys.executable, "-c", script, str(write_spec(folder, code, limits))]
+    command = [sys.executable, "-c", script, str(write_spec(folder, code, limits, **options))]
     answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30)
     return Outcome.read(folder / "outcome.json"), int(answer.stdout)
 
@@ -155,14 +171,37 @@ class TestOtherLimits:
         limits = Limits(gpu_warn_bytes=250, gpu_limit_bytes=1000)
         outcome, _ = run_in_script(tmp_path, "import time; time.sleep(60)", limits, "Rising()")
         assert outcome.cause is Cause.GPU_MEMORY_LIMIT
-        assert outcome.peak_gpu_bytes == 1000
+        assert (outcome.peak_gpu_bytes or 0) >= 1000
         assert outcome.supervisor_exit_code == ExitCode.CUDA_OUT_OF_MEMORY
         assert [warning for warning in outcome.warnings if "GPU memory above" in warning]
 
     def test_unreadable_gpu_is_said(self, tmp_path: Path) -> None:
         outcome, _ = run_in_script(tmp_path, "", Limits(gpu_limit_bytes=1000), "Broken()")
         assert outcome.cause is Cause.FINISHED
-        assert outcome.warnings == ("GPU memory was not watched: OSError: driver gone",)
+        assert outcome.warnings == (UNSEEN,)
+
+    def test_gpu_lost_in_mid_run_is_said_at_once(self, tmp_path: Path) -> None:
+        until_said = f"""
+import pathlib, time
+while pathlib.Path({str(tmp_path / "log.txt")!r}).read_text().count("driver gone") < 2:  # these lines are logged too
+    time.sleep(0.02)
+"""
+        outcome, _ = run_in_script(tmp_path, until_said, Limits(gpu_limit_bytes=1000), "Broken(from_look=4)")
+        assert (outcome.cause, outcome.peak_gpu_bytes, outcome.warnings) == (Cause.FINISHED, 0, (UNSEEN,))
+
+    def test_gpu_driver_that_hangs_from_the_start_is_said(self, tmp_path: Path) -> None:
+        outcome, _ = run_in_script(tmp_path, "import time; time.sleep(.5)", Limits(gpu_limit_bytes=1000), "Frozen()")
+        assert "the graphics driver gave no reading for 0.2 s" in outcome.warnings
+
+    def test_gpu_that_nobody_needs_is_not_missed(self, tmp_path: Path) -> None:
+        outcome, _ = run_in_script(tmp_path, "import time; time.sleep(.3)", Limits(), "Broken()")
+        assert outcome.warnings == ()
+
+    def test_a_neighbour_on_another_card_does_not_count(self, tmp_path: Path) -> None:
+        sleep, limits = "import time; time.sleep(.5)", Limits(gpu_limit_bytes=1000)
+        environment = {"CUDA_VISIBLE_DEVICES": "GPU-mine"}
+        outcome, _ = run_in_script(tmp_path, sleep, limits, "Two()", environment=environment)
+        assert (outcome.cause, outcome.peak_gpu_bytes, outcome.warnings) == (Cause.FINISHED, 0, ())
 
     def test_hang(self, tmp_path: Path) -> None:
         outcome = run(tmp_path, DEAF, Limits(hang_s=0.4), grace_s=0.2)

@@ -75,6 +75,8 @@ def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
     """The cards that a CUDA_VISIBLE_DEVICES of ``visible`` leaves, in its order; all of them for None.
 
     As CUDA does it: entries are indices or the beginning of a uuid, and the first that names no card ends the list.
+    Indices count in PCI order, as in nvidia-smi; CUDA counts so only with CUDA_DEVICE_ORDER=PCI_BUS_ID, so hand on the
+    card's uuid and not the index (see `lanes.lanes_of`).
     """
     if visible is None:
         return tuple(gpus)

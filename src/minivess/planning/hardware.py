@@ -79,12 +79,15 @@ class HardwareBudget:
 
     @property
     def gpu_warn_bytes(self) -> int:
-        """Use of the whole card, by anybody, above which a run warns: 75 % of it, 6 of 8 GB; 0 without a card."""
+        """GPU memory of a run above which it warns: 75 % of the card, 6 of 8 GB; 0 without a card."""
         return self.gpu.total_bytes * 3 // 4 if self.gpu else 0
 
     @property
     def gpu_abort_bytes(self) -> int:
-        """Use of the whole card, by anybody, at which a run is aborted: 87.5 % of it, 7 of 8 GB; 0 without a card."""
+        """GPU memory of a run at which it is aborted: 87.5 % of the card, 7 of 8 GB; 0 without a card.
+
+        When the whole card's use is above it and the run's is not, the run warns that other programs hold the rest.
+        """
         return gpu_abort_bytes(self.gpu.total_bytes) if self.gpu else 0
 
     def explain(self) -> dict[str, str]:
@@ -153,7 +156,7 @@ def gpu_budget_bytes(gpu: Gpu) -> int:
 
 
 def gpu_abort_bytes(total_bytes: int) -> int:
-    """Use of a card at which a run is aborted: 87.5 % of it, 7 of 8 GB."""
+    """GPU memory at which a run is aborted: 87.5 % of the card, 7 of 8 GB."""
     return total_bytes * 7 // 8
 
 

@@ -16,7 +16,7 @@ class Lane:
 
     Attributes:
         hardware: What a cell may use of the machine.
-        environment: Variables that keep its process to that.
+        environment: Variables that keep its process to that: a card is always named, the only one too.
     """
 
     hardware: HardwareBudget
@@ -59,9 +59,14 @@ def _alike(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
 
 
 def _with_card(hardware: HardwareBudget, card: Gpu, count: int) -> Lane:
-    # CUDA's order of several cards is not the driver's.
-    environment = {"CUDA_VISIBLE_DEVICES": card.uuid} if len(hardware.gpus) > 1 else {}
-    return Lane(replace(_share(hardware, count), gpus=(card,)), environment)
+    return Lane(replace(_share(hardware, count), gpus=(card,)), _name_of(card))
+
+
+def _name_of(card: Gpu) -> dict[str, str]:
+    # CUDA's order of cards, by default the fastest first, is not the driver's; what is inherited may count in either.
+    if card.uuid.startswith("GPU-"):
+        return {"CUDA_VISIBLE_DEVICES": card.uuid}
+    return {"CUDA_VISIBLE_DEVICES": str(card.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def _share(hardware: HardwareBudget, count: int) -> HardwareBudget:

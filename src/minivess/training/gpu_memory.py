@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 SMI_TIMEOUT_S = 10.0
+RETRY_S = (1.0, 10.0, 60.0)
+"""Waits before reading is tried again, the last one for ever: a driver that is being updated comes back after a while."""
 _DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """GPU memory on the card that the tree uses most.
+    """GPU memory on the card that is watched.
 
     Attributes:
         tree_bytes: What the tree's processes hold; None when the driver lists none of them, as before their first
@@ -32,17 +35,19 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One card: what is used on it, and by which processes (bytes by pid)."""
+    """One card: what is used on it and by which processes (bytes by pid, empty when they cannot be listed), its names."""
 
     used_bytes: int
-    bytes_by_pid: dict[int, int]
+    bytes_by_pid: dict[int, int] = field(default_factory=dict)
+    index: int = 0
+    uuid: str = ""
 
 
 class GpuReader(Protocol):
-    """Reads every card; any exception means that this way of reading does not work here."""
+    """Reads every card; any exception means that this way of reading does not work now."""
 
     def cards(self) -> list[Card]:
-        """One entry a card."""
+        """One entry for each card that could be read."""
         ...
 
 
@@ -53,29 +58,48 @@ class NvmlReader:
         import pynvml
 
         self._nvml = pynvml
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()  # what an earlier reader opened; the library counts, and opens anew only from zero
         pynvml.nvmlInit()
-        self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
 
     def cards(self) -> list[Card]:
-        """One entry a card, in the driver's order."""
-        return [self._card(handle) for handle in self._handles]
+        """One entry for each card that could be read, in the driver's order."""
+        cards = []
+        for index in range(self._nvml.nvmlDeviceGetCount()):
+            with contextlib.suppress(self._nvml.NVMLError):  # one lost card does not hide the others
+                cards.append(self._card(index))
+        return cards
 
-    def _card(self, handle: object) -> Card:
-        processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        known = {process.pid: process.usedGpuMemory for process in processes if process.usedGpuMemory is not None}
-        return Card(self._nvml.nvmlDeviceGetMemoryInfo(handle).used, known)
+    def _card(self, index: int) -> Card:
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        used_bytes = self._nvml.nvmlDeviceGetMemoryInfo(handle).used
+        return Card(used_bytes, self._bytes_by_pid(handle), index, self._nvml.nvmlDeviceGetUUID(handle))
+
+    def _bytes_by_pid(self, handle: object) -> dict[int, int]:
+        try:
+            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        except self._nvml.NVMLError:  # WSL has no list of processes
+            return {}
+        return {process.pid: process.usedGpuMemory for process in processes if process.usedGpuMemory is not None}
 
 
 class SmiReader:
     """Reads through the ``nvidia-smi`` command, for drivers that the Python binding cannot talk to."""
 
     def cards(self) -> list[Card]:
-        """One entry a card, in the driver's order."""
-        cards = {uuid: Card(_mib(used), {}) for uuid, used in _query_smi("--query-gpu=uuid,memory.used")}
-        for uuid, pid, used in _query_smi("--query-compute-apps=gpu_uuid,pid,used_memory"):
-            if used.isdigit():
-                cards[uuid].bytes_by_pid[int(pid)] = _mib(used)
-        return list(cards.values())
+        """One entry for each card that could be read, in the driver's order."""
+        rows = _query_smi("--query-gpu=index,uuid,memory.used")
+        cards = [Card(_mib(used), {}, int(index), uuid) for index, uuid, used in rows if used.isdigit()]
+        for uuid, pid, used in _processes():
+            for card in cards:
+                if card.uuid == uuid and used.isdigit():
+                    card.bytes_by_pid[int(pid)] = _mib(used)
+        return cards
+
+
+def chosen_cards(cards: Iterable[Card], name: str | None) -> list[Card]:
+    """The card of that uuid or index; all of them for None."""
+    return [card for card in cards if name is None or name in (card.uuid, str(card.index))]
 
 
 def busiest_card(cards: Iterable[Card], pids: Iterable[int]) -> GpuSample | None:
@@ -91,15 +115,21 @@ def busiest_card(cards: Iterable[Card], pids: Iterable[int]) -> GpuSample | None
 class GpuWatch:
     """Reads the cards every ``period_s`` in a thread of its own; ``latest`` is the last reading, ``pids`` the tree.
 
-    Without a driver ``latest`` stays None. A way of reading that fails is replaced by the next, and in the end by
-    none; ``trouble`` then says why. ``read_at_s`` is the monotonic time of the last reading.
+    Without a driver ``latest`` stays None. A way of reading that fails is replaced by the next; when all have failed,
+    ``latest`` is None and ``trouble`` says why, until one of them works again. ``read_at_s`` is the monotonic time of
+    the last reading.
+
+    Args:
+        period_s: Time between two readings.
+        reader: How to read; by default NVML, then nvidia-smi.
+        card: Uuid or index of the only card to look at; None takes the one that the tree uses most.
     """
 
-    def __init__(self, period_s: float, reader: GpuReader | None = None) -> None:
+    def __init__(self, period_s: float, reader: GpuReader | None = None, card: str | None = None) -> None:
         self.pids: tuple[int, ...] = ()
         self.latest: GpuSample | None = None
         self.read_at_s = time.monotonic()
-        self._period_s = period_s
+        self._period_s, self._card = period_s, card
         self._ways: list[Callable[[], GpuReader]] = [lambda: reader] if reader else _ways_to_read()
         self.trouble = "" if self._ways else "no NVIDIA driver found"
         self._done = threading.Event()
@@ -114,14 +144,35 @@ class GpuWatch:
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        for open_reader in self._ways:
-            try:
-                reader = open_reader()
-                while not self._done.is_set():
-                    self.latest, self.read_at_s = busiest_card(reader.cards(), self.pids), time.monotonic()
-                    self._done.wait(self._period_s)
-            except Exception as error:
-                self.latest, self.trouble = None, f"{type(error).__name__}: {error}"
+        waited = 0
+        while self._ways and not self._done.is_set():
+            before_s = self.read_at_s
+            errors = [self._read(open_reader) for open_reader in self._ways]
+            if self._done.is_set():
+                return
+            self.trouble = "; ".join(errors)
+            waited = 0 if self.read_at_s > before_s else waited
+            self._done.wait(RETRY_S[min(waited, len(RETRY_S) - 1)])
+            waited += 1
+
+    def _read(self, open_reader: Callable[[], GpuReader]) -> str:
+        """Read until that fails, and say why."""
+        try:
+            reader = open_reader()
+            while not self._done.is_set():
+                self.latest = self._sample(reader.cards())
+                self.read_at_s, self.trouble = time.monotonic(), ""
+                self._done.wait(self._period_s)
+        except Exception as error:
+            self.latest = None
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _sample(self, cards: list[Card]) -> GpuSample:
+        sample = busiest_card(chosen_cards(cards, self._card), self.pids)
+        if sample is None:
+            raise LookupError(f"no reading of {'any card' if self._card is None else f'card {self._card}'}")
+        return sample
 
 
 def _ways_to_read() -> list[Callable[[], GpuReader]]:
@@ -133,10 +184,23 @@ def _ways_to_read() -> list[Callable[[], GpuReader]]:
     return ways
 
 
+def _processes() -> list[list[str]]:
+    try:
+        return _query_smi("--query-compute-apps=gpu_uuid,pid,used_memory")
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
 def _query_smi(query: str) -> list[list[str]]:
+    """The rows of the answer; OSError when there are none and the command failed."""
     command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=True)
-    return [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines() if line.strip()]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=False)
+    lines = answer.stdout.splitlines()
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines]
+    rows = [row for row in rows if len(row) == query.count(",") + 1]
+    if answer.returncode and not rows:  # with one card lost it fails too, and lists the others
+        raise OSError(f"nvidia-smi ended with exit status {answer.returncode}: {(lines or ['nothing'])[0][:200]}")
+    return rows
 
 
 def _mib(text: str) -> int:

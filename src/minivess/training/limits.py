@@ -27,7 +27,8 @@ class Limits:
         memory_limit_bytes: Resident memory of the tree without file-backed pages, which the kernel can take back.
         available_min_bytes: Memory that the whole machine must keep available, whoever uses the rest.
         gpu_warn_bytes: GPU memory of the tree on one card above which a warning is recorded.
-        gpu_limit_bytes: GPU memory of the tree on one card at which the tree is stopped.
+        gpu_limit_bytes: GPU memory of the tree on one card at which the tree is stopped. A warning is recorded when
+            the whole card's use, other programs included, is above it.
         swap_growth_warn_bytes: Growth of the machine's used swap since the start above which a warning is recorded.
         disk_free_min_bytes: Free space on the cell folder's disk below which the tree is stopped.
         hang_s: Longest time without a heartbeat, counted from the start, without the time asleep (suspended).
@@ -70,6 +71,8 @@ def find_warnings(look: Look, limits: Limits) -> Iterator[tuple[str, str]]:
     """What ``look`` shows that ends nothing: a key that says what about, and the words."""
     if limits.gpu_warn_bytes is not None and (look.gpu_tree_bytes or 0) > limits.gpu_warn_bytes:
         yield "gpu", f"GPU memory above its budget of {format_gib(limits.gpu_warn_bytes)}"
+    if limits.gpu_limit_bytes is not None and (others := _crowded(look, limits.gpu_limit_bytes)):
+        yield "gpu card", others
     if limits.swap_growth_warn_bytes is not None and look.swap_growth_bytes > limits.swap_growth_warn_bytes:
         yield (
             "swap",
@@ -91,6 +94,15 @@ def next_wait_s(used_bytes: int, growth_bytes_per_s: float, limit_bytes: int | N
     room_bytes = max(0, limit_bytes - used_bytes)
     wait_s = room_bytes / (2 * max(growth_bytes_per_s, FASTEST_GROWTH_BYTES_PER_S))
     return min(max(wait_s, SHORTEST_WAIT_S), poll_s)
+
+
+def _crowded(look: Look, limit_bytes: int) -> str:
+    """In words, that the whole card's use is above a limit which the tree alone keeps; empty when it is not."""
+    tree_bytes, used_bytes = look.gpu_tree_bytes or 0, look.gpu_used_bytes or 0
+    if not tree_bytes < limit_bytes < used_bytes:
+        return ""
+    use = f"{format_gib(used_bytes)} of the graphics card were in use, above the limit of {format_gib(limit_bytes)}"
+    return f"{use}: the process tree held {format_gib(tree_bytes)}, other programs the rest"
 
 
 def _breaches(look: Look, limits: Limits) -> Iterator[Breach]:

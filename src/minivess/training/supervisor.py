@@ -39,7 +39,8 @@ class SupervisorSpec:
         argv: The command.
         folder: The cell folder, which exists: log, monitor CSV, heartbeat and outcome are in it.
         limits: When to stop it.
-        environment: Variables set for the child on top of the supervisor's own.
+        environment: Variables set for the child on top of the supervisor's own. A CUDA_VISIBLE_DEVICES among them, with
+            the uuid or the index of one card, is the card whose memory is watched.
         interval_s: Time between two rows of the monitor CSV.
         poll_s: Longest time between two checks of the limits, at most 1 s.
         grace_s: Time that the child has to write a checkpoint and leave when asked.
@@ -84,7 +85,7 @@ def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outc
     with signals_held() as (held, mask):
         try:
             child = start_child(spec.argv, spec.folder / LOG_FILE, spec.environment, mask)
-            with GpuWatch(spec.poll_s, gpu_reader) as gpu:
+            with GpuWatch(spec.poll_s, gpu_reader, spec.environment.get("CUDA_VISIBLE_DEVICES")) as gpu:
                 watch = _Watch(spec, child, gpu)
                 returncode = watch.until_exit(held)
         finally:
@@ -145,8 +146,8 @@ class _Watch:
     def _act_on(self, look: Look) -> None:
         for about, text in find_warnings(look, self._spec.limits):
             self._warn(about, text)
-        if self._gpu.latest and time.monotonic() - self._gpu.read_at_s > GPU_SILENCE_S:
-            self._warn("gpu hangs", f"the graphics driver gave no reading for {GPU_SILENCE_S:g} s")
+        if self._spec.limits.gpu_limit_bytes is not None:
+            self._warn_of_blindness()
         breach = find_breach(look, self._spec.limits)
         if breach and breach.verdict is Verdict.KILL:
             self._kill(breach)
@@ -156,6 +157,16 @@ class _Watch:
             self._ask(_interruption("the process that started the supervisor has ended"))
         if self._asked and time.monotonic() >= self._deadline_s:
             self._kill(self._asked)
+
+    def _warn_of_blindness(self) -> None:
+        if self._gpu.trouble:
+            self._warn_unseen()
+        elif time.monotonic() - self._gpu.read_at_s > GPU_SILENCE_S:
+            self._warn("gpu hangs", f"the graphics driver gave no reading for {GPU_SILENCE_S:g} s")
+
+    def _warn_unseen(self) -> None:
+        why = self._gpu.trouble or "no reading"
+        self._warn("gpu unseen", f"GPU memory could not be read, and was not watched meanwhile: {why}")
 
     def _listen(self, held: set[signal.Signals], wait_s: float) -> None:
         """Wait for ``wait_s``, or until a signal comes: the child ended, or somebody asks to stop."""
@@ -189,7 +200,7 @@ class _Watch:
     def _conclude(self, returncode: int) -> tuple[Cause, str]:
         limits = self._spec.limits
         if limits.gpu_limit_bytes is not None and self._recorder.peaks.gpu_bytes is None:
-            self._warn("gpu unseen", f"GPU memory was not watched: {self._gpu.trouble or 'no reading'}")
+            self._warn_unseen()
         asked, left = self._asked, returncode in {ExitCode.STOPPED, -signal.SIGTERM}
         if asked and (self._killed or left):
             return asked.cause, f"{asked.message}; " + ("killed" if self._killed else "left when asked to")
