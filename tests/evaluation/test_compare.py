@@ -116,7 +116,7 @@ class TestEmptyMasks:
 class TestTable:
     def test_round_trip_through_json(self):
         found = compare_two(rows("a", spread(0.7, 9, 0)), rows("b", spread(0.8, 8, 1)), rows("threshold", [0.1]))
-        assert Comparison.from_dict(json.loads(json.dumps(found.as_dict(), allow_nan=False))) == found
+        assert Comparison.model_validate_json(json.dumps(found.as_dict(), allow_nan=False)) == found
 
     def test_a_csv_gives_the_same_comparison(self):
         table = rows("a", spread(0.7, 6, 0), empty="") + rows("b", spread(0.8, 6, 1), empty="")

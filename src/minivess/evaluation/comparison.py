@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -86,6 +85,7 @@ class Comparison(_Frozen):
         missing: For each method that lacks any, the cases it lacks.
         empty: Empty masks, which count like any case.
         notes: What holds for all metrics, in plain words.
+        source: Digest of the cases and settings that it was made of, by which a run folder tells it from an older one.
     """
 
     methods: tuple[str, ...]
@@ -97,6 +97,7 @@ class Comparison(_Frozen):
     missing: dict[str, tuple[str, ...]]
     empty: tuple[EmptyCase, ...]
     notes: tuple[str, ...] = ()
+    source: str = ""
 
     def metric(self, name: str) -> MetricComparison:
         """The comparison in one metric; KeyError where it was not asked for."""
@@ -105,8 +106,3 @@ class Comparison(_Frozen):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return self.model_dump(mode="json")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
-        """The inverse of ``as_dict``."""
-        return cls.model_validate(values)

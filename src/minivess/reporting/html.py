@@ -43,13 +43,13 @@ _PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write ``report.html`` and ``results/comparison`` as Markdown, LaTeX and CSV from whatever has finished.
+    """Write ``report.html`` and ``results/comparison`` as Markdown, LaTeX and CSV from the results as ``write_results`` left them.
 
     Returns:
         The page, below 5 MB.
 
     Raises:
-        RunError: It is no run folder, or nothing has finished in it.
+        RunError: It is no run folder, or it has no results.
     """
     facts = read_facts(folder)
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
