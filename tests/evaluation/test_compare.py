@@ -60,8 +60,8 @@ class TestPairs:
     def test_seven_cases_and_four_methods_cannot_show_anything(self):
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 7, k)) for k, name in enumerate("abcd"))).metric("dsc")
         assert not any(pair.better for pair in found.pairs)
-        assert "0.016, 0.094 after Holm over 6 pairs: no difference can be shown at 5%" in found.verdict[-1]
-        assert found.verdict[-1].endswith("It takes at least 8 cases.")
+        assert "0.016, 0.094 after Holm over 6 pairs: no difference can be shown at 5%" in found.limits[-1]
+        assert found.limits[-1].endswith("It takes at least 8 cases.")
 
     def test_eight_cases_can(self):
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 8, k)) for k, name in enumerate("abcd"))).metric("dsc")
@@ -82,7 +82,7 @@ class TestBaselines:
 
     def test_baselines_alone_can_be_shown(self):
         found = compare_two(rows("threshold", [0.8, 0.9])).metric("dsc")
-        assert (found.best, found.verdict) == ("", ("dsc: baselines only; there is nothing to compare.",))
+        assert (found.best, found.verdict) == ("", ("DSC: baselines only; there is nothing to compare.",))
 
 
 class TestMissingCases:
@@ -102,7 +102,7 @@ class TestMissingCases:
         apart = [{**row, "case": f"other-{row['case']}"} for row in rows("b", [0.5])]
         found = compare_two(rows("a", [0.5]), apart).metric("dsc")
         assert (found.pairs, found.best) == ((), "")
-        assert "not tested, for they share no case: a and b" in found.verdict[-1]
+        assert "not tested, for they share no case: a and b" in found.limits[-1]
 
 
 class TestEmptyMasks:

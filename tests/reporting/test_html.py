@@ -84,7 +84,7 @@ class TestPage:
     def test_its_scores_are_the_comparison_s(self, page: Page, finished: RunFolder):
         metrics = read_results(finished).metrics
         expected = [
-            f"{next(s for s in metric.methods if s.method == method).interval.parts[0]}"
+            f"{metric.score(method).interval.parts[0]}"
             for method in ("dice_ce", "cbdice", "threshold")
             for metric in metrics
         ]
@@ -117,10 +117,7 @@ class TestPage:
         found = recommend(finished)
         assert found is not None
         assert f"minivess predict {found.cell.path} volume.nii.gz" in page.text
-        assert (
-            f"DSC {next(s.interval for s in read_results(finished).metrics[0].methods if s.method == found.loss)}"
-            in page.text
-        )
+        assert f"DSC {read_results(finished).metrics[0].score(found.loss).interval}" in page.text
         assert f"trained on {', '.join(finished.read_splits().folds[0].train[:-1])}" in page.text
 
     def test_the_run_can_be_made_again_from_its_command(self, page: Page, finished: RunFolder):

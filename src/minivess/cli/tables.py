@@ -152,18 +152,17 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
 def show_comparison(comparison: Comparison) -> None:
     """Loss by metric with intervals, then the verdict of the report; every pair is in its tables and in the Markdown."""
     from minivess.reporting.headline import headline
-    from minivess.reporting.tables import column_title, losses_first
+    from minivess.reporting.tables import column_title
 
     table = _table(f"mean, {comparison.level:.0%} interval", *map(column_title, comparison.metrics))
     for column in table.columns[1:]:
         column.no_wrap = True
     # An interval goes below its mean where both would not fit.
     between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
-    for method in losses_first(comparison):
+    for method in (*comparison.losses, *comparison.baselines):
         cells = []
         for metric in comparison.metrics:
-            interval = next(score.interval for score in metric.methods if score.method == method)
-            text = escape(str(interval).replace(" ", between, 1))
+            text = escape(str(metric.score(method).interval).replace(" ", between, 1))
             cells.append(f"[bold]{text}[/]" if metric.best == method else text)
         table.add_row(f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method, *cells)
     console.print(table)

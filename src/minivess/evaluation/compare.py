@@ -13,19 +13,17 @@ from scipy.stats import rankdata
 
 from minivess.errors import ConfigError, DataError
 from minivess.evaluation.bootstrap import Interval, holm, mean_interval, paired_bootstrap_test
-from minivess.evaluation.comparison import Comparison, EmptyCase, FoldScore, MethodScore, MetricComparison, Pair
-from minivess.evaluation.verdict import general_notes, metric_verdict
+from minivess.evaluation.comparison import (
+    METRICS,
+    Comparison,
+    EmptyCase,
+    FoldScore,
+    MethodScore,
+    MetricComparison,
+    Pair,
+)
+from minivess.evaluation.verdict import general_notes, metric_limits, metric_verdict
 
-METRICS = {  # higher is better, unit
-    "dsc": (True, ""),
-    "centreline_dsc": (True, ""),
-    "measured_masd": (False, "µm"),
-    "measured_masd_voxel": (False, "voxels"),
-    "normalised_surface_distance": (True, ""),
-    "hausdorff_95": (False, "µm"),
-    "betti0_error": (False, ""),
-    "betti1_error": (False, ""),
-}
 _TEST_RESAMPLES = 10_000  # Holm over 15 pairs still leaves p values down to 0.0015
 
 
@@ -104,19 +102,18 @@ def compare(
 
 
 def _compare_metric(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> MetricComparison:
-    higher_is_better, unit = METRICS[metric]
     shared = _shared(table, compared)
     ranks, best = _ranks(metric, table, compared, shared)
     found = MetricComparison(
         metric=metric,
-        higher_is_better=higher_is_better,
-        unit=unit,
+        higher_is_better=METRICS[metric].higher_is_better,
+        unit=METRICS[metric].unit,
         methods=tuple(_method_score(metric, rows, ranks.get(name), settings) for name, rows in table.items()),
         pairs=_pairs(metric, table, compared, settings),
         shared_cases=len(shared),
         best=best,
     )
-    return found.model_copy(update={"verdict": metric_verdict(found, settings.level)})
+    return found.model_copy(update={"verdict": metric_verdict(found), "limits": metric_limits(found, settings.level)})
 
 
 def _method_score(metric: str, by_case: Mapping[str, _Row], rank: float | None, settings: _Settings) -> MethodScore:
@@ -150,7 +147,7 @@ def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Setti
     corrected = holm([test.p_value for test in tests.values()])
     pairs = []
     for ((first, second), test), p_holm in zip(tests.items(), corrected, strict=True):
-        winner = first if (test.difference > 0) == METRICS[metric][0] else second
+        winner = first if (test.difference > 0) == METRICS[metric].higher_is_better else second
         better = winner if p_holm <= 1 - settings.level else ""
         pairs.append(Pair(first=first, second=second, test=test, p_holm=p_holm, better=better))
     return tuple(pairs)
@@ -160,7 +157,7 @@ def _ranks(metric: str, table: _Table, methods: Sequence[str], cases: Sequence[s
     """Mean rank of each method over the cases, 1 being best, and the method with the best mean; nothing without cases."""
     if not cases or not methods:
         return {}, ""
-    sign = -1 if METRICS[metric][0] else 1
+    sign = -1 if METRICS[metric].higher_is_better else 1
     costs = sign * np.array([[table[method][case].scores[metric] for method in methods] for case in cases])
     mean_ranks = rankdata(costs, axis=1).mean(axis=0)
     return dict(zip(methods, mean_ranks.tolist(), strict=True)), methods[int(costs.mean(axis=0).argmin())]

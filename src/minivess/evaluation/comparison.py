@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from minivess.evaluation.bootstrap import Interval, PairedTest
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the literature calls a metric, which way is better, and its unit."""
+
+    title: str
+    higher_is_better: bool
+    unit: str = ""
+
+
+METRICS = {
+    "dsc": Metric("DSC", higher_is_better=True),
+    "centreline_dsc": Metric("clDice", higher_is_better=True),
+    "measured_masd": Metric("MASD", higher_is_better=False, unit="µm"),
+    "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels"),
+    "normalised_surface_distance": Metric("NSD", higher_is_better=True),
+    "hausdorff_95": Metric("HD95", higher_is_better=False, unit="µm"),
+    "betti0_error": Metric("Betti-0 error", higher_is_better=False),
+    "betti1_error": Metric("Betti-1 error", higher_is_better=False),
+}
+"""All that can be compared, by the names that ``CaseMetrics`` has."""
 
 
 class _Frozen(BaseModel):
@@ -51,7 +74,8 @@ class MetricComparison(_Frozen):
     """One metric: every method's score, every pair of methods, and what may be concluded.
 
     ``best`` has the best mean over the cases that all compared methods share (the first in the table, on a tie); "" where
-    they share none. It names the winner of this sample, not a proven one: see ``pairs`` and ``verdict``.
+    they share none. It names the winner of this sample, not a proven one: see ``pairs`` and ``verdict``. ``limits`` says what
+    could not be tested, and where so few cases can show nothing.
     """
 
     metric: str
@@ -62,6 +86,20 @@ class MetricComparison(_Frozen):
     shared_cases: int
     best: str
     verdict: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return METRICS[self.metric].title
+
+    @property
+    def losses(self) -> tuple[MethodScore, ...]:
+        """The scores of all methods but the baselines."""
+        return tuple(score for score in self.methods if not score.baseline)
+
+    def score(self, method: str) -> MethodScore:
+        """The score of one method; KeyError where it has none."""
+        return {score.method: score for score in self.methods}[method]
 
 
 class EmptyCase(_Frozen):
@@ -98,6 +136,11 @@ class Comparison(_Frozen):
     empty: tuple[EmptyCase, ...]
     notes: tuple[str, ...] = ()
     source: str = ""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """All methods but the baselines."""
+        return tuple(method for method in self.methods if method not in self.baselines)
 
     def metric(self, name: str) -> MetricComparison:
         """The comparison in one metric; KeyError where it was not asked for."""

@@ -107,8 +107,7 @@ def _figures(found: Recommended, comparison: Comparison) -> dict[str, str]:
     """Mean and interval of the loss in every metric compared, over all its cases."""
     figures = {"loss": found.loss, "fold": str(found.fold)}
     for metric in comparison.metrics:
-        interval = next(score.interval for score in metric.methods if score.method == found.loss)
-        figures[metric.metric] = f"{interval} {metric.unit}".strip()
+        figures[metric.metric] = f"{metric.score(found.loss).interval} {metric.unit}".strip()
     return figures
 
 

@@ -7,7 +7,7 @@ import shlex
 from minivess.data.wording import counted
 from minivess.experiments.recommend import Recommended, recommend
 from minivess.reporting.facts import RunFacts
-from minivess.reporting.formats import by, listed, metric_name
+from minivess.reporting.formats import by, listed
 
 
 def model_card(facts: RunFacts) -> list[tuple[str, str]]:
@@ -47,10 +47,10 @@ def _purpose(facts: RunFacts) -> str:
 
 
 def _scores(facts: RunFacts, found: Recommended) -> str:
-    means = []
-    for metric in facts.comparison.metrics:
-        interval = next(score.interval for score in metric.methods if score.method == found.loss)
-        means.append(f"{metric_name(metric.metric)} {interval} {metric.unit}".strip())
+    means = [
+        f"{metric.title} {metric.score(found.loss).interval} {metric.unit}".strip()
+        for metric in facts.comparison.metrics
+    ]
     return (
         f"{'; '.join(means)} over {counted(len(found.rows), 'case')}, each scored by the network that had not seen it: "
         f"what to expect of {found.loss} on such volumes, not of this one network."

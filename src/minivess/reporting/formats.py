@@ -4,23 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-METRIC_NAMES = {
-    "dsc": "DSC",
-    "centreline_dsc": "clDice",
-    "measured_masd": "MASD",
-    "measured_masd_voxel": "MASD",
-    "normalised_surface_distance": "NSD",
-    "hausdorff_95": "HD95",
-    "betti0_error": "Betti-0 error",
-    "betti1_error": "Betti-1 error",
-}
-"""What the literature calls each metric."""
-
-
-def metric_name(metric: str) -> str:
-    """``"DSC"`` for ``"dsc"``; an unknown metric keeps its own name."""
-    return METRIC_NAMES.get(metric, metric)
-
 
 def by(sizes: Sequence[float]) -> str:
     """``(96, 96, 8)`` as "96 × 96 × 8"."""

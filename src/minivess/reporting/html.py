@@ -23,7 +23,7 @@ from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import format_gib
 from minivess.reporting.card import model_card
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
-from minivess.reporting.formats import by, metric_name, sentence, size
+from minivess.reporting.formats import by, sentence, size
 from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import (
@@ -66,7 +66,7 @@ def _render(facts: RunFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (by, counted, in_words, metric_name, p_value, sentence, size, format_gib, column_title)
+    filters = (by, counted, in_words, p_value, sentence, size, format_gib, column_title)
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
     script = (_HERE / "report.js").read_text(encoding="utf-8")
