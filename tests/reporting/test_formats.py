@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from minivess.data.wording import counted
-from minivess.reporting.formats import by, listed, sentence, size
+from minivess.data.wording import counted, size
+from minivess.reporting.formats import by, listed, sentence
 
 
 class TestWords:

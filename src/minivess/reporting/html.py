@@ -16,14 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from minivess.atomic import write_text
-from minivess.data.wording import counted
+from minivess.data.wording import counted, size
 from minivess.evaluation.rounding import p_value
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import format_gib
 from minivess.reporting.card import model_card
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
-from minivess.reporting.formats import by, sentence, size
+from minivess.reporting.formats import by, sentence
 from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import (
