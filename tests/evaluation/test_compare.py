@@ -40,9 +40,9 @@ class TestScores:
         found = compare_two(rows("a", [0.5, 0.6, 0.7]), rows("b", [0.6, 0.7, 0.8]))
         assert [(metric.higher_is_better, metric.best) for metric in found.metrics] == [(True, "b"), (False, "b")]
 
-    def test_mean_ranks_share_a_tie(self):
-        found = compare_two(rows("a", [0.9, 0.5]), rows("b", [0.8, 0.5])).metric("dsc")
-        assert [score.mean_rank for score in found.methods] == [1.25, 1.75]
+    def test_of_equal_means_the_first_is_best(self):
+        found = compare_two(rows("a", [0.5, 0.75]), rows("b", [0.75, 0.5]))
+        assert [metric.best for metric in found.metrics] == ["a", "a"]
 
 
 class TestPairs:
@@ -69,11 +69,11 @@ class TestPairs:
 
 
 class TestBaselines:
-    def test_a_baseline_is_shown_and_neither_tested_nor_ranked_nor_best(self):
+    def test_a_baseline_is_shown_and_neither_tested_nor_best(self):
         found = compare_two(rows("a", [0.5, 0.6, 0.7]), rows("threshold", [0.8, 0.8, 0.9]))
         assert (found.methods, found.baselines) == (("a", "threshold"), ("threshold",))
         score = found.metric("dsc").methods[1]
-        assert (score.baseline, score.mean_rank, score.interval.n) == (True, None, 3)
+        assert (score.baseline, score.interval.n) == (True, 3)
         assert (found.metric("dsc").pairs, found.metric("dsc").best) == ((), "a")
 
     def test_without_that_wish_it_is_a_method_like_any(self):

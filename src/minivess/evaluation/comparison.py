@@ -44,17 +44,12 @@ class FoldScore(_Frozen):
 
 
 class MethodScore(_Frozen):
-    """One method in one metric, over all of its out-of-fold cases and fold by fold.
-
-    ``mean_rank`` is over the cases that all compared methods share, 1 being best; None for a baseline and where no case is
-    shared.
-    """
+    """One method in one metric, over all of its out-of-fold cases and fold by fold."""
 
     method: str
     baseline: bool
     interval: Interval
     folds: tuple[FoldScore, ...]
-    mean_rank: float | None
 
 
 class Pair(_Frozen):
