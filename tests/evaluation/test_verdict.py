@@ -27,24 +27,19 @@ class TestMetricVerdict:
 
     def test_a_shown_difference_is_written_from_the_better_to_the_worse(self):
         sentence = compared(0.7, 0.8).metrics[0].verdict[1]
-        assert sentence.startswith("measured_masd: b is better than a: mean difference -0.099 [")
+        assert sentence.startswith("MASD: b is better than a: mean difference -0.099 [")
         assert sentence.endswith("µm, p = 0.0001, better on 24 of 24 cases.")
 
     def test_the_order_of_the_methods_does_not_change_it(self):
-        assert (
-            compared(0.8, 0.7)
-            .metrics[0]
-            .verdict[1]
-            .startswith("measured_masd: a is better than b: mean difference -0.")
-        )
+        assert compared(0.8, 0.7).metrics[0].verdict[1].startswith("MASD: a is better than b: mean difference -0.")
 
     def test_one_method_has_nothing_to_be_compared_with(self):
         (only,) = compared(0.8).metrics[0].verdict
         assert only.endswith("there is nothing to compare it with.")
 
     def test_enough_cases_need_no_warning_and_too_few_get_one(self):
-        assert "however large" not in " ".join(compared(0.8, 0.7, n=6).metrics[0].verdict)  # 2 / 2^6 = 0.03
-        assert "however large" in compared(0.8, 0.7, n=5).metrics[0].verdict[-1]
+        assert "however large" not in " ".join(compared(0.8, 0.7, n=6).metrics[0].limits)  # 2 / 2^6 = 0.03
+        assert "however large" in compared(0.8, 0.7, n=5).metrics[0].limits[-1]
 
 
 class TestGeneralNotes:

@@ -10,7 +10,7 @@ import pytest
 from minivess.errors import ConfigError, RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import RunFolder, write_model
-from minivess.experiments.results import compare_runs
+from minivess.experiments.results import compare_runs, read_results, write_results
 
 
 def _run(path: Path, shift: float) -> RunFolder:
@@ -41,6 +41,42 @@ def _run(path: Path, shift: float) -> RunFolder:
         }
         cell.result.write_text(json.dumps(result))
     return folder
+
+
+class TestResults:
+    def test_what_was_computed_once_is_read_back(self, tmp_path: Path) -> None:
+        run = _run(tmp_path / "a", 0.5)
+        first, written = write_results(run), run.comparison.stat()
+        assert write_results(run) == read_results(run) == compare_runs([run]) == first
+        assert run.comparison.stat() == written
+        assert run.cases.read_text().splitlines()[1].startswith("dice_ce,0,c01,")
+
+    @pytest.mark.parametrize("change", ["cell", "score", "metrics", "resamples", "damage"])
+    def test_it_is_computed_anew_when_cells_or_settings_have_changed(self, tmp_path: Path, change: str) -> None:
+        run = _run(tmp_path / "a", 0.5)
+        before = write_results(run)
+        config = json.loads(run.config.read_text())
+        if change == "cell":
+            run.cell("dice_ce", 1).result.unlink()
+        elif change == "score":
+            result = run.cell("dice_ce", 1).result
+            result.write_text(result.read_text().replace("0.7", "0.71"))
+        elif change == "damage":
+            run.comparison.write_text("{")
+        else:
+            config["evaluation"][change] = ["dsc"] if change == "metrics" else 1234
+            run.config.write_text(json.dumps(config))
+        after = write_results(run)
+        assert read_results(run) == after
+        assert (after == before) == (change == "damage")
+
+    def test_nothing_finished_is_said_even_beside_older_results(self, tmp_path: Path) -> None:
+        run = _run(tmp_path / "a", 0.5)
+        write_results(run)
+        for fold in (0, 1):
+            run.cell("dice_ce", fold).result.unlink()
+        with pytest.raises(RunError, match="a finished cell"):
+            write_results(run)
 
 
 class TestCompareRuns:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from minivess.data.wording import counted
-from minivess.reporting.formats import by, listed, metric_name, sentence, size
+from minivess.data.wording import counted, size
+from minivess.reporting.formats import by, listed, sentence
 
 
 class TestWords:
@@ -13,9 +13,6 @@ class TestWords:
 
     def test_only_the_first_letter_is_raised(self):
         assert sentence("check NVML") == "Check NVML"
-
-    def test_metrics_have_the_names_of_the_literature_and_unknown_ones_their_own(self):
-        assert [metric_name("centreline_dsc"), metric_name("mine")] == ["clDice", "mine"]
 
 
 class TestNumbers:

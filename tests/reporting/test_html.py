@@ -17,7 +17,7 @@ from minivess.errors import RunError
 from minivess.experiments.config import load_config
 from minivess.experiments.folder import RunFolder
 from minivess.experiments.recommend import recommend
-from minivess.experiments.results import read_results
+from minivess.experiments.results import read_results, write_results
 from minivess.reporting.facts import read_facts
 from minivess.reporting.headline import headline
 from minivess.reporting.html import write_report
@@ -84,7 +84,7 @@ class TestPage:
     def test_its_scores_are_the_comparison_s(self, page: Page, finished: RunFolder):
         metrics = read_results(finished).metrics
         expected = [
-            f"{next(s for s in metric.methods if s.method == method).interval.parts[0]}"
+            f"{metric.score(method).interval.parts[0]}"
             for method in ("dice_ce", "cbdice", "threshold")
             for metric in metrics
         ]
@@ -117,10 +117,7 @@ class TestPage:
         found = recommend(finished)
         assert found is not None
         assert f"minivess predict {found.cell.path} volume.nii.gz" in page.text
-        assert (
-            f"DSC {next(s.interval for s in found.comparison.metrics[0].methods if s.method == found.loss)}"
-            in page.text
-        )
+        assert f"DSC {read_results(finished).metrics[0].score(found.loss).interval}" in page.text
         assert f"trained on {', '.join(finished.read_splits().folds[0].train[:-1])}" in page.text
 
     def test_the_run_can_be_made_again_from_its_command(self, page: Page, finished: RunFolder):
@@ -189,6 +186,7 @@ class TestEscaping:
             file.write_text(file.read_text().replace("cbdice", json.dumps(loss)[1:-1]))
         for cell in folder.path.glob("cells/cbdice-*"):
             cell.rename(cell.with_name(cell.name.replace("cbdice", loss)))
+        write_results(folder)
         page = Page(write_report(folder))
         assert page.text.count(loss) > 20
 
@@ -205,6 +203,7 @@ class TestPartialRun:
     def test_failed_and_missing_cells_are_named_with_their_cure(self, new_run: Callable[..., RunFolder]):
         folder = new_run(causes={"cbdice-fold1": Cause.CUDA_OUT_OF_MEMORY})
         shutil.rmtree(folder.path / "cells" / "threshold-fold1")
+        write_results(folder)
         page = Page(write_report(folder))
         assert "This run is not complete: 4 of 6 cells have finished." in page.text
         assert "cbdice-fold1 failed: the card could not hold the step. To mend it: use a smaller patch" in page.text
@@ -216,16 +215,17 @@ class TestPartialRun:
         folder = copied()
         for cell in folder.path.glob("cells/*ce-fold*"):
             shutil.rmtree(cell)
+        write_results(folder)
         page = Page(write_report(folder))
         assert page.texts["h1"] == ["Only the baseline has finished: there is no loss to judge yet."]
         assert "No network has trained for an epoch yet." in page.text
         assert page.of("img") == []
 
-    def test_a_run_in_which_nothing_finished_has_no_page(self, copied: Callable[[], RunFolder]):
+    def test_a_run_without_results_has_no_page(self, copied: Callable[[], RunFolder]):
         folder = copied()
-        for file in [*folder.path.glob("cells/*/result.json"), *folder.path.glob("report.html")]:
+        for file in (folder.comparison, *folder.path.glob("report.html")):
             file.unlink()
-        with pytest.raises(RunError, match="a finished cell"):
+        with pytest.raises(RunError, match=r"no comparison\.json"):
             write_report(folder)
         assert not folder.report.exists()
 

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from minivess.tracking.mlflow import TrackingError, open_client, sync
 from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Version
-from minivess.tracking.record import RunRecord
+from minivess.tracking.record import CellRecord, RunRecord
 
 
 class Registered:
@@ -20,9 +20,9 @@ class Registered:
         self.folder = folder
         self.uri = f"sqlite:///{folder / 'mlflow.db'}"
         self.ids = folder / "night 1" / "mlflow.json"
-        self.run = sync(
-            RunRecord(name="losses", status="finished", started_ms=1), self.uri, folder / "artifacts", self.ids
-        )
+        cell = CellRecord(name="a-fold0", method="a", fold=0, status="finished", started_ms=1)
+        run = RunRecord(name="losses", status="finished", cells=(cell,), started_ms=1)
+        self.run = sync(run, self.uri, folder / "artifacts", self.ids)
         self.registry = ModelRegistry(self.uri)
         (folder / "weights").mkdir()
         (folder / "weights" / "network.json").write_text("{}")
@@ -40,7 +40,7 @@ class Registered:
             evidence={"cases.json": f'["{digest}"]'},
             tags={"git_sha": "abc"},
         )
-        return self.registry.register(record, self.run.experiment_id, self.run.run_id, self.ids)
+        return self.registry.register(record, self.run.experiment_id, self.run.cell_run_ids["a-fold0"], self.ids)
 
     @property
     def client(self) -> MlflowClient:
@@ -65,7 +65,7 @@ class TestRegister:
         assert (version.number, is_new, str(version)) == (1, True, "tags version 1")
         assert version.tags == {"git_sha": "abc", "weights_sha256": "a1", "stage": "Staging"}
         found = registered.client.get_model_version_by_alias("tags", "staging")
-        assert (found.run_id, found.version) == (registered.run.run_id, 1)
+        assert (found.run_id, found.version) == (registered.run.cell_run_ids["a-fold0"], 1)
 
     def test_the_same_weights_are_registered_once(self, registered: Registered) -> None:
         assert registered.register("once", "a1")[1]

@@ -177,8 +177,10 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
 def report(run: Path) -> None:
     """Write report.html of a run: one page that needs no network."""
     from minivess.experiments.folder import RunFolder
+    from minivess.experiments.results import write_results
     from minivess.reporting.html import write_report
 
+    write_results(RunFolder(run))
     click.echo(write_report(RunFolder(run)))
 
 

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from minivess.data.wording import by, counted, size
 from minivess.findings import Finding
-from minivess.planning.sizes import GIB, MIB, format_gib
+from minivess.planning.sizes import format_gib
 
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile
@@ -61,16 +62,18 @@ def _show_summary(profile: DatasetProfile) -> None:
     ):
         facts.add_row(f"{word} size an axis", by(shape))
     facts.add_row("median spacing (µm)", f"{by(profile.median_spacing_um)}, anisotropy {profile.anisotropy:.1f}")
-    facts.add_row("spacings (µm)", "\n".join(f"{by(size)} in {count}" for size, count in profile.spacings_um.items()))
-    facts.add_row("stored", _size(profile.stored_bytes))
-    cached, float32 = _size(profile.cached_bytes), _size(profile.float32_bytes)
+    facts.add_row(
+        "spacings (µm)", "\n".join(f"{by(spacing)} in {count}" for spacing, count in profile.spacings_um.items())
+    )
+    facts.add_row("stored", size(profile.stored_bytes))
+    cached, float32 = size(profile.cached_bytes), size(profile.float32_bytes)
     facts.add_row("decompressed", f"{cached} as minivess keeps it, {float32} as float32")
     if profile.spacing_differs:
         resampled = profile.resampled_bytes(profile.median_spacing_um)
         largest = max(resampled, key=lambda name: resampled[name])
-        alone = f"{escape(largest)} alone {_size(resampled[largest])}"
+        alone = f"{escape(largest)} alone {size(resampled[largest])}"
         facts.add_row(
-            "if resampled", f"{_size(sum(resampled.values()))} at the median spacing, {alone}; minivess does not"
+            "if resampled", f"{size(sum(resampled.values()))} at the median spacing, {alone}; minivess does not"
         )
     if profile.foreground_fraction is not None:
         facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
@@ -126,7 +129,6 @@ def show_vram(rows: Sequence[SweepRow], title: str) -> None:
 
 def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
     """What a run would train, how long that would take, and where it would go."""
-    from minivess.data.wording import counted
     from minivess.experiments.cells import chosen
     from minivess.experiments.duration import in_words, predict_seconds
 
@@ -152,18 +154,17 @@ def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
 def show_comparison(comparison: Comparison) -> None:
     """Loss by metric with intervals, then the verdict of the report; every pair is in its tables and in the Markdown."""
     from minivess.reporting.headline import headline
-    from minivess.reporting.tables import column_title, losses_first
+    from minivess.reporting.tables import column_title
 
     table = _table(f"mean, {comparison.level:.0%} interval", *map(column_title, comparison.metrics))
     for column in table.columns[1:]:
         column.no_wrap = True
     # An interval goes below its mean where both would not fit.
     between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
-    for method in losses_first(comparison):
+    for method in (*comparison.losses, *comparison.baselines):
         cells = []
         for metric in comparison.metrics:
-            interval = next(score.interval for score in metric.methods if score.method == method)
-            text = escape(str(interval).replace(" ", between, 1))
+            text = escape(str(metric.score(method).interval).replace(" ", between, 1))
             cells.append(f"[bold]{text}[/]" if metric.best == method else text)
         table.add_row(f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method, *cells)
     console.print(table)
@@ -171,15 +172,6 @@ def show_comparison(comparison: Comparison) -> None:
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
     for sentence in (*verdict.shown, *verdict.not_shown, *comparison.notes):
         console.print(f"- {sentence}", highlight=False, markup=False)
-
-
-def by(sizes: Sequence[float]) -> str:
-    """``(96, 96, 8)`` as "96 x 96 x 8"."""
-    return " x ".join(f"{size:g}" for size in sizes)
-
-
-def _size(size_bytes: int) -> str:
-    return format_gib(size_bytes) if size_bytes >= GIB else f"{size_bytes / MIB:.0f} MiB"
 
 
 def _table(*columns: str) -> Table:

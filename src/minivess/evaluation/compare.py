@@ -1,4 +1,4 @@
-"""One table of cases becomes means with intervals, paired tests, ranks and a verdict."""
+"""One table of cases becomes means with intervals, paired tests and a verdict."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from minivess.errors import ConfigError, DataError
 from minivess.evaluation.bootstrap import Interval, holm, mean_interval, paired_bootstrap_test
-from minivess.evaluation.comparison import Comparison, EmptyCase, FoldScore, MethodScore, MetricComparison, Pair
-from minivess.evaluation.verdict import general_notes, metric_verdict
+from minivess.evaluation.comparison import (
+    METRICS,
+    Comparison,
+    EmptyCase,
+    FoldScore,
+    MethodScore,
+    MetricComparison,
+    Pair,
+)
+from minivess.evaluation.verdict import general_notes, metric_limits, metric_verdict
 
-METRICS = {  # higher is better, unit
-    "dsc": (True, ""),
-    "centreline_dsc": (True, ""),
-    "measured_masd": (False, "µm"),
-    "measured_masd_voxel": (False, "voxels"),
-    "normalised_surface_distance": (True, ""),
-    "hausdorff_95": (False, "µm"),
-    "betti0_error": (False, ""),
-    "betti1_error": (False, ""),
-}
 _TEST_RESAMPLES = 10_000  # Holm over 15 pairs still leaves p values down to 0.0015
 
 
@@ -67,7 +64,7 @@ def compare(
         per_case_table: One row for each method and case: "method", "fold", "case", the metrics, and optionally "empty" as
             ``CaseMetrics`` has it. Other keys are ignored; text that reads as a number (from a CSV) is taken as one.
         metrics: Names out of ``METRICS``.
-        baselines: Methods shown in the table and left out of tests, ranks and ``best``; those absent are ignored.
+        baselines: Methods shown in the table and left out of tests and ``best``; those absent are ignored.
         level: Of the intervals; tests are judged at 1 - level.
         resamples: Bootstrap resamples of an interval. The tests take 10,000, or more where this is more.
         seed: The same seed and table give the same comparison.
@@ -104,22 +101,20 @@ def compare(
 
 
 def _compare_metric(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> MetricComparison:
-    higher_is_better, unit = METRICS[metric]
     shared = _shared(table, compared)
-    ranks, best = _ranks(metric, table, compared, shared)
     found = MetricComparison(
         metric=metric,
-        higher_is_better=higher_is_better,
-        unit=unit,
-        methods=tuple(_method_score(metric, rows, ranks.get(name), settings) for name, rows in table.items()),
+        higher_is_better=METRICS[metric].higher_is_better,
+        unit=METRICS[metric].unit,
+        methods=tuple(_method_score(metric, rows, settings) for rows in table.values()),
         pairs=_pairs(metric, table, compared, settings),
         shared_cases=len(shared),
-        best=best,
+        best=_best(metric, table, compared, shared),
     )
-    return found.model_copy(update={"verdict": metric_verdict(found, settings.level)})
+    return found.model_copy(update={"verdict": metric_verdict(found), "limits": metric_limits(found, settings.level)})
 
 
-def _method_score(metric: str, by_case: Mapping[str, _Row], rank: float | None, settings: _Settings) -> MethodScore:
+def _method_score(metric: str, by_case: Mapping[str, _Row], settings: _Settings) -> MethodScore:
     rows = list(by_case.values())
     by_fold = {fold: [row for row in rows if row.fold == fold] for fold in sorted({row.fold for row in rows})}
     return MethodScore(
@@ -127,7 +122,6 @@ def _method_score(metric: str, by_case: Mapping[str, _Row], rank: float | None, 
         baseline=rows[0].method in settings.baselines,
         interval=_interval(metric, rows, settings),
         folds=tuple(FoldScore(fold=fold, interval=_interval(metric, own, settings)) for fold, own in by_fold.items()),
-        mean_rank=rank,
     )
 
 
@@ -150,20 +144,18 @@ def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Setti
     corrected = holm([test.p_value for test in tests.values()])
     pairs = []
     for ((first, second), test), p_holm in zip(tests.items(), corrected, strict=True):
-        winner = first if (test.difference > 0) == METRICS[metric][0] else second
+        winner = first if (test.difference > 0) == METRICS[metric].higher_is_better else second
         better = winner if p_holm <= 1 - settings.level else ""
         pairs.append(Pair(first=first, second=second, test=test, p_holm=p_holm, better=better))
     return tuple(pairs)
 
 
-def _ranks(metric: str, table: _Table, methods: Sequence[str], cases: Sequence[str]) -> tuple[dict[str, float], str]:
-    """Mean rank of each method over the cases, 1 being best, and the method with the best mean; nothing without cases."""
+def _best(metric: str, table: _Table, methods: Sequence[str], cases: Sequence[str]) -> str:
+    """The method with the best mean over the cases; "" without cases."""
     if not cases or not methods:
-        return {}, ""
-    sign = -1 if METRICS[metric][0] else 1
-    costs = sign * np.array([[table[method][case].scores[metric] for method in methods] for case in cases])
-    mean_ranks = rankdata(costs, axis=1).mean(axis=0)
-    return dict(zip(methods, mean_ranks.tolist(), strict=True)), methods[int(costs.mean(axis=0).argmin())]
+        return ""
+    means = np.array([[table[method][case].scores[metric] for case in cases] for method in methods]).mean(axis=1)
+    return methods[int(means.argmax() if METRICS[metric].higher_is_better else means.argmin())]
 
 
 def _shared(table: _Table, methods: Sequence[str]) -> list[str]:

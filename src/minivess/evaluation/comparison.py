@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from minivess.evaluation.bootstrap import Interval, PairedTest
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the literature calls a metric, which way is better, and its unit."""
+
+    title: str
+    higher_is_better: bool
+    unit: str = ""
+
+
+METRICS = {
+    "dsc": Metric("DSC", higher_is_better=True),
+    "centreline_dsc": Metric("clDice", higher_is_better=True),
+    "measured_masd": Metric("MASD", higher_is_better=False, unit="µm"),
+    "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels"),
+    "normalised_surface_distance": Metric("NSD", higher_is_better=True),
+    "hausdorff_95": Metric("HD95", higher_is_better=False, unit="µm"),
+    "betti0_error": Metric("Betti-0 error", higher_is_better=False),
+    "betti1_error": Metric("Betti-1 error", higher_is_better=False),
+}
+"""All that can be compared, by the names that ``CaseMetrics`` has."""
 
 
 class _Frozen(BaseModel):
@@ -22,17 +44,12 @@ class FoldScore(_Frozen):
 
 
 class MethodScore(_Frozen):
-    """One method in one metric, over all of its out-of-fold cases and fold by fold.
-
-    ``mean_rank`` is over the cases that all compared methods share, 1 being best; None for a baseline and where no case is
-    shared.
-    """
+    """One method in one metric, over all of its out-of-fold cases and fold by fold."""
 
     method: str
     baseline: bool
     interval: Interval
     folds: tuple[FoldScore, ...]
-    mean_rank: float | None
 
 
 class Pair(_Frozen):
@@ -52,7 +69,8 @@ class MetricComparison(_Frozen):
     """One metric: every method's score, every pair of methods, and what may be concluded.
 
     ``best`` has the best mean over the cases that all compared methods share (the first in the table, on a tie); "" where
-    they share none. It names the winner of this sample, not a proven one: see ``pairs`` and ``verdict``.
+    they share none. It names the winner of this sample, not a proven one: see ``pairs`` and ``verdict``. ``limits`` says what
+    could not be tested, and where so few cases can show nothing.
     """
 
     metric: str
@@ -63,6 +81,20 @@ class MetricComparison(_Frozen):
     shared_cases: int
     best: str
     verdict: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return METRICS[self.metric].title
+
+    @property
+    def losses(self) -> tuple[MethodScore, ...]:
+        """The scores of all methods but the baselines."""
+        return tuple(score for score in self.methods if not score.baseline)
+
+    def score(self, method: str) -> MethodScore:
+        """The score of one method; KeyError where it has none."""
+        return {score.method: score for score in self.methods}[method]
 
 
 class EmptyCase(_Frozen):
@@ -86,6 +118,7 @@ class Comparison(_Frozen):
         missing: For each method that lacks any, the cases it lacks.
         empty: Empty masks, which count like any case.
         notes: What holds for all metrics, in plain words.
+        source: Digest of the cases and settings that it was made of, by which a run folder tells it from an older one.
     """
 
     methods: tuple[str, ...]
@@ -97,6 +130,12 @@ class Comparison(_Frozen):
     missing: dict[str, tuple[str, ...]]
     empty: tuple[EmptyCase, ...]
     notes: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """All methods but the baselines."""
+        return tuple(method for method in self.methods if method not in self.baselines)
 
     def metric(self, name: str) -> MetricComparison:
         """The comparison in one metric; KeyError where it was not asked for."""
@@ -105,8 +144,3 @@ class Comparison(_Frozen):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return self.model_dump(mode="json")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
-        """The inverse of ``as_dict``."""
-        return cls.model_validate(values)

@@ -15,8 +15,7 @@ def pareto_front(comparison: Comparison) -> tuple[str, ...]:
     if not {OVERLAP, TOPOLOGY} <= {found.metric for found in comparison.metrics}:
         return ()
     overlap, topology = (
-        {score.method: score.interval.mean for score in comparison.metric(name).methods if not score.baseline}
-        for name in (OVERLAP, TOPOLOGY)
+        {score.method: score.interval.mean for score in comparison.metric(name).losses} for name in (OVERLAP, TOPOLOGY)
     )
     points = {method: (overlap[method], topology[method]) for method in overlap}
     front = [

@@ -18,11 +18,16 @@ _EMPTY = {
 }
 
 
-def metric_verdict(found: MetricComparison, level: float) -> tuple[str, ...]:
-    """Sentences for one metric: the best mean, the differences shown, those not shown, and what the sample can show."""
+def metric_verdict(found: MetricComparison) -> tuple[str, ...]:
+    """Sentences for one metric: the best mean, the differences shown, those not shown."""
     shown = [_shown(found, pair) for pair in found.pairs if pair.better]
     open_pairs = [pair for pair in found.pairs if not pair.better]
-    return (_best(found), *shown, *_not_shown(found, open_pairs), *_untested(found), *_reach(found.pairs, level))
+    return (_best(found), *shown, *_not_shown(found, open_pairs))
+
+
+def metric_limits(found: MetricComparison, level: float) -> tuple[str, ...]:
+    """Sentences for one metric: the pairs that could not be tested, and whether so few cases could show anything."""
+    return (*_untested(found), *_reach(found.pairs, level))
 
 
 def general_notes(comparison: Comparison) -> tuple[str, ...]:
@@ -42,28 +47,27 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
 
 def _front(comparison: Comparison) -> tuple[str, ...]:
     front = pareto_front(comparison)
-    if not front or len(comparison.methods) - len(comparison.baselines) < 2:
+    if not front or len(comparison.losses) < 2:
         return ()
     return (f"DSC against clDice: no loss has the better mean in both than {' or '.join(front)}.",)
 
 
 def _best(found: MetricComparison) -> str:
-    rivals = [score for score in found.methods if not score.baseline]
-    if not rivals:
-        return f"{found.metric}: baselines only; there is nothing to compare."
+    if not found.losses:
+        return f"{found.title}: baselines only; there is nothing to compare."
     if not found.best:
-        return f"{found.metric}: no case is shared by all methods, so none is called best."
-    interval = next(score.interval for score in rivals if score.method == found.best)
+        return f"{found.title}: no case is shared by all methods, so none is called best."
+    interval = found.score(found.best).interval
     value = f"{interval}{_unit(found)} over its {counted(interval.n, 'case')}"
-    if len(rivals) == 1:
-        return f"{found.metric}: {found.best} alone, {value}; there is nothing to compare it with."
+    if len(found.losses) == 1:
+        return f"{found.title}: {found.best} alone, {value}; there is nothing to compare it with."
     extreme = "highest" if found.higher_is_better else "lowest"
     beaten = [
         pair.second if pair.first == found.best else pair.first for pair in found.pairs if pair.better == found.best
     ]
     proof = f"shown to be better than {', '.join(beaten)}" if beaten else "not shown to be better than any other"
     return (
-        f"{found.metric}: {found.best} has the {extreme} mean on the {counted(found.shared_cases, 'case')} all share ({value}), "
+        f"{found.title}: {found.best} has the {extreme} mean on the {counted(found.shared_cases, 'case')} all share ({value}), "
         f"and is {proof}."
     )
 
@@ -72,7 +76,7 @@ def _shown(found: MetricComparison, pair: Pair) -> str:
     test, worse = (pair.test, pair.second) if pair.better == pair.first else (pair.test.reversed, pair.first)
     wins = test.a_larger if found.higher_is_better else test.b_larger
     return (
-        f"{found.metric}: {pair.better} is better than {worse}: mean difference {test}"
+        f"{found.title}: {pair.better} is better than {worse}: mean difference {test}"
         f"{_unit(found)}, p = {p_value(pair.p_holm)}, better on {wins} of {counted(test.n, 'case')}."
     )
 
@@ -81,7 +85,7 @@ def _not_shown(found: MetricComparison, pairs: Sequence[Pair]) -> tuple[str, ...
     if not pairs:
         return ()
     listed = "; ".join(_undecided(found, pair) for pair in pairs)
-    return (f"{found.metric}: not told apart, which does not make them equal: {listed}.",)
+    return (f"{found.title}: not told apart, which does not make them equal: {listed}.",)
 
 
 def _undecided(found: MetricComparison, pair: Pair) -> str:
@@ -90,10 +94,10 @@ def _undecided(found: MetricComparison, pair: Pair) -> str:
 
 
 def _untested(found: MetricComparison) -> tuple[str, ...]:
-    rivals = [score.method for score in found.methods if not score.baseline]
     tested = {(pair.first, pair.second) for pair in found.pairs}
+    rivals = [score.method for score in found.losses]
     lacking = [f"{a} and {b}" for a, b in combinations(rivals, 2) if (a, b) not in tested]
-    return (f"{found.metric}: not tested, for they share no case: {'; '.join(lacking)}.",) if lacking else ()
+    return (f"{found.title}: not tested, for they share no case: {'; '.join(lacking)}.",) if lacking else ()
 
 
 def _reach(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:

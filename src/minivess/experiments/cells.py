@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from minivess.data.store import Store
 from minivess.errors import ConfigError
 from minivess.evaluation.baselines import BASELINES
-from minivess.evaluation.compare import METRICS
+from minivess.evaluation.comparison import METRICS
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 
-from minivess.evaluation.compare import compare
-from minivess.evaluation.comparison import Comparison
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.folder import CellFolder, RunFolder
 
@@ -18,17 +17,17 @@ class Recommended:
 
     Attributes:
         loss: The one with the best mean dsc over all cases.
+        rivals: How many losses competed, this one among them.
         fold: Of the network.
         cell: Where the network is.
-        rows: The cases of every loss that competed.
-        comparison: Of these losses.
+        rows: The cases of the loss.
     """
 
     loss: str
+    rivals: int
     fold: int
     cell: CellFolder
     rows: list[CaseRow]
-    comparison: Comparison
 
 
 def recommend(folder: RunFolder) -> Recommended | None:
@@ -40,11 +39,13 @@ def recommend(folder: RunFolder) -> Recommended | None:
     chosen before anything was scored.
     """
     config = folder.read_config()
-    losses = [loss for loss in config.losses if all(folder.cell(loss, fold).finished for fold in range(config.folds))]
-    if not losses:
+    cells = {loss: [folder.cell(loss, fold) for fold in range(config.folds)] for loss in sorted(config.losses)}
+    rows = {
+        loss: [row for cell in own for row in cell.read_result().rows]
+        for loss, own in cells.items()
+        if all(cell.finished for cell in own)
+    }
+    if not rows:
         return None
-    rows = [row for row in folder.read_rows() if row.method in losses]
-    metrics = tuple(dict.fromkeys(("dsc", *config.evaluation.metrics)))
-    comparison = compare([row.flat() for row in rows], metrics, baselines=(), resamples=config.evaluation.resamples)
-    loss = comparison.metric("dsc").best
-    return Recommended(loss, FOLD, folder.cell(loss, FOLD), rows, comparison)
+    best = max(rows, key=lambda loss: fmean(row.metrics.dsc for row in rows[loss]))
+    return Recommended(best, len(rows), FOLD, cells[best][FOLD], rows[best])

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from minivess.errors import MinivessError, RunError
+from minivess.evaluation.comparison import Comparison
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
 from minivess.experiments.recommend import Recommended, recommend
+from minivess.experiments.results import write_results
 from minivess.experiments.track import experiment_name, sync_ids, sync_run, tracking_uri
 from minivess.tracking.mlflow import TrackingError
 from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Version
@@ -67,13 +69,13 @@ def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
 
 def _record(folder: RunFolder, config: ExperimentConfig, found: Recommended) -> ModelRecord:
     environment = found.cell.read_environment()
-    kept = (folder.config, folder.plan, folder.splits, folder.profile, found.cell.environment)
+    comparison = write_results(folder)
+    kept = (folder.config, folder.plan, folder.splits, folder.profile, found.cell.environment, folder.comparison)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
-    evidence[CASES] = json.dumps([row.flat() for row in found.rows if row.method == found.loss], indent=1)
-    evidence["comparison.json"] = json.dumps(found.comparison.as_dict(), indent=1)
+    evidence[CASES] = json.dumps([row.flat() for row in found.rows], indent=1)
     return ModelRecord(
         name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # what MLflow takes
-        description=f"{found.loss}, the best mean dsc of {len(found.comparison.methods)}; network of fold {found.fold}. "
+        description=f"{found.loss}, the best mean dsc of {found.rivals}; network of fold {found.fold}. "
         'Call predict({"path": "volume.nii.gz"}) or predict({"voxels": array}).',
         weights=found.cell.weights,
         weights_sha256=_digest(found.cell),
@@ -82,7 +84,7 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: Recommended) -> 
         example=[[[float(x * y + z) for z in range(4)] for y in range(8)] for x in range(8)],
         requirements=environment["frozen"],
         evidence=evidence,
-        tags={**_provenance(folder, config, environment), **_figures(found)},
+        tags={**_provenance(folder, config, environment), **_figures(found, comparison)},
     )
 
 
@@ -101,12 +103,11 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
     return tags if dvc is None else {**tags, "dvc_hash": dvc["md5"]}
 
 
-def _figures(found: Recommended) -> dict[str, str]:
+def _figures(found: Recommended, comparison: Comparison) -> dict[str, str]:
     """Mean and interval of the loss in every metric compared, over all its cases."""
     figures = {"loss": found.loss, "fold": str(found.fold)}
-    for metric in found.comparison.metrics:
-        interval = next(score.interval for score in metric.methods if score.method == found.loss)
-        figures[metric.metric] = f"{interval} {metric.unit}".strip()
+    for metric in comparison.metrics:
+        figures[metric.metric] = f"{metric.score(found.loss).interval} {metric.unit}".strip()
     return figures
 
 

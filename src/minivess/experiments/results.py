@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from minivess.atomic import write_json, write_text
 from minivess.errors import RunError
-from minivess.evaluation.compare import Comparison, compare
+from minivess.evaluation.compare import compare
+from minivess.evaluation.comparison import Comparison
 from minivess.experiments.config import EvaluationConfig
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.folder import RunFolder, read_model
 
 
-def write_results(folder: RunFolder, evaluation: EvaluationConfig) -> Comparison | None:
-    """Write ``results/cases.csv`` and ``results/comparison.json``; None while no cell has finished."""
-    rows = [row.flat() for row in folder.read_rows()]
-    if not rows:
-        return None
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder.cases, text.getvalue())
-    comparison = _compare(rows, evaluation, ())
-    write_json(folder.comparison, comparison.as_dict())
-    return comparison
+def write_results(folder: RunFolder) -> Comparison:
+    """Bring ``results/cases.csv`` and ``results/comparison.json`` up to date with the finished cells and the configuration.
 
-
-def read_results(folder: RunFolder) -> Comparison:
-    """Compare what has finished in a run folder, and write it there.
+    A comparison takes seconds: the one that stands there is read back where it was made of the same cases and settings.
 
     Raises:
         RunError: It is no run folder, or nothing has finished in it.
     """
-    comparison = write_results(folder, folder.read_config().evaluation)
+    rows, evaluation = _rows([folder]), folder.read_config().evaluation
+    comparison = _standing(folder, rows, evaluation)
     if comparison is None:
-        raise RunError("a finished cell", f"none in {folder.path}", "run the experiment first")
+        comparison = _compare(rows, evaluation)
+        write_text(folder.cases, _as_csv(rows))
+        write_json(folder.comparison, comparison.as_dict())
     return comparison
+
+
+def read_results(folder: RunFolder) -> Comparison:
+    """The comparison as ``write_results`` left it.
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
+    return read_model(folder.comparison, Comparison, "`minivess report` makes it again")
 
 
 def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> Comparison:
@@ -52,17 +55,47 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
         RunError: One is no run folder, or nothing has finished in any.
         DataError: A case is in different folds of two runs.
     """
+    rows, evaluation = _rows(folders), folders[0].read_config().evaluation
+    if metrics:
+        evaluation = evaluation.model_copy(update={"metrics": tuple(metrics)})
+    if len(folders) == 1:
+        return _standing(folders[0], rows, evaluation) or _compare(rows, evaluation)
+    baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in evaluation.baselines)
+    return _compare(rows, evaluation.model_copy(update={"baselines": baselines}))
+
+
+def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for folder in folders:
         prefix = f"{folder.path.name}/" if len(folders) > 1 else ""
         rows += [{**row.flat(), "method": prefix + row.method} for row in folder.read_rows()]
-    evaluation = folders[0].read_config().evaluation
     if not rows:
         raise RunError("a finished cell", f"none in {folders[0].path}", "run the experiment first")
-    baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in evaluation.baselines)
-    return _compare(rows, evaluation.model_copy(update={"baselines": baselines}), metrics)
+    return rows
 
 
-def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, metrics: Sequence[str]) -> Comparison:
-    wanted = tuple(metrics) or evaluation.metrics
-    return compare(rows, wanted, baselines=evaluation.baselines, resamples=evaluation.resamples)
+def _standing(folder: RunFolder, rows: list[dict[str, Any]], evaluation: EvaluationConfig) -> Comparison | None:
+    """The comparison in the folder; None where there is none, or one of other cases or settings."""
+    try:
+        comparison = read_results(folder)
+    except RunError:
+        return None
+    return comparison if comparison.source == _source(rows, evaluation) else None
+
+
+def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig) -> Comparison:
+    comparison = compare(rows, evaluation.metrics, baselines=evaluation.baselines, resamples=evaluation.resamples)
+    return comparison.model_copy(update={"source": _source(rows, evaluation)})
+
+
+def _source(rows: list[dict[str, Any]], evaluation: EvaluationConfig) -> str:
+    source = json.dumps([version("minivess"), rows, evaluation.model_dump(mode="json")])
+    return hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -66,7 +66,8 @@ def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Onl
                 raise RunError("a run to its end", f"interrupted in {job.name}: {outcome.message}", outcome.cure)
             if outcome is not None and outcome.status == "failed":
                 failures[job.name] = outcome
-        write_results(folder, prepared.config.evaluation)
+        if folder.read_rows():
+            write_results(folder)
     return failures
 
 

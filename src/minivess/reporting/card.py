@@ -7,7 +7,7 @@ import shlex
 from minivess.data.wording import counted
 from minivess.experiments.recommend import Recommended, recommend
 from minivess.reporting.facts import RunFacts
-from minivess.reporting.formats import by, listed, metric_name
+from minivess.reporting.formats import by, listed
 
 
 def model_card(facts: RunFacts) -> list[tuple[str, str]]:
@@ -18,7 +18,7 @@ def model_card(facts: RunFacts) -> list[tuple[str, str]]:
     return [
         ("network", _network(facts, found)),
         ("made for", _purpose(facts)),
-        ("scores", _scores(found)),
+        ("scores", _scores(facts, found)),
         ("weakest on", _weakest(found)),
         ("not known", _unknown(facts)),
         ("use", f"minivess predict {shlex.quote(str(found.cell.path))} volume.nii.gz -o masks/"),
@@ -46,20 +46,19 @@ def _purpose(facts: RunFacts) -> str:
     )
 
 
-def _scores(found: Recommended) -> str:
-    means = []
-    for metric in found.comparison.metrics:
-        interval = next(score.interval for score in metric.methods if score.method == found.loss)
-        means.append(f"{metric_name(metric.metric)} {interval} {metric.unit}".strip())
-    cases = len([row for row in found.rows if row.method == found.loss])
+def _scores(facts: RunFacts, found: Recommended) -> str:
+    means = [
+        f"{metric.title} {metric.score(found.loss).interval} {metric.unit}".strip()
+        for metric in facts.comparison.metrics
+    ]
     return (
-        f"{'; '.join(means)} over {counted(cases, 'case')}, each scored by the network that had not seen it: "
+        f"{'; '.join(means)} over {counted(len(found.rows), 'case')}, each scored by the network that had not seen it: "
         f"what to expect of {found.loss} on such volumes, not of this one network."
     )
 
 
 def _weakest(found: Recommended) -> str:
-    rows = sorted((row for row in found.rows if row.method == found.loss), key=lambda row: row.metrics.dsc)
+    rows = sorted(found.rows, key=lambda row: row.metrics.dsc)
     return "; ".join(f"{row.case}, DSC {row.metrics.dsc:.3f}" for row in rows[:3]) + "."
 
 

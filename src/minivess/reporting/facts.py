@@ -106,10 +106,10 @@ class RunFacts:
 
 
 def read_facts(folder: RunFolder) -> RunFacts:
-    """Read a run folder; its results are compared anew, so that they are those of the cells finished by now.
+    """Read a run folder, with its results as ``write_results`` left them.
 
     Raises:
-        RunError: It is no run folder, or nothing has finished in it.
+        RunError: It is no run folder, or it has no results.
     """
     comparison, config = read_results(folder), folder.read_config()
     begun = [cell.read_spec() for cell in folder.cells()]

@@ -1,45 +1,21 @@
-"""Numbers, sizes and lists as people read them."""
+"""Sizes and lists as people read them on a page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-METRIC_NAMES = {
-    "dsc": "DSC",
-    "centreline_dsc": "clDice",
-    "measured_masd": "MASD",
-    "measured_masd_voxel": "MASD",
-    "normalised_surface_distance": "NSD",
-    "hausdorff_95": "HD95",
-    "betti0_error": "Betti-0 error",
-    "betti1_error": "Betti-1 error",
-}
-"""What the literature calls each metric."""
+from minivess.data import wording
 
 
-def metric_name(metric: str) -> str:
-    """``"DSC"`` for ``"dsc"``; an unknown metric keeps its own name."""
-    return METRIC_NAMES.get(metric, metric)
-
-
-def by(sizes: Sequence[float]) -> str:
+def by(sizes: Iterable[float]) -> str:
     """``(96, 96, 8)`` as "96 × 96 × 8"."""
-    return " × ".join(f"{size:g}" for size in sizes)
+    return wording.by(sizes, "×")
 
 
 def listed(words: Iterable[str]) -> str:
     """``["a", "b", "c"]`` as "a, b and c"."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def size(size_bytes: float) -> str:
-    """``"480 KiB"``, ``"4.6 GiB"``: the largest unit that leaves a number above 1."""
-    unit = "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if size_bytes >= 1024:
-            size_bytes, unit = size_bytes / 1024, larger
-    return f"{size_bytes:.0f} {unit}" if size_bytes >= 10 or unit == "B" else f"{size_bytes:.1f} {unit}"
 
 
 def sentence(text: str) -> str:

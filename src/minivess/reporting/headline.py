@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from minivess.data.wording import counted
 from minivess.evaluation.comparison import Comparison, MethodScore, MetricComparison, Pair
-from minivess.reporting.formats import listed, metric_name
-from minivess.reporting.tables import metric_sentences
+from minivess.reporting.formats import listed
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,10 @@ def headline(comparison: Comparison) -> Headline:
 
 
 def _title(comparison: Comparison) -> str:
-    rivals = [method for method in comparison.methods if method not in comparison.baselines]
-    if not rivals:
+    if not comparison.losses:
         return "Only the baseline has finished: there is no loss to judge yet"
-    if len(rivals) == 1:
-        return f"{rivals[0]} stands alone: there is no other loss to compare it with"
+    if len(comparison.losses) == 1:
+        return f"{comparison.losses[0]} stands alone: there is no other loss to compare it with"
     if not all(metric.best for metric in comparison.metrics):
         return "No case is shared by all losses yet: none can be called best"
     if _behind_in_everything(comparison):
@@ -66,15 +64,14 @@ def _winners(comparison: Comparison) -> dict[str, list[str]]:
     winners: dict[str, list[str]] = {}
     for metric in comparison.metrics:
         if metric.best:
-            winners.setdefault(metric.best, []).append(metric_name(metric.metric))
+            winners.setdefault(metric.best, []).append(metric.title)
     return winners
 
 
 def _lead(comparison: Comparison) -> str:
     winners = _winners(comparison)
     cases, folds = counted(len(comparison.cases), "held-out case"), counted(len(comparison.folds), "fold")
-    rivals = len(comparison.methods) - len(comparison.baselines)
-    if len(winners) == 1 and rivals > 1 and not _behind_in_everything(comparison):
+    if len(winners) == 1 and len(comparison.losses) > 1 and not _behind_in_everything(comparison):
         return f"Of all losses it has the best mean {listed(*winners.values())}, over {cases} in {folds}."
     return f"Means are over {cases} in {folds}."
 
@@ -91,9 +88,9 @@ def _shown(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _not_shown(comparison: Comparison) -> tuple[str, ...]:
-    reach = [line for metric in comparison.metrics for line in _reach(metric)]
+    limits = [line for metric in comparison.metrics for line in metric.limits]
     baselines = [line for metric in comparison.metrics for line in _beaten_by_baseline(metric)]
-    return (*_by_metric(comparison, _draws), *dict.fromkeys(reach), *baselines, *_masks(comparison))
+    return (*_by_metric(comparison, _draws), *dict.fromkeys(limits), *baselines, *_masks(comparison))
 
 
 def _by_metric(comparison: Comparison, say: Callable[[MetricComparison], str]) -> list[str]:
@@ -101,13 +98,13 @@ def _by_metric(comparison: Comparison, say: Callable[[MetricComparison], str]) -
     said: dict[str, list[str]] = {}
     for metric in comparison.metrics:
         if sentence := say(metric):
-            said.setdefault(sentence, []).append(metric_name(metric.metric))
+            said.setdefault(sentence, []).append(metric.title)
     return [f"{listed(names)}: {sentence}" for sentence, names in said.items()]
 
 
 def _wins(metric: MetricComparison) -> str:
     beaten = [_rival(pair, metric.best) for pair in metric.pairs if metric.best and pair.better == metric.best]
-    rivals = sum(not score.baseline for score in metric.methods) - 1
+    rivals = len(metric.losses) - 1
     if not beaten:
         return ""
     return f"{metric.best} is better than {'every other loss' if len(beaten) == rivals > 1 else listed(beaten)}."
@@ -125,27 +122,20 @@ def _rival(pair: Pair, method: str) -> str:
     return pair.second if pair.first == method else pair.first
 
 
-def _reach(metric: MetricComparison) -> list[str]:
-    """The verdict's last words on the metric: pairs that could not be tested, and too few cases to show anything."""
-    said = 1 + sum(bool(pair.better) for pair in metric.pairs) + any(not pair.better for pair in metric.pairs)
-    return metric_sentences(metric)[said:]
-
-
 def _behind_in_everything(comparison: Comparison) -> bool:
     return all(_beaten_by_baseline(metric) for metric in comparison.metrics)
 
 
 def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
-    rivals = [score for score in metric.methods if not score.baseline]
-    best = next((score for score in rivals if score.method == metric.best), None)
-    if best is None:
+    if not metric.best:
         return []
+    best = metric.score(metric.best)
     unit = f" {metric.unit}" if metric.unit else ""
     return [
-        f"{metric_name(metric.metric)}: the baseline {score.method} has a better mean than every loss "
+        f"{metric.title}: the baseline {score.method} has a better mean than every loss "
         f"({score.interval.parts[0]} against {best.interval.parts[0]}{unit}); baselines are not tested."
         for score in metric.methods
-        if score.baseline and all(_is_better(metric, score, rival) for rival in rivals)
+        if score.baseline and all(_is_better(metric, score, rival) for rival in metric.losses)
     ]
 
 

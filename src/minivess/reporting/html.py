@@ -16,14 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from minivess.atomic import write_text
-from minivess.data.wording import counted
+from minivess.data.wording import counted, size
 from minivess.evaluation.rounding import p_value
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import format_gib
 from minivess.reporting.card import model_card
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
-from minivess.reporting.formats import by, metric_name, sentence, size
+from minivess.reporting.formats import by, sentence
 from minivess.reporting.headline import headline
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import (
@@ -43,13 +43,13 @@ _PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write ``report.html`` and ``results/comparison`` as Markdown, LaTeX and CSV from whatever has finished.
+    """Write ``report.html`` and ``results/comparison`` as Markdown, LaTeX and CSV from the results as ``write_results`` left them.
 
     Returns:
         The page, below 5 MB.
 
     Raises:
-        RunError: It is no run folder, or nothing has finished in it.
+        RunError: It is no run folder, or it has no results.
     """
     facts = read_facts(folder)
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
@@ -66,7 +66,7 @@ def _render(facts: RunFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (by, counted, in_words, metric_name, p_value, sentence, size, format_gib, column_title)
+    filters = (by, counted, in_words, p_value, sentence, size, format_gib, column_title)
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
     script = (_HERE / "report.js").read_text(encoding="utf-8")

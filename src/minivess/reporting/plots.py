@@ -17,7 +17,6 @@ from minivess.evaluation.pareto import OVERLAP, TOPOLOGY, pareto_front
 from minivess.evaluation.rounding import rounded
 from minivess.planning.sizes import GIB
 from minivess.reporting.facts import CellFacts, RunFacts
-from minivess.reporting.formats import metric_name
 from minivess.reporting.svg import SERIES, drawing, paint, to_svg
 from minivess.reporting.tables import column_title
 
@@ -128,7 +127,7 @@ def _spread_if_wide(axes: Axes, values: Sequence[float]) -> None:
 def _paired_alt(metric: MetricComparison, methods: Sequence[str], cases: int) -> str:
     means = {score.method: str(score.interval) for score in metric.methods}
     listing = "; ".join(f"{method} {means[method]}" for method in methods)
-    return f"{metric_name(metric.metric)} of {cases} cases, one line a case across the methods. Means: {listing}."
+    return f"{metric.title} of {cases} cases, one line a case across the methods. Means: {listing}."
 
 
 def loss_curve(facts: RunFacts, method: str) -> Markup | None:

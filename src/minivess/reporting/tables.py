@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +9,6 @@ from statistics import median
 from minivess.data.wording import counted
 from minivess.evaluation.bootstrap import Interval
 from minivess.evaluation.comparison import Comparison, MetricComparison
-from minivess.reporting.formats import metric_name
 
 
 @dataclass(frozen=True)
@@ -71,29 +69,29 @@ def _score(metric: MetricComparison, method: str) -> Score:
     end = 3 * median(interval.mean for interval in intervals.values())
     most = min(max(interval.high for interval in intervals.values()), max(end, least))
     scale = 100 / (most - least or 1)
-    own = intervals[method]
-    folds = next(score.folds for score in metric.methods if score.method == method)
+    score = metric.score(method)
+    own = score.interval
     return Score(
         interval=own,
         best=bool(metric.pairs) and method == metric.best,
         left_percent=min(100, scale * (own.low - least)),
         width_percent=scale * max(0, min(own.high, most) - own.low),
         mean_percent=scale * (own.mean - least),
-        folds={score.fold: score.interval for score in folds},
+        folds={fold.fold: fold.interval for fold in score.folds},
     )
 
 
 def column_title(metric: MetricComparison) -> str:
     """``"MASD (µm) ↓"``: name, unit, and the direction that is better."""
     unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric_name(metric.metric)}{unit} {'↑' if metric.higher_is_better else '↓'}"
+    return f"{metric.title}{unit} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def markdown_table(comparison: Comparison) -> str:
     """The table loss x metric with intervals, best means bold, then what may be concluded from it."""
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
     lines = [_markdown_row(titles), _markdown_row(["---", "---:", *["---"] * len(comparison.metrics)])]
-    for row in table_rows(comparison, losses_first(comparison)):
+    for row in table_rows(comparison, (*comparison.losses, *comparison.baselines)):
         name = _escape(row.method) + (" (baseline)" if row.baseline else "")
         scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
         lines.append(_markdown_row([name, str(row.cases), *scores]))
@@ -113,7 +111,7 @@ def latex_table(comparison: Comparison) -> str:
         " & ".join(titles) + r" \\",
         r"\midrule",
     ]
-    for row in table_rows(comparison, losses_first(comparison)):
+    for row in table_rows(comparison, (*comparison.losses, *comparison.baselines)):
         name = _latex(row.method) + (" (baseline)" if row.baseline else "")
         lines.append(" & ".join([name, *map(_latex_score, row.scores)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
@@ -131,25 +129,15 @@ def csv_table(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """The verdict on every metric and the notes on all, in full, metrics under the names of the table."""
-    own = [line for metric in comparison.metrics for line in metric_sentences(metric)]
+    """The verdict on every metric and the notes on all, in full."""
+    own = [line for metric in comparison.metrics for line in (*metric.verdict, *metric.limits)]
     return [*own, *comparison.notes]
-
-
-def metric_sentences(metric: MetricComparison) -> list[str]:
-    """The verdict on one metric, under the metric's name of the table."""
-    return [re.sub(f"^{metric.metric}:", f"{metric_name(metric.metric)}:", line) for line in metric.verdict]
-
-
-def losses_first(comparison: Comparison) -> list[str]:
-    losses = [method for method in comparison.methods if method not in comparison.baselines]
-    return [*losses, *comparison.baselines]
 
 
 def _latex_title(metric: MetricComparison) -> str:
     unit = {"": "", "µm": r" (\textmu m)"}.get(metric.unit, f" ({metric.unit})")
     arrow = r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$"
-    return f"{_latex(metric_name(metric.metric))}{unit} {arrow}"
+    return f"{_latex(metric.title)}{unit} {arrow}"
 
 
 def _latex_score(score: Score) -> str:

@@ -41,7 +41,7 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model would hold the uv.lock of the working directory
 }
-_STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "running": "RUNNING"}
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 _OPENING_S = 60.0  # others may be making the tables first
 _SYNCING_S = 10.0
 _LOCKED_S = 10.0
@@ -58,23 +58,15 @@ class TrackingError(MinivessError):
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What one sync did.
+    """Where MLflow keeps a run.
 
     Attributes:
         experiment_id: MLflow's id of the experiment.
-        run_id: MLflow's id of the parent run.
         cell_run_ids: MLflow's ids of the cells' runs, by the cell's name.
-        created: Runs that MLflow did not have.
-        points: Metric values sent.
-        files: Artifact files sent.
     """
 
     experiment_id: str
-    run_id: str
     cell_run_ids: Mapping[str, str]
-    created: int
-    points: int
-    files: int
 
 
 def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) -> SyncResult:
@@ -195,23 +187,16 @@ def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Pa
     found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{ledger.key}'", max_results=10_000)
     known = {run.data.tags.get(CELL_TAG, ""): run for run in found}
     parent = known.get("") or client.create_run(experiment_id, record.started_ms, marks, ids.parent.name)
-    sent = _send_facts(client, parent, record, marks, ledger)
+    _send_facts(client, parent, record, marks, ledger)
     cells = []
     for cell in record.cells:
         cell_marks = {**marks, CELL_TAG: cell.name, "mlflow.parentRunId": parent.info.run_id}
         run = known.get(cell.name) or client.create_run(experiment_id, cell.started_ms, cell_marks, cell.name)
-        sent += _send_facts(client, run, cell, cell_marks, ledger)
+        _send_facts(client, run, cell, cell_marks, ledger)
         cells.append((run, cell))
-    files = _send_files(client, parent, record.artifacts, ledger)
-    files += sum(_send_files(client, run, cell.artifacts, ledger) for run, cell in cells)
-    return SyncResult(
-        experiment_id,
-        parent.info.run_id,
-        {cell.name: run.info.run_id for run, cell in cells},
-        created=sum(name not in known for name in ("", *(cell.name for cell in record.cells))),
-        points=sent,
-        files=files,
-    )
+    for run, facts in ((parent, record), *cells):
+        _send_files(client, run, facts.artifacts, ledger)
+    return SyncResult(experiment_id, {cell.name: run.info.run_id for run, cell in cells})
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
@@ -235,23 +220,23 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
 
 def _send_facts(
     client: MlflowClient, run: Run, facts: CellRecord | RunRecord, marks: dict[str, str], ledger: _Ledger
-) -> int:
-    """Send all that is new but the files; returns how many metric values."""
+) -> None:
+    """Send all that is new but the files."""
     from mlflow.entities import Metric, Param, RunTag
 
     sent = ledger.of(run)
-    history = facts.history if isinstance(facts, CellRecord) else ()
-    what = {"method": facts.method, "fold": facts.fold} if isinstance(facts, CellRecord) else {}
+    cell = facts if isinstance(facts, CellRecord) else None
+    what = {"method": cell.method, "fold": cell.fold} if cell else {}
     known = run.data.params
     params = [Param(key, text) for key, text in flat_params({**what, **facts.params}).items() if key not in known]
     texts = {**flat_tags(facts.tags), **marks}
     tags = [RunTag(key, text) for key, text in texts.items() if run.data.tags.get(key) != text]
-    new = points(history, after=sent["last_step"])
+    new = points(cell.history if cell else (), after=sent["last_step"])
     last_step = max([sent["last_step"], *(step for _, _, step in new)])
     metrics = [Metric(key, value, facts.started_ms, step) for key, value, step in new]  # the same if sent again
     metrics += [
         Metric(key, value, time.time_ns() // 1_000_000, max(last_step, 0))
-        for key, value in numbers(facts.metrics).items()
+        for key, value in numbers(cell.metrics if cell else {}).items()
         if not _same(value, run.data.metrics.get(key))
     ]
     client.log_batch(run.info.run_id, metrics, params, tags, synchronous=True)
@@ -259,7 +244,6 @@ def _send_facts(
     if new:
         sent["last_step"] = last_step
         ledger.save()
-    return len(metrics)
 
 
 def _same(value: float, known: float | None) -> bool:
@@ -267,16 +251,14 @@ def _same(value: float, known: float | None) -> bool:
 
 
 def _send_status(client: MlflowClient, run: Run, facts: CellRecord | RunRecord) -> None:
-    status, changed = _STATUS[facts.status], run.info.status != _STATUS[facts.status]
-    if facts.status != "running" and (changed or facts.ended_ms not in (None, run.info.end_time)):
+    status = _STATUS[facts.status]
+    if run.info.status != status or facts.ended_ms not in (None, run.info.end_time):
         client.set_terminated(run.info.run_id, status, facts.ended_ms)
-    elif changed:  # a cell that resumes
-        client.update_run(run.info.run_id, status)
 
 
-def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledger: _Ledger) -> int:
-    """Send the files that changed since they were sent last; returns how many."""
-    known, count = ledger.of(run)["files"], 0
+def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledger: _Ledger) -> None:
+    """Send the files that changed since they were sent last."""
+    known, new = ledger.of(run)["files"], False
     try:
         for file, folder in _files(artifacts):
             state = file.stat()
@@ -284,11 +266,10 @@ def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledge
             if known.get(f"{folder}/{file.name}") != mark:
                 client.log_artifact(run.info.run_id, str(file), folder or None)
                 known[f"{folder}/{file.name}"] = mark
-                count += 1
+                new = True
     finally:
-        if count:
+        if new:
             ledger.save()
-    return count
 
 
 def _files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:

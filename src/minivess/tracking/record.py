@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
-Status = Literal["finished", "failed", "stopped", "running"]
+Status = Literal["finished", "failed", "stopped"]
 
 _KEY_LIMIT = 250
 _PARAM_LIMIT = 6000
@@ -27,14 +27,14 @@ class CellRecord:
         name: Unique within the run; the cell's folder.
         method: The loss, or the name of a baseline; logged as a parameter.
         fold: Logged as a parameter.
-        status: "running" only while its process is alive.
+        status: How its last attempt ended.
         params: Configuration, nested as it comes.
         history: One mapping an epoch: ``step`` and numbers; what is no number, or has no step, is left out.
         metrics: Final values, e.g. ``dsc/mean``, ``dsc/low``, ``dsc/high``.
         tags: Short texts to search by.
         artifacts: Files, kept by their name, and folders, kept with what is in them; what is not there is left out.
         started_ms: First start, in Unix milliseconds; history is dated by it, so it must not change from call to call.
-        ended_ms: End of the last attempt; None while it runs.
+        ended_ms: End of the last attempt; None where its supervisor was killed.
     """
 
     name: str
@@ -56,14 +56,13 @@ class RunRecord:
 
     Attributes:
         name: The experiment's name; runs of one name are listed together.
-        status: "finished" only when every planned cell is; between two cells a live run is "running".
+        status: "finished" only when every planned cell is.
         cells: Those that were begun.
     """
 
     name: str
     status: Status
     params: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     artifacts: Sequence[Path] = ()
     cells: Sequence[CellRecord] = ()
