@@ -27,6 +27,15 @@ class TestParetoFront:
     def test_a_baseline_beats_nobody(self) -> None:
         assert pareto_front(comparison(a=(0.5, 0.5), threshold=(0.9, 0.9))) == ("a",)
 
+    def test_an_easy_fold_alone_puts_no_loss_on_it(self) -> None:
+        scores = {"a": (0.8, 0.4), "b": (0.7,)}
+        rows = [
+            {"method": method, "fold": case, "case": f"c{case}", "dsc": dsc, "centreline_dsc": dsc}
+            for method, values in scores.items()
+            for case, dsc in enumerate(values)
+        ]
+        assert pareto_front(compare(rows, ("dsc", "centreline_dsc"))) == ("a",)
+
     def test_needs_both_metrics(self) -> None:
         rows = [{"method": "a", "fold": 0, "case": "c", "dsc": 0.5}]
         assert pareto_front(compare(rows, ("dsc",))) == ()

@@ -41,6 +41,16 @@ class TestMetricVerdict:
         assert "however large" not in " ".join(compared(0.8, 0.7, n=6).metrics[0].limits)  # 2 / 2^6 = 0.03
         assert "however large" in compared(0.8, 0.7, n=5).metrics[0].limits[-1]
 
+    def test_few_cases_of_one_method_say_nothing_of_the_others(self):
+        rows = [
+            {"method": name, "fold": k % 3, "case": f"mv{k:02d}", "dsc": mean + 0.01 * k}
+            for name, mean, n in (("a", 0.5, 24), ("b", 0.3, 24), ("c", 0.4, 3))
+            for k in range(n)
+        ]
+        found = compare(rows, ("dsc",), resamples=1000).metrics[0]
+        assert any(sentence.startswith("DSC: a is better than b") for sentence in found.verdict)
+        assert found.limits == ()
+
 
 class TestGeneralNotes:
     def test_what_the_sample_stands_for_is_always_said(self):

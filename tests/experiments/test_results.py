@@ -7,16 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from minivess.errors import ConfigError, RunError
+from minivess.data.profile import DatasetProfile, VolumeStats
+from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import RunFolder, write_model
 from minivess.experiments.results import compare_runs, read_results, write_results
 
 
-def _run(path: Path, shift: float) -> RunFolder:
+def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro_batch: int = 1) -> RunFolder:
     """A run folder with two finished cells of two cases each, all scores by hand."""
     folder = RunFolder(path)
-    write_model(folder.config, make_config({"name": path.name, "losses": ["dice_ce"], "folds": 2}, "a test"))
+    digests = {f"c{fold}{k}": f"voxels of c{fold}{k}" for fold in (0, 1) for k in (1, 2)}
+    facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
+    volumes = [
+        VolumeStats(name=name, image="", label="", digest=digest, modified_ns=1, **facts)
+        for name, digest in digests.items()
+    ]
+    write_model(folder.profile, DatasetProfile(folder="", volumes=tuple(volumes)))
+    write_model(folder.config, make_config({"name": path.name, "losses": list(losses), "folds": 2}, "a test"))
     zeros = {
         "centreline_dsc": 0.5, "measured_masd": 1.0, "measured_masd_voxel": 1.0, "normalised_surface_distance": 0.5,
         "tolerance_um": 2.0, "hausdorff_95": 1.0, "betti0_error": 3, "betti1_error": 0, "foreground_voxels": 9,
@@ -36,7 +44,7 @@ def _run(path: Path, shift: float) -> RunFolder:
             "steps": 1,
             "seconds": 1.0,
             "note": "",
-            "micro_batch": 1,
+            "micro_batch": micro_batch if fold else 1,
             "rows": rows,
         }
         cell.result.write_text(json.dumps(result))
@@ -78,6 +86,15 @@ class TestResults:
         with pytest.raises(RunError, match="a finished cell"):
             write_results(run)
 
+    def test_a_loss_of_which_nothing_finished_is_said_to_be_absent(self, tmp_path: Path) -> None:
+        found = write_results(_run(tmp_path / "a", 0.5, losses=("dice_ce", "warp")))
+        assert found.absent == ("warp",)
+        assert "warp has no scored case and is not compared." in found.notes
+
+    def test_cells_that_took_smaller_passes_are_said(self, tmp_path: Path) -> None:
+        notes = write_results(_run(tmp_path / "a", 0.5, micro_batch=2)).notes
+        assert "2, but 1 in dice_ce-fold0" in notes[-1]
+
 
 class TestCompareRuns:
     def test_one_run_by_the_metrics_of_its_configuration_or_others(self, tmp_path: Path) -> None:
@@ -92,6 +109,21 @@ class TestCompareRuns:
         comparison = compare_runs([_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)])
         assert comparison.methods == ("a/dice_ce", "b/dice_ce")
         assert comparison.metric("dsc").pairs[0].test.difference == pytest.approx(-0.1)
+
+    def test_a_baseline_is_one_whichever_configuration_names_it(self, tmp_path: Path) -> None:
+        with_baseline = _run(tmp_path / "b", 0.6)
+        for fold in (0, 1):
+            result = with_baseline.cell("dice_ce", fold).result
+            result.write_text(result.read_text().replace("dice_ce", "frangi"))
+        for order in ((tmp_path / "a", tmp_path / "b"), (tmp_path / "b", tmp_path / "a")):
+            runs = [RunFolder(path) if path.exists() else _run(path, 0.5) for path in order]
+            assert compare_runs(runs).losses == ("a/dice_ce",)
+
+    def test_other_voxels_under_the_same_name_are_refused(self, tmp_path: Path) -> None:
+        runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]
+        runs[1].profile.write_text(runs[1].profile.read_text().replace("voxels of c11", "edited"))
+        with pytest.raises(DataError, match="same volume and label c11 in all runs"):
+            compare_runs(runs)
 
     def test_nothing_finished_is_said(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "empty")

@@ -68,6 +68,18 @@ class TestTitle:
         assert found.title.startswith("A baseline is ahead of every loss in everything")
         assert found.lead == "Means are over 24 held-out cases in 3 folds."
 
+    def test_means_are_compared_on_the_cases_that_all_share(self):
+        threshold = [row | {"dsc": row["dsc"] + 0.3 * (row["fold"] != 0)} for row in rows("threshold", 0.5, 4)]
+        folds_0 = [[row for row in rows(*loss) if row["fold"] == 0] for loss in (("a", 0.7, 1), ("b", 0.6, 2))]
+        found = told(threshold, *folds_0)
+        assert found.title.startswith("a is best") or found.title.startswith("a looks best")
+        assert found.lead.endswith("over the 8 cases that all losses share, of 24 held-out cases in 3 folds.")
+
+    def test_a_loss_of_which_nothing_finished_is_in_the_title(self):
+        table = [*rows("a", 0.8, 1), *rows("b", 0.7, 2)]
+        found = headline(compare(table, METRICS, planned=("a", "b", "warp"), resamples=1000))
+        assert found.title.endswith("(of 3 losses warp could not be compared)")
+
 
 class TestCautions:
     def test_a_baseline_ahead_of_every_loss_is_said(self):

@@ -23,7 +23,7 @@ from minivess.evaluation.comparison import (
 )
 from minivess.evaluation.verdict import general_notes, metric_limits, metric_verdict
 
-_TEST_RESAMPLES = 10_000  # Holm over 15 pairs still leaves p values down to 0.0015
+_TEST_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def compare(
     metrics: Sequence[str] = ("dsc", "centreline_dsc", "measured_masd"),
     *,
     baselines: Sequence[str] = ("threshold",),
+    planned: Sequence[str] = (),
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -65,8 +66,9 @@ def compare(
             ``CaseMetrics`` has it. Other keys are ignored; text that reads as a number (from a CSV) is taken as one.
         metrics: Names out of ``METRICS``.
         baselines: Methods shown in the table and left out of tests and ``best``; those absent are ignored.
+        planned: Losses that were to be compared; one without a row is said to be absent.
         level: Of the intervals; tests are judged at 1 - level.
-        resamples: Bootstrap resamples of an interval. The tests take 10,000, or more where this is more.
+        resamples: Bootstrap resamples of an interval. The tests take 10,000, or more where this is more or the pairs are many.
         seed: The same seed and table give the same comparison.
 
     Raises:
@@ -89,7 +91,8 @@ def compare(
         folds=tuple(sorted({row.fold for rows in table.values() for row in rows.values()})),
         level=level,
         metrics=tuple(_compare_metric(metric, table, compared, settings) for metric in metrics),
-        missing={method: absent for method, absent in lacking.items() if absent},
+        missing={method: cases for method, cases in lacking.items() if cases},
+        absent=tuple(name for name in planned if name not in table),
         empty=tuple(
             EmptyCase(method=row.method, case=row.case, which=row.empty)
             for rows in table.values()
@@ -106,7 +109,7 @@ def _compare_metric(metric: str, table: _Table, compared: Sequence[str], setting
         metric=metric,
         higher_is_better=METRICS[metric].higher_is_better,
         unit=METRICS[metric].unit,
-        methods=tuple(_method_score(metric, rows, settings) for rows in table.values()),
+        methods=tuple(_method_score(metric, rows, shared, settings) for rows in table.values()),
         pairs=_pairs(metric, table, compared, settings),
         shared_cases=len(shared),
         best=_best(metric, table, compared, shared),
@@ -114,7 +117,7 @@ def _compare_metric(metric: str, table: _Table, compared: Sequence[str], setting
     return found.model_copy(update={"verdict": metric_verdict(found), "limits": metric_limits(found, settings.level)})
 
 
-def _method_score(metric: str, by_case: Mapping[str, _Row], settings: _Settings) -> MethodScore:
+def _method_score(metric: str, by_case: Mapping[str, _Row], shared: Sequence[str], settings: _Settings) -> MethodScore:
     rows = list(by_case.values())
     by_fold = {fold: [row for row in rows if row.fold == fold] for fold in sorted({row.fold for row in rows})}
     return MethodScore(
@@ -122,7 +125,14 @@ def _method_score(metric: str, by_case: Mapping[str, _Row], settings: _Settings)
         baseline=rows[0].method in settings.baselines,
         interval=_interval(metric, rows, settings),
         folds=tuple(FoldScore(fold=fold, interval=_interval(metric, own, settings)) for fold, own in by_fold.items()),
+        shared_mean=_shared_mean(metric, by_case, shared),
     )
+
+
+def _shared_mean(metric: str, by_case: Mapping[str, _Row], shared: Sequence[str]) -> float | None:
+    if not shared or not by_case.keys() >= set(shared):
+        return None
+    return float(np.mean([by_case[case].scores[metric] for case in shared]))
 
 
 def _interval(metric: str, rows: Sequence[_Row], settings: _Settings) -> Interval:
@@ -132,15 +142,16 @@ def _interval(metric: str, rows: Sequence[_Row], settings: _Settings) -> Interva
 
 def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> tuple[Pair, ...]:
     tests = {}
-    for first, second in combinations(compared, 2):
+    pairs_to_test = list(combinations(compared, 2))
+    # Enough that Holm over all of them leaves p values to be reached.
+    resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * len(pairs_to_test) / (1 - settings.level)))
+    for first, second in pairs_to_test:
         cases = _shared(table, (first, second))
         if not cases:
             continue
         a, b = ([table[method][case].scores[metric] for case in cases] for method in (first, second))
         folds = [table[first][case].fold for case in cases]
-        tests[first, second] = paired_bootstrap_test(
-            a, b, folds, max(_TEST_RESAMPLES, settings.resamples), settings.seed, settings.level
-        )
+        tests[first, second] = paired_bootstrap_test(a, b, folds, resamples, settings.seed, settings.level)
     corrected = holm([test.p_value for test in tests.values()])
     pairs = []
     for ((first, second), test), p_holm in zip(tests.items(), corrected, strict=True):

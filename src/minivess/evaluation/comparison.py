@@ -44,12 +44,16 @@ class FoldScore(_Frozen):
 
 
 class MethodScore(_Frozen):
-    """One method in one metric, over all of its out-of-fold cases and fold by fold."""
+    """One method in one metric, over all of its out-of-fold cases and fold by fold.
+
+    ``shared_mean`` is over the cases that all losses share, by which methods are ranked; None where it lacks one of them.
+    """
 
     method: str
     baseline: bool
     interval: Interval
     folds: tuple[FoldScore, ...]
+    shared_mean: float | None
 
 
 class Pair(_Frozen):
@@ -116,6 +120,7 @@ class Comparison(_Frozen):
         level: Of all intervals; tests are judged at 1 - level.
         metrics: One comparison a metric, in the order asked for.
         missing: For each method that lacks any, the cases it lacks.
+        absent: Losses that were to be compared and have no case.
         empty: Empty masks, which count like any case.
         notes: What holds for all metrics, in plain words.
         source: Digest of the cases and settings that it was made of, by which a run folder tells it from an older one.
@@ -128,6 +133,7 @@ class Comparison(_Frozen):
     level: float
     metrics: tuple[MetricComparison, ...]
     missing: dict[str, tuple[str, ...]]
+    absent: tuple[str, ...]
     empty: tuple[EmptyCase, ...]
     notes: tuple[str, ...] = ()
     source: str = ""

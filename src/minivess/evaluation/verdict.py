@@ -36,13 +36,14 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         f"{method} lacks {counted(len(cases), 'case')}: {', '.join(cases)}. It is compared on the cases it shares with each other method."
         for method, cases in comparison.missing.items()
     ]
+    absent = [f"{loss} has no scored case and is not compared." for loss in comparison.absent]
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
     sample = (
         f"The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same "
         f"kind. Whether training again, with another seed, would rank the methods alike is not tested. "
         f"Intervals are not corrected for the number of pairs, p values are (by Holm's method); {comparison.level:.0%} level."
     )
-    return (*missing, *empty, *_front(comparison), sample)
+    return (*absent, *missing, *empty, *_front(comparison), sample)
 
 
 def _front(comparison: Comparison) -> tuple[str, ...]:
@@ -104,13 +105,13 @@ def _reach(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
     """Whether so few cases could show anything: a sign-flip test of n cases never gives a p below 2 / 2^n."""
     if not pairs:
         return ()
-    fewest = min((pair.test for pair in pairs), key=lambda test: test.n)
-    reach = min(1.0, fewest.smallest_p * len(pairs))
+    most = min((pair.test for pair in pairs), key=lambda test: test.smallest_p)
+    reach = min(1.0, most.smallest_p * len(pairs))
     if reach <= 1 - level:
         return ()
     needed = 1 + math.ceil(math.log2(len(pairs) / (1 - level)))
     return (
-        f"With {counted(fewest.n, 'case')} the smallest p a pair can reach is {fewest.smallest_p:.2g}, {reach:.2g} after Holm over "
+        f"With {counted(most.n, 'case')} the smallest p a pair can reach is {most.smallest_p:.2g}, {reach:.2g} after Holm over "
         f"{counted(len(pairs), 'pair')}: no difference can be shown at {1 - level:.0%}, however large. It takes at least {needed} cases.",
     )
 

@@ -6,15 +6,16 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from minivess.atomic import write_json, write_text
-from minivess.errors import RunError
+from minivess.errors import DataError, RunError
+from minivess.evaluation.baselines import BASELINES
 from minivess.evaluation.compare import compare
 from minivess.evaluation.comparison import Comparison
-from minivess.experiments.config import EvaluationConfig
+from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 from minivess.experiments.folder import RunFolder, read_model
 
 
@@ -26,10 +27,10 @@ def write_results(folder: RunFolder) -> Comparison:
     Raises:
         RunError: It is no run folder, or nothing has finished in it.
     """
-    rows, evaluation = _rows([folder]), folder.read_config().evaluation
-    comparison = _standing(folder, rows, evaluation)
+    rows, config = _rows([folder]), folder.read_config()
+    comparison = _standing(folder, rows, config)
     if comparison is None:
-        comparison = _compare(rows, evaluation)
+        comparison = _of_one_run(folder, rows, config)
         write_text(folder.cases, _as_csv(rows))
         write_json(folder.comparison, comparison.as_dict())
     return comparison
@@ -53,15 +54,38 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
 
     Raises:
         RunError: One is no run folder, or nothing has finished in any.
-        DataError: A case is in different folds of two runs.
+        DataError: A case is in different folds of two runs, or is another volume, or was scored with another tolerance.
     """
-    rows, evaluation = _rows(folders), folders[0].read_config().evaluation
+    rows, config = _rows(folders), folders[0].read_config()
     if metrics:
-        evaluation = evaluation.model_copy(update={"metrics": tuple(metrics)})
+        config = config.model_copy(
+            update={"evaluation": config.evaluation.model_copy(update={"metrics": tuple(metrics)})}
+        )
     if len(folders) == 1:
-        return _standing(folders[0], rows, evaluation) or _compare(rows, evaluation)
-    baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in evaluation.baselines)
-    return _compare(rows, evaluation.model_copy(update={"baselines": baselines}))
+        return _standing(folders[0], rows, config) or _of_one_run(folders[0], rows, config)
+    _require_one_data_set(folders, rows)
+    return _compare(rows, config.evaluation)
+
+
+def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
+    """A name may stand for other voxels in another run, and a score for another tolerance."""
+    scored = {row["case"] for row in rows}
+    seen: dict[str, tuple[str | None, RunFolder]] = {}
+    for folder in folders:
+        for volume in folder.read_profile().volumes:
+            digest, first = seen.setdefault(volume.name, (volume.digest, folder))
+            if volume.name in scored and digest != volume.digest:
+                raise DataError(
+                    f"the same volume and label {volume.name} in all runs",
+                    f"others in {folder.path} than in {first.path}",
+                    "compare runs of one data set",
+                )
+    if len(tolerances := {folder.read_config().evaluation.tolerance_um for folder in folders}) > 1:
+        raise DataError(
+            "one tolerance of the normalised surface distance",
+            " and ".join(f"{tolerance:g} µm" for tolerance in sorted(tolerances)),
+            "compare runs with the same evaluation.tolerance_um",
+        )
 
 
 def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
@@ -74,22 +98,41 @@ def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
     return rows
 
 
-def _standing(folder: RunFolder, rows: list[dict[str, Any]], evaluation: EvaluationConfig) -> Comparison | None:
+def _standing(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison | None:
     """The comparison in the folder; None where there is none, or one of other cases or settings."""
     try:
         comparison = read_results(folder)
     except RunError:
         return None
-    return comparison if comparison.source == _source(rows, evaluation) else None
+    return comparison if comparison.source == _source(rows, config) else None
 
 
-def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig) -> Comparison:
-    comparison = compare(rows, evaluation.metrics, baselines=evaluation.baselines, resamples=evaluation.resamples)
-    return comparison.model_copy(update={"source": _source(rows, evaluation)})
+def _of_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
+    comparison = _compare(rows, config.evaluation, config.losses)
+    notes = (*comparison.notes, *_passes(folder))
+    return comparison.model_copy(update={"notes": notes, "source": _source(rows, config)})
 
 
-def _source(rows: list[dict[str, Any]], evaluation: EvaluationConfig) -> str:
-    source = json.dumps([version("minivess"), rows, evaluation.model_dump(mode="json")])
+def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
+    # What a baseline is does not depend on which of them a configuration names now.
+    baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in BASELINES)
+    return compare(rows, evaluation.metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples)
+
+
+def _passes(folder: RunFolder) -> Iterator[str]:
+    """A loss that sums over a pass is not quite the same over fewer patches."""
+    found = [(cell.path.name, cell.read_result()) for cell in folder.cells() if cell.finished]
+    sizes = {name: result.micro_batch for name, result in found if result.method not in BASELINES}
+    fewer = [f"{size} in {name}" for name, size in sizes.items() if size < max(sizes.values())]
+    if fewer:
+        yield (
+            f"Cells trained with different numbers of patches a forward pass, after memory ran out: {max(sizes.values())}, but "
+            f"{', '.join(fewer)}. Losses that sum over a pass, all of them but cross-entropy, are then not quite the same."
+        )
+
+
+def _source(rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
+    source = json.dumps([version("minivess"), rows, config.losses, config.evaluation.model_dump(mode="json")])
     return hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
 
 

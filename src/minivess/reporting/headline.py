@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from minivess.data.wording import counted
-from minivess.evaluation.comparison import Comparison, MethodScore, MetricComparison, Pair
+from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
+from minivess.evaluation.rounding import rounded
 from minivess.reporting.formats import listed
 
 
@@ -30,7 +31,11 @@ class Headline:
 
 def headline(comparison: Comparison) -> Headline:
     """The verdict over all metrics, from the verdicts on each."""
-    return Headline(_title(comparison), _lead(comparison), _shown(comparison), _not_shown(comparison))
+    title = _title(comparison)
+    if comparison.absent and comparison.losses:
+        planned = len(comparison.losses) + len(comparison.absent)
+        title += f" (of {planned} losses {', '.join(comparison.absent)} could not be compared)"
+    return Headline(title, _lead(comparison), _shown(comparison), _not_shown(comparison))
 
 
 def _title(comparison: Comparison) -> str:
@@ -70,7 +75,11 @@ def _winners(comparison: Comparison) -> dict[str, list[str]]:
 
 def _lead(comparison: Comparison) -> str:
     winners = _winners(comparison)
-    cases, folds = counted(len(comparison.cases), "held-out case"), counted(len(comparison.folds), "fold")
+    folds = counted(len(comparison.folds), "fold")
+    cases = counted(len(comparison.cases), "held-out case")
+    shared = comparison.metrics[0].shared_cases
+    if 0 < shared < len(comparison.cases):
+        cases = f"the {counted(shared, 'case')} that all losses share, of {cases}"
     if len(winners) == 1 and len(comparison.losses) > 1 and not _behind_in_everything(comparison):
         return f"Of all losses it has the best mean {listed(*winners.values())}, over {cases} in {folds}."
     return f"Means are over {cases} in {folds}."
@@ -129,19 +138,17 @@ def _behind_in_everything(comparison: Comparison) -> bool:
 def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
     if not metric.best:
         return []
-    best = metric.score(metric.best)
+    best = metric.score(metric.best).shared_mean
+    assert best is not None
     unit = f" {metric.unit}" if metric.unit else ""
     return [
         f"{metric.title}: the baseline {score.method} has a better mean than every loss "
-        f"({score.interval.parts[0]} against {best.interval.parts[0]}{unit}); baselines are not tested."
+        f"({' against '.join(rounded(score.shared_mean, best))}{unit}); baselines are not tested."
         for score in metric.methods
-        if score.baseline and all(_is_better(metric, score, rival) for rival in metric.losses)
+        if score.baseline
+        and score.shared_mean is not None
+        and (score.shared_mean > best if metric.higher_is_better else score.shared_mean < best)
     ]
-
-
-def _is_better(metric: MetricComparison, one: MethodScore, other: MethodScore) -> bool:
-    difference = one.interval.mean - other.interval.mean
-    return difference > 0 if metric.higher_is_better else difference < 0
 
 
 def _masks(comparison: Comparison) -> Iterable[str]:

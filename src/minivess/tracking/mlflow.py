@@ -194,8 +194,9 @@ def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Pa
         run = known.get(cell.name) or client.create_run(experiment_id, cell.started_ms, cell_marks, cell.name)
         _send_facts(client, run, cell, cell_marks, ledger)
         cells.append((run, cell))
-    for run, facts in ((parent, record), *cells):
-        _send_files(client, run, facts.artifacts, ledger)
+    _send_files(client, parent, record.artifacts, ledger)
+    for run, cell in cells:
+        _send_files(client, run, cell.artifacts, ledger)
     return SyncResult(experiment_id, {cell.name: run.info.run_id for run, cell in cells})
 
 
