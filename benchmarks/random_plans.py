@@ -101,7 +101,6 @@ def _data_set(rng: random.Random) -> DatasetProfile:
             dtype="uint16",
             stored_bytes=1,
             cached_bytes=3 * shape[0] * shape[1] * shape[2],
-            modified_ns=0,
         )
         for number, shape in enumerate(shapes)
     ]

@@ -45,7 +45,6 @@ def _profile(*shapes: tuple[int, int, int], spacing: Spacing = (1.0, 1.0, 1.0)) 
             dtype="uint8",
             stored_bytes=1,
             cached_bytes=1,
-            modified_ns=0,
         )
         for number, shape in enumerate(shapes)
     )
@@ -203,6 +202,10 @@ class TestSavedProfile:
         return tmp_path / "profile.json"
 
     def test_is_taken_while_files_are_unchanged(self, saved: Path) -> None:
+        assert load_profile(saved, saved.parent) == scan_dataset(saved.parent, voxels=True)
+
+    def test_one_of_an_older_version_with_a_key_more_is_taken(self, saved: Path) -> None:
+        saved.write_text(saved.read_text().replace('"name":', '"modified_ns":0,"name":'))
         assert load_profile(saved, saved.parent) == scan_dataset(saved.parent, voxels=True)
 
     @pytest.mark.parametrize(

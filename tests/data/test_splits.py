@@ -14,7 +14,7 @@ from minivess.errors import ConfigError, DataError
 
 
 def _volumes(count: int = 70) -> list[VolumeStats]:
-    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
+    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
     return [
         VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts)
         for case in minivess_cases()[:count]

@@ -103,7 +103,7 @@ class TestIsotropicStrides:
         assert model.plan_strides((96, 96, 5), (1, 1, 1)).divisor == (8, 8, 8)
 
     def test_five_slices_need_padding(self) -> None:
-        facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
+        facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
         volume = VolumeStats(name="mv02", shape=(512, 512, 5), spacing_um=(0.99, 0.99, 5.0), **facts)
         profile = DatasetProfile(folder="", volumes=(volume,))
         (finding,) = validate_patch((96, 96, 16), _spec().divisor, profile, "min_volume")

@@ -27,7 +27,7 @@ DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 @pytest.fixture(scope="module")
 def minivess() -> DatasetProfile:
     """Shapes and spacings of MiniVess, as the phantom imitates them."""
-    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
+    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
     volumes = (
         VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts) for case in minivess_cases()
     )

@@ -11,7 +11,7 @@ from minivess.planning.validation import validate_cache, validate_gpu_memory, va
 
 
 def _profile(*depths: int) -> DatasetProfile:
-    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1, "modified_ns": 0}
+    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
     return DatasetProfile(
         folder="",
         volumes=tuple(

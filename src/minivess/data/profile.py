@@ -30,7 +30,6 @@ class VolumeStats(BaseModel):
         dtype: Numpy name of the stored type.
         stored_bytes: Size of the files.
         cached_bytes: Size in the store: the image as it is read, and one byte a voxel for the label.
-        modified_ns: When the newer of the files was last changed.
         intensity_low: The 0.5 percentile.
         intensity_high: The 99.5 percentile.
         image_checksum: CRC-32 of the image's voxels.
@@ -38,7 +37,8 @@ class VolumeStats(BaseModel):
         digest: Of both files as stored.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Run folders and stores of older versions have a key more.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     image: str
@@ -48,7 +48,6 @@ class VolumeStats(BaseModel):
     dtype: str
     stored_bytes: int
     cached_bytes: int
-    modified_ns: int
     intensity_mean: float | None = None
     intensity_std: float | None = None
     intensity_low: float | None = None

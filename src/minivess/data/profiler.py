@@ -57,7 +57,6 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
     else:
         headers = [(path, image)] if label is None or label_header is None else [(path, image), (label, label_header)]
         found += [fault for file, header in headers for fault in check_length(case.name, file, header)]
-    stats = [stat for _, stat in _file_stats(case.files)]
     return VolumeStats(
         name=case.name,
         image=str(path),
@@ -65,9 +64,8 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
         shape=image.shape,
         spacing_um=image.spacing_um,
         dtype=image.dtype,
-        stored_bytes=sum(stat.st_size for stat in stats),
+        stored_bytes=sum(stat.st_size for _, stat in _file_stats(case.files)),
         cached_bytes=image.voxels * (image.read_dtype.itemsize + (label is not None)),
-        modified_ns=max(stat.st_mtime_ns for stat in stats),
         findings=tuple(found),
         **measured,
     )
