@@ -15,6 +15,8 @@ def check_plan(plan: TrainingPlan, profile: DatasetProfile, hardware: HardwareBu
     found = validate_cache(profile.cached_bytes, plan.cache_rate, hardware.host.ram_available_bytes)
     for patch in plan.network.patches:
         found += validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
+    if plan.device == "cuda":
+        found += validate_card(hardware)
     if plan.device == "cuda" and hardware.gpu is not None:
         for what, peak in (("a training step", plan.peak_bytes), ("a prediction", plan.prediction_bytes)):
             found += validate_gpu_memory(peak or 0, hardware.gpu.total_bytes, what)
@@ -77,6 +79,18 @@ def validate_ram(process_bytes: int, usable_bytes: int) -> list[Finding]:
     expected, got = f"at most {format_gib(usable_bytes)}, the usable memory", f"{format_gib(process_bytes)} predicted"
     cure = "close other programs, use a smaller patch or fewer plan.workers, or cut the largest volume"
     return [Finding("critical", "ram_fits", "the process of a cell", expected, got, cure)]
+
+
+def validate_card(hardware: HardwareBudget) -> list[Finding]:
+    """A plan for a graphics card needs one; without it each cell would fail by itself."""
+    if hardware.gpu is not None:
+        return []
+    expected, got = "the graphics card that the plan was made for", "; ".join(["none", *hardware.gpu_notes])
+    cure = (
+        "see that `nvidia-smi` lists it; restart the machine after an update of its driver; or begin another run with "
+        "--compute cpu"
+    )
+    return [Finding("critical", "card", "graphics card", expected, got, cure)]
 
 
 def validate_gpu_memory(peak_bytes: int, card_bytes: int, what: str = "a training step") -> list[Finding]:
