@@ -88,6 +88,21 @@ class TestCheckPlan:
         assert (finding.level, finding.got) == ("critical", "none; NVML: Driver/library version mismatch")
         assert "begin another run with --compute cpu" in finding.cure
 
+    def test_a_begun_run_goes_on_beside_other_programs(self, profile: DatasetProfile) -> None:
+        """Its plan is settled, so no cure may ask for another; what is cached the system takes back by itself."""
+        plan = compute_adaptive_profile(self.DESKTOP, profile, load_model_profile("dynunet"))
+        host = replace(self.DESKTOP.host, ram_available_bytes=profile.cached_bytes)
+        busy = replace(self.DESKTOP, host=host)
+        (finding,) = check_plan(plan, profile, busy)
+        assert (finding.level, finding.check) == ("critical", "cache_fits")
+        (finding,) = check_plan(plan, profile, busy, begun=True)
+        assert (finding.level, finding.check) == ("warning", "cache_fits")
+        hungry = plan.model_copy(update={"ram_bytes": 25 * GIB})
+        (finding,) = check_plan(hungry, profile, self.DESKTOP, begun=True)
+        assert (finding.level, finding.check) == ("critical", "ram_fits")
+        assert finding.cure.startswith("close other programs")
+        assert "patch" not in finding.cure
+
 
 class TestDefaults:
     def test_no_default_resampling(self, profile: DatasetProfile, store: Store) -> None:
