@@ -56,6 +56,7 @@ def run_cell(folder: CellFolder) -> CellResult:
         method=spec.method,
         fold=spec.fold,
         tolerance_um=spec.tolerance_um,
+        scoring_processes=spec.plan.scoring_processes,
         progress=lambda done, total: beat("score", done, total),
     )
     result = CellResult(
