@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minivess.cli import planning
 from minivess.cli.main import main
 from minivess.data.nifti import write_volume
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.sizes import GIB
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -78,6 +81,17 @@ class TestCommands:
     def test_preflight_passes_on_good_data(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert _run(monkeypatch, "preflight", "--data-dir", str(data), "--output-dir", str(tmp_path / "runs")) == 0
         assert not (tmp_path / "runs").exists()
+
+    def test_preflight_says_what_does_not_fit_the_memory(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        small = HardwareBudget.imagined(None, GIB)
+        monkeypatch.setattr(planning, "_detect", lambda: small)
+        options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "runs"), "--json")
+        assert _run(monkeypatch, "preflight", *options) == 4
+        (finding,) = json.loads(capsys.readouterr().out)["findings"]["plan"]
+        assert finding["level"] == "critical"
+        assert finding["expected"].startswith("a step within")
 
     def test_dry_run_writes_nothing(
         self,

@@ -62,6 +62,8 @@ class TestScoring:
 
 class TestChooseProcesses:
     def test_small_cases_and_single_ones_need_none(self) -> None:
-        assert cases_at_a_time(1000, 50) == 1
-        assert cases_at_a_time(30_000_000, 1) == 1
-        assert cases_at_a_time(10**12, 50) == 1  # no machine has the memory for two
+        assert cases_at_a_time(4, 1000, 50) == 1
+        assert cases_at_a_time(4, 30_000_000, 1) == 1
+
+    def test_never_more_than_were_planned(self) -> None:
+        assert cases_at_a_time(2, 30_000_000, 50) == 2

@@ -19,10 +19,7 @@ def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro
     folder = RunFolder(path)
     digests = {f"c{fold}{k}": f"voxels of c{fold}{k}" for fold in (0, 1) for k in (1, 2)}
     facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
-    volumes = [
-        VolumeStats(name=name, image="", label="", digest=digest, modified_ns=1, **facts)
-        for name, digest in digests.items()
-    ]
+    volumes = [VolumeStats(name=name, image="", label="", digest=digest, **facts) for name, digest in digests.items()]
     write_model(folder.profile, DatasetProfile(folder="", volumes=tuple(volumes)))
     write_model(folder.config, make_config({"name": path.name, "losses": list(losses), "folds": 2}, "a test"))
     zeros = {

@@ -11,8 +11,9 @@ from minivess.data.profiler import DatasetProfile
 from minivess.models.registry import ModelProfile, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast
-from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, ram_bytes
+from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, ram_bytes, scoring_processes
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.lanes import lanes_of
 from minivess.planning.memory import PeakMemory
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import PlanRequest, TrainingPlan
@@ -66,3 +67,32 @@ class TestRamBytes:
         more = plan.model_copy(update={"peak_bytes": GIB, "workers": 5})
         step, batch, cutting = round(RESIDENT_FACTOR * GIB), 2 * 32 * 32 * 4 * 6, 3 * 4 * 32 * 32 * 4
         assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + step + 11 * batch + 5 * cutting
+
+
+class TestScoringProcesses:
+    """Volumes of 512x512x106 voxels: 521 MiB a process."""
+
+    PREDICTION = PeakMemory(device="cpu", phase="forward", activations_bytes=100 * MIB, host_bytes=20 * MIB)
+    VOXELS = 512 * 512 * 106
+
+    def _count(self, plan: TrainingPlan, ram_gib: int, cells: int) -> int:
+        (lane, *_) = lanes_of(HardwareBudget.imagined(None, ram_gib * GIB), cells=cells)
+        return scoring_processes(plan, self.PREDICTION, self.VOXELS, lane.hardware)
+
+    def test_cells_side_by_side_share_processors(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        plan = _plan(profile, model)
+        assert [self._count(plan, 32, cells) for cells in (1, 2, 8)] == [4, 2, 1]  # half of eight, four, one
+
+    def test_memory_is_what_a_cell_may_take(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        plan = _plan(profile, model)
+        assert self._count(plan, 4, 1) == 2  # 3 GiB usable, 0.9 the cell itself; two in half of the rest
+        assert self._count(plan, 4, 2) == 1
+
+    def test_are_counted_in_the_memory_of_the_cell(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        plan = _plan(profile, model)
+        two = plan.model_copy(update={"scoring_processes": 2})
+        alone = ram_bytes(plan, self.PREDICTION, 1000)
+        assert ram_bytes(two, self.PREDICTION, 100 * MIB) == alone + 2 * (256 + 1000) * MIB
+
+    def test_small_cases_need_none(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        assert scoring_processes(_plan(profile, model), self.PREDICTION, 1000, HERE) == 1

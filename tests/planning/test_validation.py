@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.store import Store
 from minivess.models.registry import load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import predict_training_peak
 from minivess.planning.sizes import GIB
-from minivess.planning.validation import validate_cache, validate_gpu_memory, validate_patch, validate_ram
+from minivess.planning.validation import check_plan, validate_cache, validate_gpu_memory, validate_patch, validate_ram
 
 
 def _profile(*depths: int) -> DatasetProfile:
@@ -71,6 +75,33 @@ class TestMemoryBudget:
         assert validate_ram(23 * GIB, 24 * GIB) == []
         (finding,) = validate_ram(25 * GIB, 24 * GIB)
         assert (finding.level, finding.expected) == ("critical", "at most 24.0 GiB, the usable memory")
+
+
+class TestCheckPlan:
+    DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+
+    def test_a_plan_for_a_card_is_not_run_where_none_is_seen(self, profile: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(self.DESKTOP, profile, load_model_profile("dynunet"))
+        assert (plan.device, check_plan(plan, profile, self.DESKTOP)) == ("cuda", [])
+        broken = replace(self.DESKTOP, gpus=(), gpu_notes=("NVML: Driver/library version mismatch",))
+        (finding,) = check_plan(plan, profile, broken)
+        assert (finding.level, finding.got) == ("critical", "none; NVML: Driver/library version mismatch")
+        assert "begin another run with --compute cpu" in finding.cure
+
+    def test_a_begun_run_goes_on_beside_other_programs(self, profile: DatasetProfile) -> None:
+        """Its plan is settled, so no cure may ask for another; what is cached the system takes back by itself."""
+        plan = compute_adaptive_profile(self.DESKTOP, profile, load_model_profile("dynunet"))
+        host = replace(self.DESKTOP.host, ram_available_bytes=profile.cached_bytes)
+        busy = replace(self.DESKTOP, host=host)
+        (finding,) = check_plan(plan, profile, busy)
+        assert (finding.level, finding.check) == ("critical", "cache_fits")
+        (finding,) = check_plan(plan, profile, busy, begun=True)
+        assert (finding.level, finding.check) == ("warning", "cache_fits")
+        hungry = plan.model_copy(update={"ram_bytes": 25 * GIB})
+        (finding,) = check_plan(hungry, profile, self.DESKTOP, begun=True)
+        assert (finding.level, finding.check) == ("critical", "ram_fits")
+        assert finding.cure.startswith("close other programs")
+        assert "patch" not in finding.cure
 
 
 class TestDefaults:

@@ -54,6 +54,27 @@ class TestCheckpointManager:
         assert facts == {"step": 10}
         assert "step-00000020 is damaged" in caplog.text
 
+    def test_after_damage_to_all_new_ones_are_kept(self, tmp_path: Path) -> None:
+        manager = CheckpointManager(tmp_path)
+        for step in (5000, 5250):
+            (_save(manager, step) / "facts.json").write_text("{")
+        assert manager.restore() is None
+        _save(manager, 250)
+        assert (manager.restore() or ({}, {}))[1] == {"step": 250}
+        assert sorted(path.name for path in tmp_path.glob("damaged-*")) == [
+            "damaged-step-00005000",
+            "damaged-step-00005250",
+        ]
+
+    def test_what_cannot_be_read_now_is_not_damaged(self, tmp_path: Path) -> None:
+        manager = CheckpointManager(tmp_path)
+        facts = _save(manager, 10) / "facts.json"
+        facts.unlink()
+        facts.mkdir()  # reading a folder is an OSError, as is a network disk that is away
+        with pytest.raises(OSError, match="facts"):
+            manager.restore()
+        assert (tmp_path / "step-00000010").is_dir()
+
     def test_what_a_kill_left_is_swept(self, tmp_path: Path) -> None:
         _save(CheckpointManager(tmp_path), 10)
         (tmp_path / ".tmp-dead").mkdir()

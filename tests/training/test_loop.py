@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import torch
 
 from minivess.losses import build_loss
 from minivess.step.config import TrainingConfig
 from minivess.step.state import TrainState
 from minivess.step.step import Batch, Step
+from minivess.training.callbacks import Checkpoints, Journal, PoliteStop, StopRequestedError
+from minivess.training.checkpoint import CheckpointManager
 from minivess.training.loop import Callback, fit
 
 CONFIG = TrainingConfig(max_epochs=3, steps_per_epoch=10, learning_rate=0.05)
@@ -65,3 +72,46 @@ class TestFit:
         second.restore({name: value.clone() for name, value in first.tensors().items()}, first.facts())
         fit(second, _step(), _batches(17), [])
         assert all(torch.equal(value, second.tensors()[name]) for name, value in whole.tensors().items())
+
+
+class _Killed(Callback):
+    def after_step(self, state: TrainState) -> None:
+        if state.step == 13:
+            raise StopRequestedError
+
+
+class _AskedToStop(Callback):
+    def after_step(self, state: TrainState) -> None:
+        if state.step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class TestEndOfAnEpoch:
+    """With a checkpoint at its last step."""
+
+    def _go_on(self, folder: Path, *more: Callback) -> None:
+        config = CONFIG.model_copy(update={"checkpoint_steps": 10, "validate_every": 1})
+        manager, state = CheckpointManager(folder / "checkpoints"), _state()
+        if saved := manager.restore():
+            state.restore(*saved)
+        checkpoints = Checkpoints(manager, config)
+        journal = Journal(folder / "metrics.jsonl", config, state.step, lambda state: {"dsc": state.step / 100})
+        callbacks = [*more, journal, checkpoints, PoliteStop(checkpoints.save)]
+        try:
+            fit(state, _step(config=config), _batches(state.step), callbacks)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _lines(self, folder: Path) -> list[tuple[int, float, float]]:
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        return [(line["step"], line["loss"], line["dsc"]) for line in lines]
+
+    @pytest.mark.parametrize("end", [_Killed(), _AskedToStop()], ids=["killed", "asked_to_stop"])
+    def test_is_written_once_and_the_next_begins_empty(self, end: Callback, tmp_path: Path) -> None:
+        self._go_on(tmp_path / "whole")
+        with pytest.raises(StopRequestedError):
+            self._go_on(tmp_path / "ended", end)
+        self._go_on(tmp_path / "ended")
+        assert [line[0] for line in self._lines(tmp_path / "ended")] == [10, 20, 30]
+        assert self._lines(tmp_path / "ended") == self._lines(tmp_path / "whole")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,18 +13,31 @@ from minivess.cli.options import FOLDER, as_json, data_dir
 from minivess.cli.plan_options import plan_options
 from minivess.errors import DataError, PlanError
 
+if TYPE_CHECKING:
+    from minivess.data.profiler import DatasetProfile
+    from minivess.planning.hardware import HardwareBudget
+    from minivess.planning.plan import PlanRequest, TrainingPlan
+
+model = click.option(
+    "--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file."
+)
+losses = click.option(
+    "--loss", "losses", multiple=True, default=["dice_ce"], show_default=True, help="May be given several times."
+)
+
 
 @click.command()
 @data_dir
 @click.option("--output-dir", type=FOLDER, default=Path("runs"), show_default=True, help="Where a run would write.")
-@click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
+@model
+@losses
 @as_json
-def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool) -> None:
+def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple[str, ...], as_json: bool) -> None:
     """Can this machine run it? GPU, memory, disk, swap, libraries, data, outputs, plan."""
     from minivess.cli.tables import show_preflight
     from minivess.data.profiler import scan_dataset
-    from minivess.models.registry import load_model_profile
-    from minivess.planning.adaptive_profiles import compute_adaptive_profile
+    from minivess.findings import Finding
+    from minivess.planning.plan import PlanRequest
     from minivess.planning.preflight import run_preflight
     from minivess.planning.validation import check_plan
 
@@ -36,8 +49,11 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool
         profile = scan_dataset(data_dir)
         data_findings = profile.findings
         if all(finding.level != "critical" for finding in data_findings):
-            plan = compute_adaptive_profile(hardware, profile, load_model_profile(model))
-            plan_findings = check_plan(plan, profile, hardware)
+            try:
+                plan = _plan(hardware, profile, model, PlanRequest(), losses, timed=False)
+                plan_findings = check_plan(plan, profile, hardware)
+            except PlanError as error:
+                plan_findings = [Finding("critical", "plan", "plan", error.expected, error.got, error.cure)]
     result = run_preflight(
         hardware, data_dir, output_dir, environ=os.environ, data_findings=data_findings, plan_findings=plan_findings
     )
@@ -51,11 +67,9 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, as_json: bool
 
 @click.command()
 @data_dir
-@click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
+@model
 @plan_options
-@click.option(
-    "--loss", "losses", multiple=True, default=["dice_ce"], show_default=True, help="May be given several times."
-)
+@losses
 @click.option("--gpu", help='Plan for a card that you do not have, e.g. "8GB"; "none" for no card.')
 @click.option("--ram", help='Plan for a machine with this much memory, e.g. "32GB".')
 @as_json
@@ -72,11 +86,7 @@ def plan(
     from minivess.cli.tables import show_plan
     from minivess.data.profiler import scan_dataset
     from minivess.findings import raise_critical
-    from minivess.models.registry import load_model_profile
-    from minivess.planning.adaptive_profiles import compute_adaptive_profile
-    from minivess.planning.forecast import Forecast, cache_folder
     from minivess.planning.hardware import HardwareBudget
-    from minivess.planning.peak_cache import PeakCache
     from minivess.planning.plan import PlanRequest
     from minivess.planning.sizes import parse_size
     from minivess.planning.validation import check_plan
@@ -92,11 +102,7 @@ def plan(
         hardware = HardwareBudget.imagined(card, parse_size(ram) if ram else hardware.host.ram_total_bytes)
     profile = scan_dataset(data_dir)
     raise_critical(profile.findings, DataError)
-    with PeakCache(cache_folder(os.environ)) as peaks:
-        forecast = Forecast({loss: {} for loss in losses}, peaks, timed=not imagined)
-        planned = compute_adaptive_profile(
-            hardware, profile, load_model_profile(model), PlanRequest(**plan_keys), forecast
-        )
+    planned = _plan(hardware, profile, model, PlanRequest(**plan_keys), losses, timed=not imagined)
     raise_critical(check_plan(planned, profile, hardware), PlanError)
     if as_json:
         click.echo(planned.model_dump_json(indent=2))
@@ -104,7 +110,27 @@ def plan(
         show_plan(planned)
 
 
-def _detect():  # type: ignore[no-untyped-def]  # its type would import planning at start-up
+def _plan(
+    hardware: HardwareBudget,
+    profile: DatasetProfile,
+    model: str,
+    request: PlanRequest,
+    losses: tuple[str, ...],
+    *,
+    timed: bool,
+) -> TrainingPlan:
+    """The plan with its predicted memory, without which no guard on memory could fire."""
+    from minivess.models.registry import load_model_profile
+    from minivess.planning.adaptive_profiles import compute_adaptive_profile
+    from minivess.planning.forecast import Forecast, cache_folder
+    from minivess.planning.peak_cache import PeakCache
+
+    with PeakCache(cache_folder(os.environ)) as peaks:
+        forecast = Forecast({loss: {} for loss in losses}, peaks, timed)
+        return compute_adaptive_profile(hardware, profile, load_model_profile(model), request, forecast)
+
+
+def _detect() -> HardwareBudget:
     from minivess.planning.hardware import detect_hardware
 
     return detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
 from minivess.data.store import StoredCase
+
+Progress = Callable[[int, int], None]
+"""Called after each slice with slices done and slices in all: vesselness takes up to a second for one."""
 
 _VESSEL_SIGMAS_UM = (1.0, 2.0, 4.0, 8.0)
 
@@ -26,18 +30,22 @@ class Baseline:
     levels: np.ndarray
     meaning: str
 
-    def choose_level(self, cases: Sequence[StoredCase]) -> float:
+    def choose_level(self, cases: Sequence[StoredCase], progress: Progress) -> float:
         """The level with the best mean Dice over ``cases``."""
-        return float(self.levels[np.mean([self._dice_by_level(case) for case in cases], axis=0).argmax()])
+        total = sum(case.image.shape[2] for case in cases)
+        numbers = count(1)
+        dice = [self._dice_by_level(case, lambda: progress(next(numbers), total)) for case in cases]
+        return float(self.levels[np.mean(dice, axis=0).argmax()])
 
-    def mask(self, case: StoredCase, level: float) -> np.ndarray:
+    def mask(self, case: StoredCase, level: float, progress: Progress) -> np.ndarray:
         """(X, Y, Z) mask of 0 and 1; slice by slice, so that no float copy of the volume is held."""
         mask = np.empty(case.image.shape, dtype=np.uint8)
         for z in range(case.image.shape[2]):
             mask[:, :, z] = self.score(case, z) >= level
+            progress(z + 1, case.image.shape[2])
         return mask
 
-    def _dice_by_level(self, case: StoredCase) -> np.ndarray:
+    def _dice_by_level(self, case: StoredCase, counted: Callable[[], None]) -> np.ndarray:
         """Dice at every level at once: voxels at or above a level, counted from two histograms."""
         edges = np.append(self.levels, np.inf)
         vessel, rest = np.zeros(len(self.levels)), np.zeros(len(self.levels))
@@ -45,6 +53,7 @@ class Baseline:
             score, label = self.score(case, z), case.label[:, :, z] != 0
             vessel += np.histogram(score[label], edges)[0]
             rest += np.histogram(score[~label], edges)[0]
+            counted()
         true, false = (counts[::-1].cumsum()[::-1] for counts in (vessel, rest))
         return 2 * true / np.maximum(true + false + case.foreground.size, 1)
 

@@ -40,6 +40,7 @@ def evaluate_cases(
     method: str,
     fold: int,
     tolerance_um: float,
+    scoring_processes: int = 1,
     progress: Callable[[int, int], None],
 ) -> list[CaseRow]:
     """Predict and score cases, in order.
@@ -55,12 +56,13 @@ def evaluate_cases(
         method: Name of the loss or baseline, for the rows.
         fold: Number of the fold, for the rows.
         tolerance_um: Tolerance of the normalised surface distance.
+        scoring_processes: How many cases may be scored at a time.
         progress: Called with cases done and cases in all.
     """
     records = {name: folder / "cases" / f"{name}.json" for name in names}
     missing = [name for name in names if not records[name].is_file()]
     largest = max((store.stats(name).voxels for name in missing), default=0)
-    with Scoring(cases_at_a_time(largest, len(missing))) as scoring:
+    with Scoring(cases_at_a_time(scoring_processes, largest, len(missing))) as scoring:
         for name in missing:
             progress(names.index(name), len(names))
             case = store.case(name)

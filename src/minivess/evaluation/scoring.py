@@ -18,12 +18,7 @@ from minivess.atomic import atomic_path, write_json
 from minivess.data.nifti import read_volume
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
-from minivess.planning.foresight import SCORING_BYTES_PER_VOXEL
-from minivess.planning.host import read_host
-
-_WORTH_A_PROCESS_VOXELS = 8_000_000
-"""Scored in about a second, twice what a process takes to start."""
-_PROCESS_BYTES = 256 * 2**20
+from minivess.planning.foresight import SCORING_WORTH_A_PROCESS_VOXELS
 
 
 class ScoringJob(BaseModel):
@@ -91,13 +86,9 @@ class Scoring:
             self._waiting.append(self._pool.submit(_in_process, job))
 
 
-def cases_at_a_time(largest_voxels: int, cases: int) -> int:
-    """As many as half of the processors and half of the free memory allow; 1 for few or small cases."""
-    if largest_voxels < _WORTH_A_PROCESS_VOXELS:
-        return 1
-    host = read_host()
-    room = host.ram_available_bytes // 2 // (_PROCESS_BYTES + SCORING_BYTES_PER_VOXEL * largest_voxels)
-    return max(1, min(host.cpu_count // 2, cases, room))
+def cases_at_a_time(planned: int, largest_voxels: int, cases: int) -> int:
+    """As many as are planned for; 1 for few or small cases."""
+    return 1 if largest_voxels < SCORING_WORTH_A_PROCESS_VOXELS else max(1, min(planned, cases))
 
 
 def _in_process(job: ScoringJob) -> None:

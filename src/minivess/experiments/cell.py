@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def run_cell(folder: CellFolder) -> CellResult:
     beat = heartbeat(folder.path)
     micro_batch = folder.read_retry(spec).micro_batch
     predict, note = (
-        _baseline(spec, store) if spec.method in BASELINES else _trained(spec, store, folder, micro_batch, beat)
+        _baseline(spec, store, beat) if spec.method in BASELINES else _trained(spec, store, folder, micro_batch, beat)
     )
     rows = evaluate_cases(
         folder.path,
@@ -59,6 +60,7 @@ def run_cell(folder: CellFolder) -> CellResult:
         method=spec.method,
         fold=spec.fold,
         tolerance_um=spec.tolerance_um,
+        scoring_processes=spec.plan.scoring_processes,
         progress=lambda done, total: beat("score", done, total),
     )
     result = CellResult(
@@ -77,10 +79,14 @@ def run_cell(folder: CellFolder) -> CellResult:
 Predict = Callable[[StoredCase], Any]
 
 
-def _baseline(spec: CellSpec, store: Store) -> tuple[Predict, str]:
+def _baseline(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
     baseline = BASELINES[spec.method]
-    level = baseline.choose_level([store.case(name) for name in spec.train])
-    return lambda case: baseline.mask(case, level), f"cut at {level:.3g}: {baseline.meaning}"
+    level = baseline.choose_level([store.case(name) for name in spec.train], partial(beat, "choose the level"))
+
+    def predict(case: StoredCase) -> Any:
+        return baseline.mask(case, level, partial(beat, f"predict {case.stats.name}"))
+
+    return predict, f"cut at {level:.3g}: {baseline.meaning}"
 
 
 def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:

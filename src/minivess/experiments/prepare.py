@@ -95,7 +95,8 @@ def prepare(
             hardware, config.data_dir, folder.path, environ=environ, data_findings=data_findings
         ).raise_if_critical()
     profile = scanned.some(config.cases)
-    if folder.plan.exists():
+    begun = folder.plan.exists()
+    if begun:
         plan, splits = folder.read_plan(), folder.read_splits()
         _refuse_other_data(profile, folder)
     else:
@@ -114,7 +115,7 @@ def prepare(
         folder.path,
         environ=environ,
         data_findings=data_findings,
-        plan_findings=check_plan(plan, profile, lanes[0].hardware),
+        plan_findings=check_plan(plan, profile, lanes[0].hardware, begun=begun),
     )
     preflight.raise_if_critical()
     return Prepared(config, folder, lanes, scanned, profile, splits, plan, preflight)

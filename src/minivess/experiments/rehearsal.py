@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from minivess.data.store import Store
 from minivess.errors import RunError
-from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cells import cell_specs
 from minivess.experiments.duration import in_words, predict_seconds
-from minivess.experiments.folder import read_model, write_model
+from minivess.experiments.folder import DryStartFolder, read_model, write_model
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import DryStartResult, DryStartSpec
 from minivess.experiments.supervise import Watcher, supervise
@@ -22,7 +22,10 @@ from minivess.training.outcome import OUT_OF_MEMORY, Outcome
 
 
 def rehearse(prepared: Prepared, store: Store, watcher: Watcher, lock: int) -> Prepared:
-    """Run the dry start, once a run; out of memory it is run again with a smaller plan.
+    """Run the dry start of every loss that has had none; out of memory it is run again with a smaller plan.
+
+    Once a cell has begun the plan is settled: a loss that was added and does not fit it is tried with fewer patches a forward
+    pass, as its cells will be.
 
     Returns:
         The run with the plan that went well, its steps timed.
@@ -31,30 +34,46 @@ def rehearse(prepared: Prepared, store: Store, watcher: Watcher, lock: int) -> P
         RunError: It failed for another reason than memory, was interrupted, or no smaller plan is allowed.
     """
     folder = prepared.folder.dry_start
-    if folder.result.is_file() or not prepared.config.dry_start:
+    known = _read(folder) if folder.result.is_file() else None
+    losses = [loss for loss in prepared.config.losses if known is None or loss not in known.step_seconds]
+    if not losses or not prepared.config.dry_start:
         return prepared
-    while (outcome := _attempt(prepared, store, watcher, lock)).status != "finished":
-        smaller = _smaller(prepared) if outcome.cause in OUT_OF_MEMORY else None
+    settled = prepared.plan if prepared.folder.cells() else None
+    while (outcome := _attempt(prepared, losses, store, watcher, lock)).status != "finished":
+        expected, got = f"a dry start of {', '.join(losses)} that succeeds", f"{outcome.cause}: {outcome.message}"
+        if outcome.cause not in OUT_OF_MEMORY:
+            raise RunError(expected, got, outcome.cure)
+        smaller = _smaller(prepared)
+        if settled is not None and (smaller is None or smaller.network != settled.network):
+            raise RunError(expected, got, "take the loss out again, or begin another run with it (--name)")
         if smaller is None:
-            raise RunError("a dry start that succeeds", f"{outcome.cause}: {outcome.message}", outcome.cure)
+            raise RunError(expected, got, outcome.cure)
         watcher.says(
             f"Dry start: {outcome.cause}: {outcome.message.splitlines()[0]}; again with {smaller.micro_batch} of "
             f"{'x'.join(map(str, smaller.patch))} a forward pass"
         )
-        write_model(prepared.folder.plan, smaller)
         prepared = replace(prepared, plan=smaller)
-    result = read_model(folder.result, DryStartResult)
-    prepared = replace(prepared, plan=_timed(prepared.plan, result))
+        if settled is None:
+            write_model(prepared.folder.plan, smaller)
+    result = _read(folder)
+    if known is not None:
+        result = result.model_copy(update={"step_seconds": {**known.step_seconds, **result.step_seconds}})
+        write_model(folder.result, result)
+    prepared = replace(prepared, plan=_timed(settled or prepared.plan, result))
     write_model(prepared.folder.plan, prepared.plan)
     watcher.says(_summary(prepared, result, outcome))
     return prepared
 
 
-def _attempt(prepared: Prepared, store: Store, watcher: Watcher, lock: int) -> Outcome:
+def _read(folder: DryStartFolder) -> DryStartResult:
+    return read_model(folder.result, DryStartResult, "delete it: the same command makes it again")
+
+
+def _attempt(prepared: Prepared, losses: Sequence[str], store: Store, watcher: Watcher, lock: int) -> Outcome:
     folder = prepared.folder.dry_start
     folder.path.mkdir(exist_ok=True)
     volumes = prepared.profile.volumes
-    cells = [cell for cell in cell_specs(prepared, store) if cell.fold == 0 and cell.method not in BASELINES]
+    cells = [cell for cell in cell_specs(prepared, store) if cell.fold == 0 and cell.method in losses]
     spec = DryStartSpec(
         cells=tuple(cells),
         predicted=max(volumes, key=lambda volume: volume.shape[0] * volume.shape[1]).name,

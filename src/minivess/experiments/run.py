@@ -100,8 +100,15 @@ def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:
     """Whether the cell has its result. What stands of a cell with another spec must never be mixed with this one."""
     if cell.spec.is_file():
         before = cell.read_spec()
-        if before.model_copy(update={"store": spec.store}) != spec:
+        if not _the_same(before, spec):
             raise RunError(
                 "the cell that was begun", f"another in {cell.path}", "begin another run with another name (--name)"
             )
     return cell.finished
+
+
+def _the_same(before: CellSpec, now: CellSpec) -> bool:
+    """Whether both train the same. Where the store lies, and what was foreseen (timed anew with an added loss), changes nothing."""
+    foreseen = now.plan.model_dump(include={"step_seconds", "reasons"})
+    plan = before.plan.model_copy(update=foreseen)
+    return before.model_copy(update={"store": now.store, "plan": plan}) == now

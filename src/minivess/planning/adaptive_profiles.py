@@ -119,7 +119,7 @@ def compute_adaptive_profile(
         overlap=request.overlap,
         reasons=reasons,
     )
-    return plan if forecast is None else foresee(plan, profile, forecast)
+    return plan if forecast is None else foresee(plan, profile, forecast, hardware)
 
 
 def _precision(hardware: HardwareBudget, device: str, request: PlanRequest, reasons: dict[str, str]) -> Precision:

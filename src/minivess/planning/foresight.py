@@ -1,10 +1,11 @@
-"""What a finished plan will take beside its training step: memory of predictions and of the process, time of a step."""
+"""What a finished plan will take beside its training step: predictions, scoring, memory of the process, time of a step."""
 
 from __future__ import annotations
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import PlanError
 from minivess.planning.forecast import Forecast
+from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import PeakMemory
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.sizes import MIB, format_gib
@@ -20,14 +21,17 @@ RESIDENT_FACTOR = 1.6
 _CUDA_HOST_BYTES = 1024 * MIB
 """Allowance for what CUDA and cuDNN keep in main memory; no GPU has confirmed it."""
 _BATCHES_AHEAD_PER_WORKER = 2
-SCORING_BYTES_PER_VOXEL = 10
+_SCORING_BYTES_PER_VOXEL = 10
 """Seen on 512x512x106 voxels: 0.25 GiB (docs/benchmarks/metrics.md)."""
+_SCORING_PROCESS_BYTES = 256 * MIB
+SCORING_WORTH_A_PROCESS_VOXELS = 8_000_000
+"""Scored in about a second, twice what a process takes to start."""
 _PATCH_COPIES = 3
 """A patch is cut, resampled and changed: as many float32 arrays of its size at a time."""
 
 
-def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast) -> TrainingPlan:
-    """The plan with its predicted memory and time, and their reasons.
+def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast, hardware: HardwareBudget) -> TrainingPlan:
+    """The plan with its predicted memory and time, as many scoring processes as that leaves room for, and their reasons.
 
     Raises:
         PlanError: The network or a loss cannot be traced.
@@ -35,7 +39,16 @@ def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast) -> 
     reasons = dict(plan.reasons)
     largest = max(profile.volumes, key=lambda volume: volume.shape[0] * volume.shape[1])
     prediction = _prediction(plan, largest, forecast)
-    ram = ram_bytes(plan, prediction, max(volume.voxels for volume in profile.volumes))
+    most_voxels = max(volume.voxels for volume in profile.volumes)
+    scorers = scoring_processes(plan, prediction, most_voxels, hardware)
+    plan = plan.model_copy(update={"scoring_processes": scorers})
+    ram = ram_bytes(plan, prediction, most_voxels)
+    reasons["scoring"] = (
+        f"{scorers} cases at a time, in processes beside the prediction of the next: at most half of the processors and of "
+        "the memory that is left"
+        if scorers > 1
+        else "one case at a time, in the process of the cell: cases are small, or processors or memory too few for two"
+    )
     reasons["prediction"] = (
         f"{format_gib(int(prediction))} while {largest.name} is predicted, slab by slab: its depth does not matter"
     )
@@ -71,11 +84,22 @@ def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -
     cutting = max(plan.workers, 1) * _PATCH_COPIES * 4 * x * y * z
     training = cutting + (1 + plan.workers * _BATCHES_AHEAD_PER_WORKER) * batch
     predicting = prediction.host_bytes
-    scoring = SCORING_BYTES_PER_VOXEL * largest_voxels
+    scoring = _SCORING_BYTES_PER_VOXEL * largest_voxels
+    if plan.scoring_processes > 1:
+        predicting, scoring = predicting + plan.scoring_processes * (_SCORING_PROCESS_BYTES + scoring), 0
     if plan.device == "cuda":
         return PROCESS_BYTES + _CUDA_HOST_BYTES + max(training, predicting, scoring)
     step, window = (round(RESIDENT_FACTOR * size) for size in (plan.peak_bytes or 0, int(prediction)))
     return PROCESS_BYTES + max(step + training, window + predicting, scoring)
+
+
+def scoring_processes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int, hardware: HardwareBudget) -> int:
+    """As many as half of a cell's processors and half of the memory that it leaves allow; 1 where cases are small."""
+    if largest_voxels < SCORING_WORTH_A_PROCESS_VOXELS:
+        return 1
+    left = hardware.usable_ram_bytes - ram_bytes(plan, prediction, largest_voxels)
+    room = left // 2 // (_SCORING_PROCESS_BYTES + _SCORING_BYTES_PER_VOXEL * largest_voxels)
+    return max(1, min(hardware.host.cpu_count // 2, room))
 
 
 def _prediction(plan: TrainingPlan, volume: VolumeStats, forecast: Forecast) -> PeakMemory:

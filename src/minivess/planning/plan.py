@@ -56,6 +56,10 @@ class TrainingPlan(BaseModel):
     device: Device
     workers: int
     cache_rate: float
+    scoring_processes: int = Field(
+        default=1,
+        description="cases that are scored at a time beside prediction; 1 scores each at once, in the cell itself",
+    )
     peak_bytes: int | None = Field(
         default=None,
         description="predicted peak of a training step on the device, of the costliest loss; None untraced",

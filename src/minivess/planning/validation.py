@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from minivess.data.profiler import DatasetProfile
-from minivess.findings import Finding
+from minivess.findings import Finding, Level
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.sizes import format_gib
 from minivess.strides import Shape, round_down
 
+_OF_A_BEGUN_RUN: dict[str, tuple[Level, str]] = {
+    "cache_fits": ("warning", "none is needed: the cache is page cache, of which the system takes back what it must"),
+    "ram_fits": ("critical", "close other programs, or raise limits.memory_limit_gib or lower limits.cells_at_a_time"),
+    "gpu_memory_fits": ("critical", "continue on the card that it was planned for, or begin another run (--name)"),
+}
+"""Level and cure of findings whose usual cure is another plan."""
 
-def check_plan(plan: TrainingPlan, profile: DatasetProfile, hardware: HardwareBudget) -> list[Finding]:
-    """Every guard on a plan; the same for a plan just made and for one that an earlier run, on another machine, wrote down."""
+
+def check_plan(
+    plan: TrainingPlan, profile: DatasetProfile, hardware: HardwareBudget, *, begun: bool = False
+) -> list[Finding]:
+    """Every guard on a plan.
+
+    Args:
+        plan: Just made, or written down by an earlier run, perhaps on another machine.
+        profile: The data set.
+        hardware: What a cell may use of the machine.
+        begun: Whether a run goes on with this plan, so that no cure may change it.
+    """
     found = validate_cache(profile.cached_bytes, plan.cache_rate, hardware.host.ram_available_bytes)
     for patch in plan.network.patches:
         found += validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
+    if plan.device == "cuda":
+        found += validate_card(hardware)
     if plan.device == "cuda" and hardware.gpu is not None:
         for what, peak in (("a training step", plan.peak_bytes), ("a prediction", plan.prediction_bytes)):
             found += validate_gpu_memory(peak or 0, hardware.gpu.total_bytes, what)
-    return found + validate_ram(plan.ram_bytes or 0, hardware.usable_ram_bytes)
+    found += validate_ram(plan.ram_bytes or 0, hardware.usable_ram_bytes)
+    return [_of_a_begun_run(finding) for finding in found] if begun else found
+
+
+def _of_a_begun_run(finding: Finding) -> Finding:
+    level, cure = _OF_A_BEGUN_RUN.get(finding.check, (finding.level, finding.cure))
+    return replace(finding, level=level, cure=cure)
 
 
 def validate_patch(patch: Shape, divisor: Shape, profile: DatasetProfile, policy: str) -> list[Finding]:
@@ -77,6 +103,18 @@ def validate_ram(process_bytes: int, usable_bytes: int) -> list[Finding]:
     expected, got = f"at most {format_gib(usable_bytes)}, the usable memory", f"{format_gib(process_bytes)} predicted"
     cure = "close other programs, use a smaller patch or fewer plan.workers, or cut the largest volume"
     return [Finding("critical", "ram_fits", "the process of a cell", expected, got, cure)]
+
+
+def validate_card(hardware: HardwareBudget) -> list[Finding]:
+    """A plan for a graphics card needs one; without it each cell would fail by itself."""
+    if hardware.gpu is not None:
+        return []
+    expected, got = "the graphics card that the plan was made for", "; ".join(["none", *hardware.gpu_notes])
+    cure = (
+        "see that `nvidia-smi` lists it; restart the machine after an update of its driver; or begin another run with "
+        "--compute cpu"
+    )
+    return [Finding("critical", "card", "graphics card", expected, got, cure)]
 
 
 def validate_gpu_memory(peak_bytes: int, card_bytes: int, what: str = "a training step") -> list[Finding]:

@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any instant: one folder a generation, written whole, two generations kept.
 
 Weights are safetensors and facts are JSON, so nothing is ever unpickled. A generation counts only when its JSON names the
-digest of its tensors; a damaged one is passed over, with a warning, for the one before.
+digest of its tensors; a damaged one is renamed, with a warning, and the one before is taken.
 """
 
 from __future__ import annotations
@@ -56,15 +56,26 @@ class CheckpointManager:
         return target
 
     def restore(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Tensors and facts of the newest generation that is whole; None where there is none."""
+        """Tensors and facts of the newest generation that is whole; None where there is none.
+
+        A damaged one is renamed to ``damaged-NAME``, for a person to look at. It must not count any more: training begins again
+        before it, and ``save`` keeps those of the highest steps.
+
+        Raises:
+            OSError: What is there cannot be read now, as on a network disk that is away; that is no damage.
+        """
         for path in reversed(self._generations()):
             try:
                 facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
                 if facts.pop("digest") != _digest(path / _TENSORS):
                     raise ValueError("its tensors do not match their digest")
                 return load_file(path / _TENSORS), facts
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
                 _log.warning("Checkpoint %s is damaged (%s); falling back to the one before.", path.name, error)
+            damaged = path.with_name(f"damaged-{path.name}")
+            if damaged.exists():
+                shutil.rmtree(damaged)
+            path.rename(damaged)
         return None
 
     def _generations(self) -> list[Path]:

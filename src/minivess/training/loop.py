@@ -9,7 +9,11 @@ from minivess.step.step import Batch, Step
 
 
 class Callback:
-    """What happens beside training; each moment does nothing unless a subclass says otherwise."""
+    """What happens beside training; each moment does nothing unless a subclass says otherwise.
+
+    After the last step of an epoch ``after_epoch`` comes before ``after_step``, so that what is saved there leaves nothing of
+    that epoch to be said: training that goes on from it begins the next one.
+    """
 
     def after_step(self, state: TrainState) -> None: ...
 
@@ -23,11 +27,11 @@ def fit(state: TrainState, step: Step, batches: Iterator[Batch], callbacks: Sequ
     state.network.train()
     for batch in batches:
         state.losses.append(step(state, batch))
-        for callback in callbacks:
-            callback.after_step(state)
         if state.step % step.config.steps_per_epoch == 0:
             for callback in callbacks:
                 callback.after_epoch(state, state.step // step.config.steps_per_epoch)
             state.losses.clear()
+        for callback in callbacks:
+            callback.after_step(state)
     for callback in callbacks:
         callback.at_end(state)

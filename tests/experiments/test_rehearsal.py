@@ -1,0 +1,114 @@
+"""The dry start of a loss that is added to a begun run: one real process, and no cell."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minivess.data.profiler import DatasetProfile, VolumeStats
+from minivess.data.splits import make_splits
+from minivess.data.store import build_store
+from minivess.errors import RunError
+from minivess.experiments.cells import Job, cell_specs
+from minivess.experiments.config import make_config
+from minivess.experiments.folder import RunFolder, read_model, write_model
+from minivess.experiments.prepare import Prepared, store_root
+from minivess.experiments.run import run
+from minivess.experiments.spec import DryStartResult
+from minivess.experiments.supervise import Watcher
+from minivess.models.registry import load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import detect_hardware
+from minivess.planning.lanes import lanes_of
+from minivess.planning.plan import PlanRequest
+from minivess.planning.preflight import run_preflight
+from minivess.training.outcome import Outcome
+
+KNOWN = DryStartResult(
+    step_seconds={"dice_ce": 7.0}, device_bytes=None, checkpoint_bytes=1, checkpoint_seconds=0, scoring_seconds=0
+)
+
+
+class _Silent:
+    def says(self, text: str) -> None: ...
+
+    def stored(self, volume: VolumeStats) -> None: ...
+
+    def cell_begins(self, name: str, number: int, total: int) -> None: ...
+
+    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None: ...
+
+    def cell_ends(self, name: str, outcome: Outcome | None) -> None: ...
+
+
+class _Runner:
+    """Notes what is left to do, and leaves it."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(
+        self, jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+    ) -> Iterator[tuple[Job, Outcome | None]]:
+        self.names = [job.name for job in jobs]
+        yield from ()
+
+
+@pytest.fixture
+def begun(phantoms: Path, profile: DatasetProfile, tmp_path: Path) -> Prepared:
+    """A run that was rehearsed with dice_ce and has begun its first cell."""
+    values = {
+        "name": "begun",
+        "data_dir": phantoms,
+        "output_dir": tmp_path,
+        "losses": ["dice_ce"],
+        "folds": 2,
+        "evaluation": {"baselines": []},
+    }
+    config, hardware, folder = make_config(values, "a test"), detect_hardware(), RunFolder(tmp_path / "begun")
+    model = load_model_profile("example_custom", filters=(4, 8), options={})
+    plan = compute_adaptive_profile(hardware, profile, model, PlanRequest(compute="cpu", patch_size=(16, 16, 4)))
+    prepared = Prepared(
+        config=config,
+        folder=folder,
+        lanes=lanes_of(hardware, "cpu"),
+        scanned=profile,
+        profile=profile,
+        splits=make_splits(profile.volumes, 2, 0),
+        plan=plan.model_copy(update={"step_seconds": KNOWN.step_seconds}),
+        preflight=run_preflight(hardware, phantoms, folder.path, environ=os.environ),
+    )
+    spec = cell_specs(prepared, build_store(profile, store_root(config)))[0]
+    for path in (folder.dry_start.path, folder.cell("dice_ce", 0).path):
+        path.mkdir(parents=True)
+    write_model(folder.dry_start.result, KNOWN)
+    write_model(folder.cell("dice_ce", 0).spec, spec)
+    return prepared
+
+
+def _with(prepared: Prepared, *losses: str) -> Prepared:
+    return replace(prepared, config=prepared.config.model_copy(update={"losses": losses}))
+
+
+class TestAddedLoss:
+    def test_is_tried_alone_and_leaves_the_cells_that_stand(self, begun: Prepared) -> None:
+        runner, folder = _Runner(), begun.folder
+        run(_with(begun, "dice_ce", "my_loss:tversky"), _Silent(), runner)
+        (tried,) = json.loads(folder.dry_start.spec.read_text())["cells"]
+        assert tried["method"] == "my_loss:tversky"
+        seconds = read_model(folder.dry_start.result, DryStartResult).step_seconds
+        assert (list(seconds), seconds["dice_ce"]) == (["dice_ce", "my_loss:tversky"], 7.0)
+        assert folder.read_plan().step_seconds == seconds
+        assert runner.names == [f"{loss}-fold{fold}" for loss in seconds for fold in (0, 1)]
+
+    def test_that_is_broken_is_found_before_its_cell(self, begun: Prepared) -> None:
+        runner = _Runner()
+        with pytest.raises(RunError, match="a dry start of my_loss:no_such that succeeds"):
+            run(_with(begun, "dice_ce", "my_loss:no_such"), _Silent(), runner)
+        assert runner.names == []
+        assert read_model(begun.folder.dry_start.result, DryStartResult) == KNOWN
