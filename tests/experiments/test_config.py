@@ -25,6 +25,12 @@ class TestLoadConfig:
     def test_every_shipped_file_is_valid(self, path: Path, debug: bool) -> None:
         assert load_config(path, debug=debug).losses
 
+    def test_a_password_is_refused_and_not_repeated(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntracking_uri: https://me:secret@mlflow.lab\n")
+        with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+            load_config(path)
+        assert "secret" not in str(caught.value)
+
     def test_a_wrong_debug_key_is_said_without_debug_too(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug:\n  training: {max_epoch: 3}\n")
         with pytest.raises(ConfigError, match=r"training\.max_epoch.*line 4.*did you mean 'max_epochs'"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from minivess.atomic import write_json
 from minivess.errors import RunError
 from minivess.experiments.config import load_config
 from minivess.experiments.folder import RunFolder
@@ -190,13 +191,18 @@ class TestEscaping:
         page = Page(write_report(folder))
         assert page.text.count(loss) > 20
 
-    def test_a_password_of_the_tracking_server_is_not_passed_on(self, new_run: Callable[..., RunFolder]):
-        folder = new_run(losses=("dice_ce",), tracking_uri="http://me:secret@server:5000")
-        page = Page(write_report(folder))
-        assert "//…@server:5000" in page.text
-        assert "secret" not in page.source
+    def test_a_single_loss_is_compared_with_nothing(self, new_run: Callable[..., RunFolder]):
+        page = Page(write_report(new_run(losses=("dice_ce",))))
         assert page.texts["h1"] == ["dice_ce stands alone: there is no other loss to compare it with."]
         assert ".tag" not in page.texts
+
+
+class TestProvenance:
+    def test_cells_that_other_code_trained_are_named(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        for fold, sha in enumerate(("aaaa", "bbbb")):
+            write_json(folder.cell("dice_ce", fold).environment, {"git": {"sha": sha, "dirty": False}})
+        assert "aaaa (dice_ce-fold0), bbbb (dice_ce-fold1)" in Page(write_report(folder)).text
 
 
 class TestPartialRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,16 @@ class ExperimentConfig(BaseModel):
             raise ValueError("must be usable as a folder name")
         return name
 
+    @field_validator("tracking_uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
+            raise ValueError(
+                "must hold no password, for it is kept with the run and passed on with its report; set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (for a database, its own variables) instead"
+            )
+        return uri
+
     @field_validator("losses")
     @classmethod
     def _once_each(cls, losses: tuple[str, ...]) -> tuple[str, ...]:
@@ -193,7 +204,8 @@ def _explain(error: ValidationError, source: str, root: yaml.Node | None) -> Con
         return ConfigError("a known key", f"{key!r} ({where})", cure)
     if first["type"] == "missing":
         return ConfigError(f"the key {key!r}", f"none ({where})", "add it")
-    return ConfigError(f"{key}: {first['msg']}", f"{first['input']!r} ({where})", f"mend {key!r}")
+    got = "one" if key == "tracking_uri" else repr(first["input"])  # a message is passed on as well
+    return ConfigError(f"{key}: {first['msg']}", f"{got} ({where})", f"mend {key!r}")
 
 
 def _line_of(node: yaml.Node | None, location: list[str]) -> int | None:

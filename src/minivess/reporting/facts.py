@@ -82,6 +82,8 @@ class RunFacts:
 
     Attributes:
         methods: Losses in the order of the configuration, others found on disk, baselines last.
+        environment: When the run was begun.
+        commits: Trained cells by the commit that trained them.
         cells: Every planned or begun cell, in the order of ``methods`` and folds.
     """
 
@@ -91,6 +93,7 @@ class RunFacts:
     profile: DatasetProfile
     preflight: PreflightResult
     environment: dict[str, Any]
+    commits: dict[str, list[str]]
     comparison: Comparison
     rows: list[CaseRow]
     methods: tuple[str, ...]
@@ -124,12 +127,23 @@ def read_facts(folder: RunFolder) -> RunFacts:
         plan=folder.read_plan(),
         profile=DatasetProfile.model_validate(_read_json(folder.profile)),
         preflight=PreflightResult.from_dict(_read_json(folder.preflight)),
-        environment=_read_json(folder.environment),
+        environment=folder.read_environment(),
+        commits=_commits(folder),
         comparison=comparison,
         rows=folder.read_rows(),
         methods=methods,
         cells=tuple(_read_cell(folder.cell(*cell), *cell) for cell in order),
     )
+
+
+def _commits(folder: RunFolder) -> dict[str, list[str]]:
+    """Cells by the commit that trained them; those that do not say are left out."""
+    commits: dict[str, list[str]] = {}
+    for cell in folder.cells():
+        git = cell.read_environment().get("git") if cell.environment.is_file() else None
+        if git:
+            commits.setdefault(git["sha"], []).append(cell.path.name)
+    return commits
 
 
 def _read_cell(folder: CellFolder, method: str, fold: int) -> CellFacts:

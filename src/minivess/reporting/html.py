@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
@@ -39,7 +38,6 @@ from minivess.reporting.shapes import shape_picture
 from minivess.reporting.tables import column_title, csv_table, latex_table, markdown_table, sentences, table_rows
 
 _HERE = Path(__file__).parent
-_PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -91,7 +89,7 @@ def _render(facts: RunFacts) -> str:
         watched=watched_curve(facts),
         memory=memory_timeline(facts),
         longest=max((cell.seconds or 0 for cell in facts.cells), default=0) or 1,
-        configuration=_without_passwords(_as_yaml(facts)),
+        configuration=_as_yaml(facts),
         commands=list(_commands(facts)),
         card=model_card(facts),
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
@@ -129,11 +127,6 @@ def _spacings(facts: RunFacts) -> list[tuple[float, ...]]:
 
 def _as_yaml(facts: RunFacts) -> str:
     return yaml.safe_dump(facts.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _without_passwords(text: str) -> str:
-    """A report is passed on; ``//user:password@server`` of a tracking server is not."""
-    return _PASSWORD.sub("//…@", text)
 
 
 def _commands(facts: RunFacts) -> Iterator[str]:
