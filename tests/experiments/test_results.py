@@ -86,7 +86,7 @@ class TestResults:
     def test_a_loss_of_which_nothing_finished_is_said_to_be_absent(self, tmp_path: Path) -> None:
         found = write_results(_run(tmp_path / "a", 0.5, losses=("dice_ce", "warp")))
         assert found.absent == ("warp",)
-        assert "warp has no scored case and is not compared." in found.notes
+        assert "Not compared, for no case of theirs is scored: warp." in found.notes
 
     def test_cells_that_took_smaller_passes_are_said(self, tmp_path: Path) -> None:
         notes = write_results(_run(tmp_path / "a", 0.5, micro_batch=2)).notes

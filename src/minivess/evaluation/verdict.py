@@ -36,7 +36,9 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         f"{method} lacks {counted(len(cases), 'case')}: {', '.join(cases)}. It is compared on the cases it shares with each other method."
         for method, cases in comparison.missing.items()
     ]
-    absent = [f"{loss} has no scored case and is not compared." for loss in comparison.absent]
+    absent = (
+        [f"Not compared, for no case of theirs is scored: {', '.join(comparison.absent)}."] if comparison.absent else []
+    )
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
     sample = (
         f"The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same "
