@@ -64,6 +64,22 @@ class TestHelp:
         assert "Look before spending" in done.stdout
 
 
+class TestPlaces:
+    def test_a_file_in_the_way_is_one_message(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        assert _run(monkeypatch, "profile", str(data), "--full", "--save", str(tmp_path / "file" / "x.json")) == 5
+        assert "expected a place that can be read and written; got" in capsys.readouterr().err
+
+    def test_the_home_folder_is_found_where_the_shell_leaves_it(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("HOME", str(data.parent))
+        assert _run(monkeypatch, "profile", f"~/{data.name}", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["volumes"]
+
+
 class TestCommands:
     def test_profile_as_json(
         self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

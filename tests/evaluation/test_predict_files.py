@@ -9,7 +9,7 @@ import pytest
 
 from minivess.data.nifti import read_header, read_volume, write_volume
 from minivess.errors import DataError
-from minivess.evaluation.predict_files import predict_file
+from minivess.evaluation.predict_files import predict_file, require_room
 from minivess.models.registry import NetworkSpec, build_network
 from minivess.models.weights import save_network
 
@@ -56,3 +56,22 @@ class TestPredictFile:
         with pytest.raises(DataError, match="contrast"):
             predict_file(weights, tmp_path / "flat.nii.gz", tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+class TestRequireRoom:
+    def test_makes_the_folder_for_masks_to_come(self, tmp_path: Path) -> None:
+        require_room([Path("a.nii.gz"), Path("b.nii")], tmp_path / "masks", probabilities=False, replace=False)
+        assert list((tmp_path / "masks").iterdir()) == []
+
+    def test_two_volumes_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        stacks = [Path("mouse1/stack.nii.gz"), Path("mouse2/stack.nii.gz")]
+        with pytest.raises(DataError, match=r"mouse1/stack.* and .*mouse2/stack.*stack_y.nii.gz"):
+            require_room(stacks, tmp_path / "masks", probabilities=False, replace=True)
+        assert not (tmp_path / "masks").exists()
+
+    def test_a_label_is_not_replaced_unless_that_is_asked_for(self, tmp_path: Path) -> None:
+        (tmp_path / "mv01_y.nii.gz").write_bytes(b"drawn by hand")
+        with pytest.raises(DataError, match=r"which is there already.*--force"):
+            require_room([Path("mv01.nii.gz")], tmp_path, probabilities=False, replace=False)
+        require_room([Path("mv01.nii.gz")], tmp_path, probabilities=True, replace=False)
+        require_room([Path("mv01.nii.gz")], tmp_path, probabilities=False, replace=True)

@@ -25,6 +25,11 @@ class TestLoadConfig:
     def test_every_shipped_file_is_valid(self, path: Path, debug: bool) -> None:
         assert load_config(path, debug=debug).losses
 
+    def test_the_home_folder_is_expanded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        config = load_config(_write(tmp_path, "name: a\nlosses: [dice_ce]\ndata_dir: ~/volumes\n"))
+        assert config.data_dir == tmp_path / "volumes"
+
     def test_a_password_is_refused_and_not_repeated(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntracking_uri: https://me:secret@mlflow.lab\n")
         with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:

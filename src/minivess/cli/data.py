@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FOLDER, as_json
+from minivess.cli.options import FILE, FOLDER, as_json
 
 
 @click.command()
@@ -15,12 +15,12 @@ from minivess.cli.options import FOLDER, as_json
 @click.option("--full", is_flag=True, help="Read the voxels as well: intensities, foreground, faults, content hash.")
 @click.option(
     "--save",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Keep the profile in this JSON file, and take it from there while no file of the data set has changed.",
 )
 @click.option(
     "--picture",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Draw shapes and spacings into this PNG, SVG or PDF file.",
 )
 @click.option("--processes", type=click.IntRange(1), help="Processes that read voxels; by default as many as pay.")

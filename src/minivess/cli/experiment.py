@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivess.cli.options import FOLDER, as_json, data_dir, parse_settings, run_folder
+from minivess.cli.options import FILE, FOLDER, as_json, data_dir, parse_settings, run_folder
 from minivess.cli.plan_options import plan_options
 from minivess.errors import RunError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The experiment's YAML.")
+@click.option("--config", type=FILE, required=True, help="The experiment's YAML.")
 @data_dir
 @click.option("--output-dir", type=FOLDER, help="Where run folders go.")
 @click.option("--name", help="Name of the run folder, in place of the file's.")

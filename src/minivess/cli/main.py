@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 
 import click
 
 from minivess.cli import benchmark, data, experiment, planning, predict, promote, ui
-from minivess.errors import MinivessError
+from minivess.errors import MinivessError, RunError
+
+_OF_A_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 
 _SECTIONS = {
     "Look before spending": ("profile", "preflight", "plan", "benchmark"),
@@ -60,6 +63,13 @@ def main() -> None:
     except MinivessError as error:
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _OF_A_PLACE:
+            raise
+        cure = "choose another folder, mend its permissions, or free space on its disk"
+        mendable = RunError("a place that can be read and written", f"{error.filename or ''}: {error.strerror}", cure)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {mendable}", err=True)
+        sys.exit(mendable.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(130)

@@ -20,7 +20,7 @@ def ui(run: Path, port: int) -> None:
     from minivess.experiments.folder import RunFolder
     from minivess.experiments.track import tracking_uri
 
-    uri = tracking_uri(RunFolder(run).read_config())
+    uri = tracking_uri(RunFolder(run))
     if uri is None:
         raise RunError("a run that MLflow tracks", "tracking_uri: none", "see report.html in the run folder instead")
     if uri.startswith("http"):

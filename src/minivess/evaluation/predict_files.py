@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from minivess.data.importers import name_of
 from minivess.data.profiler import scan_volume
 from minivess.data.volume_file import open_volume, write_alike
 from minivess.errors import DataError
@@ -56,6 +59,36 @@ def predict_file(
         probabilities=probabilities,
         progress=progress,
     )
-    target = output_dir / f"{stats.name}_{'probability' if probabilities else 'y'}.nii.gz"
+    target = target_of(volume, output_dir, probabilities=probabilities)
     write_alike(target, result, volume)
     return target
+
+
+def target_of(volume: Path, output_dir: Path, *, probabilities: bool = False) -> Path:
+    """Where `predict_file` writes."""
+    return output_dir / f"{name_of(volume)}_{'probability' if probabilities else 'y'}.nii.gz"
+
+
+def require_room(volumes: Sequence[Path], output_dir: Path, *, probabilities: bool, replace: bool) -> None:
+    """Make sure, before anything is predicted, that each volume has a file of its own to be written.
+
+    Raises:
+        DataError: Two volumes share a name, or (without ``replace``) a file stands where one is to be written: a label, perhaps.
+        OSError: The folder cannot be written.
+    """
+    sources: dict[Path, Path] = {}
+    for volume in volumes:
+        target = target_of(volume, output_dir, probabilities=probabilities)
+        if target in sources:
+            raise DataError(
+                "volumes of different names",
+                f"{sources[target]} and {volume}, which would both be {target}",
+                "predict them into different folders",
+            )
+        if target.exists() and not replace:
+            cure = "choose another --output-dir, or give --force to replace what stands there"
+            raise DataError("a new file for each mask", f"{target}, which is there already", cure)
+        sources[target] = volume
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if not os.access(output_dir, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output_dir))

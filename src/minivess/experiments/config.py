@@ -113,6 +113,11 @@ class ExperimentConfig(BaseModel):
             raise ValueError("must be usable as a folder name")
         return name
 
+    @field_validator("data_dir", "output_dir")
+    @classmethod
+    def _from_home(cls, folder: Path | None) -> Path | None:
+        return folder and folder.expanduser()
+
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_password(cls, uri: str | None) -> str | None:

@@ -76,7 +76,7 @@ def promote_run(folder: RunFolder, number: int | None = None, *, force: bool = F
         TrackingError: MLflow cannot be reached, is switched off, or lacks the version.
     """
     registered = register_run(folder)
-    uri = tracking_uri(folder.read_config())
+    uri = tracking_uri(folder)
     if registered is None or uri is None:
         raise PromotionError(
             "a loss that finished on every fold", f"none in {folder.path}", "repeat the run: it continues"

@@ -31,10 +31,11 @@ def publish(folder: RunFolder) -> str:
         RunError: The weights to register are gone.
     """
     config = folder.read_config()
-    if tracking_uri(config) is None:
+    uri = tracking_uri(folder)
+    if uri is None:
         return ""
     found = register_run(folder)
-    lines = [f"MLflow: experiment {experiment_name(config)!r} in {tracking_uri(config)}"]
+    lines = [f"MLflow: experiment {experiment_name(config)!r} in {uri}"]
     if found is not None:
         version, is_new = found
         lines.append(f"Model: {version}, {'registered for staging' if is_new else 'registered before'}")
@@ -57,7 +58,7 @@ def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
         RunError: The weights are gone.
     """
     config = folder.read_config()
-    synced, uri = sync_run(folder), tracking_uri(config)
+    synced, uri = sync_run(folder), tracking_uri(folder)
     if synced is None or uri is None:
         raise TrackingError("a run that MLflow is told of", "tracking_uri: none", "set tracking_uri in the run's YAML")
     found = recommend(folder)

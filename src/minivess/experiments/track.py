@@ -22,18 +22,22 @@ def sync_run(folder: RunFolder) -> SyncResult | None:
         TrackingError: MLflow cannot be reached; nothing of the run is lost, and the call may be repeated.
     """
     config = folder.read_config()
-    uri = tracking_uri(config)
+    uri = tracking_uri(folder)
     if uri is None:
         return None
-    artifacts = None if config.tracking_uri else config.output_dir.absolute() / "mlartifacts"
+    artifacts = None if config.tracking_uri else _beside(folder) / "mlartifacts"
     return sync(_run_record(folder, config), uri, artifacts, sync_ids(folder))
 
 
-def tracking_uri(config: ExperimentConfig) -> str | None:
-    """Where MLflow is: what the configuration names, else a database beside the run folders; None where it is switched off."""
-    if config.tracking_uri == "none":
-        return None
-    return config.tracking_uri or f"sqlite:///{(config.output_dir / 'mlflow.db').absolute()}"
+def tracking_uri(folder: RunFolder) -> str | None:
+    """Where MLflow is: what the configuration names, else a database beside the run folder; None where it is switched off."""
+    named = folder.read_config().tracking_uri
+    return None if named == "none" else named or f"sqlite:///{_beside(folder) / 'mlflow.db'}"
+
+
+def _beside(folder: RunFolder) -> Path:
+    """Not the configuration's output_dir, which may be relative to where the run was started, or moved since."""
+    return folder.path.absolute().parent
 
 
 def sync_ids(folder: RunFolder) -> Path:
