@@ -6,13 +6,13 @@ result; only one window's depth of logits is held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain, combinations, product
 
 import numpy as np
 import torch
 
+from minivess.models.slabs import WindowSums, gaussian_weight, plane_corners, slab_spans
 from minivess.strides import Shape
 
 Normalise = Callable[[np.ndarray], np.ndarray]
@@ -57,58 +57,23 @@ def predict_volume(
     padded = [whole + sum(pad) for whole, pad in zip(volume.shape, padding, strict=True)]
     # Z slowest, as in a NIfTI file: each slab is written in one piece.
     result = np.empty(padded, dtype=np.float32 if probabilities else np.uint8, order="F")
-    starts_z = list(_starts(padded[2], patch[2], overlap))
-    corners = list(product(*(_starts(padded[axis], patch[axis], overlap) for axis in (0, 1))))
-    weight = _gaussian(patch).to(device)
-    total = torch.zeros((2, padded[0], padded[1], patch[2]), device=device)
-    weights = torch.zeros((padded[0], padded[1], patch[2]), device=device)
+    plane = padded[0], padded[1]
+    corners = plane_corners(plane, patch, overlap)
+    sums = WindowSums(network, gaussian_weight(patch).to(device), plane, windows, mirror)
     was_training = network.training
     network.eval()
     with torch.inference_mode(), precision or nullcontext():
-        for number, start in enumerate(starts_z):
+        for start, following in slab_spans(padded[2], patch[2], overlap):
             slab = _slab(volume, start, patch[2], padding, normalise).to(device)
-            _accumulate(network, slab, corners, patch, weight, total, weights, windows, mirror)
-            done = (starts_z[number + 1] if number + 1 < len(starts_z) else padded[2]) - start
-            logits = total[..., :done] / weights[..., :done]
+            sums.add(slab, corners)
+            logits = sums.take(following - start)
             final = logits.softmax(0)[1] if probabilities else logits.argmax(0).to(torch.uint8)
-            result[:, :, start : start + done] = final.cpu().numpy()
-            _shift(total, done)
-            _shift(weights, done)
+            result[:, :, start:following] = final.cpu().numpy()
             if progress is not None:
-                progress((start + done) / padded[2])
+                progress(following / padded[2])
     network.train(was_training)
     inside = tuple(slice(before, before + whole) for (before, _), whole in zip(padding, volume.shape, strict=True))
     return result[inside]
-
-
-def _accumulate(
-    network: torch.nn.Module,
-    slab: torch.Tensor,
-    corners: list[tuple[int, ...]],
-    patch: Shape,
-    weight: torch.Tensor,
-    total: torch.Tensor,
-    weights: torch.Tensor,
-    windows: int,
-    mirror: Sequence[int] = (),
-) -> None:
-    for first in range(0, len(corners), windows):
-        group = corners[first : first + windows]
-        batch = torch.stack([slab[x : x + patch[0], y : y + patch[1]] for x, y in group])[:, None]
-        for (x, y), logits in zip(group, _logits(network, batch, mirror), strict=True):
-            total[:, x : x + patch[0], y : y + patch[1]] += logits * weight
-            weights[x : x + patch[0], y : y + patch[1]] += weight
-
-
-def _logits(network: torch.nn.Module, batch: torch.Tensor, mirror: Sequence[int]) -> torch.Tensor:
-    """Mean logits, float32, over the mirror images of ``batch``, each turned back."""
-    images = list(
-        chain.from_iterable(combinations([axis + 2 for axis in mirror], size) for size in range(len(mirror) + 1))
-    )
-    total: torch.Tensor = network(batch).float()
-    for axes in images[1:]:
-        total = total + network(batch.flip(axes)).float().flip(axes)
-    return total / len(images) if mirror else total
 
 
 def _slab(
@@ -120,29 +85,3 @@ def _slab(
     block = normalise(block) if normalise is not None else np.asarray(block, dtype=np.float32)
     block = np.pad(block, padding, mode="edge") if any(map(any, padding)) else block
     return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
-
-
-def _starts(whole: int, size: int, overlap: float) -> Iterator[int]:
-    """First voxels of the windows along one axis; the last window ends with the volume."""
-    step = max(int(size * (1 - overlap)), 1)
-    start = 0
-    while start + size < whole:
-        yield start
-        start += step
-    yield whole - size
-
-
-def _gaussian(patch: Shape) -> torch.Tensor:
-    weight = torch.ones(())
-    for size in patch:
-        offset = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-        weight = weight[..., None] * torch.exp(-(offset**2) / (2 * (0.125 * size) ** 2))
-    return weight.clamp(min=max(float(weight[weight > 0].min()), 1e-3))
-
-
-def _shift(buffer: torch.Tensor, done: int) -> None:
-    """Move what is not final yet to the front of the slab and clear the rest."""
-    rest = buffer.shape[-1] - done
-    if rest > 0:
-        buffer[..., :rest] = buffer[..., done:].clone()
-    buffer[..., max(rest, 0) :] = 0

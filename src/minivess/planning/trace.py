@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -27,8 +26,8 @@ from torch.utils._pytree import tree_leaves
 
 from minivess.errors import PlanError
 from minivess.losses.registry import build_loss
-from minivess.models.predict import _accumulate, _shift, _starts
 from minivess.models.registry import build_network
+from minivess.models.slabs import WindowSums, plane_corners, slab_spans
 from minivess.planning.kernels import kernel_bytes
 from minivess.planning.workload import Device, InferenceWorkload, TrainingWorkload
 from minivess.step.config import TrainingConfig
@@ -200,27 +199,21 @@ def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> Trace:
 
 
 def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> Trace:
-    """The loop of ``predict_volume`` with its variables, on slabs that no file has to give."""
+    """``predict_volume`` with its variables, on slabs that no file has to give."""
     network = build_network(work.network, pretrained=False).eval()
     x, y, z = (max(size, whole) for size, whole in zip(work.patch, work.volume_shape, strict=True))
-    depth = work.patch[2]
-    starts = list(_starts(z, depth, work.overlap))
-    slabs = list(zip(starts, [*starts[1:], z], strict=True))
-    corners = list(
-        product(*(_starts(size, edge, work.overlap) for size, edge in ((x, work.patch[0]), (y, work.patch[1]))))
-    )
+    spans = slab_spans(z, work.patch[2], work.overlap)
+    corners = plane_corners((x, y), work.patch, work.overlap)
     with torch.inference_mode(), autocast(torch.device("cpu"), work.precision):
-        weight, weights, total = torch.empty(work.patch), torch.empty(x, y, depth), torch.empty(2, x, y, depth)
+        sums = WindowSums(network, torch.empty(work.patch), (x, y), work.windows)
         settled = len(recorder.changes)
-        for start, following in (*slabs[:2], slabs[-1]):
+        for start, following in (*spans[:2], spans[-1]):
             recorder.enter("start")
-            slab = torch.empty(x, y, depth)
+            slab = torch.empty(x, y, work.patch[2])
             recorder.enter("forward")
-            _accumulate(network, slab, corners[: 2 * work.windows], work.patch, weight, total, weights, work.windows)
+            sums.add(slab, corners[: 2 * work.windows])
             recorder.enter("merge")
-            logits = total[..., : following - start] / weights[..., : following - start]
+            logits = sums.take(following - start)
             final = logits.argmax(0).to(torch.uint8)  # noqa: F841  # lives on until the next slab's
-            _shift(total, following - start)
-            _shift(weights, following - start)
     recorder.assign("parameters", [*network.parameters(), *network.buffers()])
     return recorder.trace(settled)
