@@ -21,14 +21,14 @@ from minivess.atomic import atomic_folder, atomic_path, write_json
 
 _log = logging.getLogger(__name__)
 
-_TENSORS, _FACTS, _RECORD = "tensors.safetensors", "facts.json", "record.json"
+_TENSORS, _FACTS = "tensors.safetensors", "facts.json"
 
 
 class CheckpointManager:
     """The checkpoints of one cell.
 
     Args:
-        folder: Holds one folder a generation and ``record.json``, which lists them for people and programs.
+        folder: Holds one folder a generation.
         keep: Generations to keep.
     """
 
@@ -40,19 +40,16 @@ class CheckpointManager:
             shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
 
     def save(self, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
-        """Write one generation; the older ones go only after it stands."""
+        """Write one generation; the older ones go only after it stands. Where one of this step stands, it is left alone."""
         target = self._folder / f"step-{step:08d}"
+        if target.exists():
+            return target
         with atomic_folder(target) as temporary:
             with atomic_path(temporary / _TENSORS) as tensors_path:
                 save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, tensors_path)
             write_json(temporary / _FACTS, {**facts, "digest": _digest(temporary / _TENSORS)})
-            if target.exists():
-                shutil.rmtree(target)
         for old in self._generations()[: -self._keep]:
             shutil.rmtree(old)
-        write_json(
-            self._folder / _RECORD, {"generations": [path.name for path in self._generations()], "newest": target.name}
-        )
         return target
 
     def restore(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
