@@ -58,7 +58,13 @@ def score(cell: CellFolder, spec: CellSpec) -> None:
     """What a cell leaves, its predictions being the labels less a border that depends on the method and the fold."""
     cell.path.mkdir(parents=True, exist_ok=True)
     write_model(cell.spec, spec)
-    limits = Limits(memory_limit_bytes=24 * GIB, gpu_warn_bytes=6 * GIB, gpu_limit_bytes=7 * GIB)
+    limits = Limits(
+        memory_limit_bytes=24 * GIB,
+        gpu_warn_bytes=6 * GIB,
+        gpu_limit_bytes=7 * GIB,
+        rss_budget_bytes=16 * GIB,
+        swap_growth_warn_bytes=0,
+    )
     (cell.path / "supervisor.json").write_text(SupervisorSpec(("train",), cell.path, limits).to_json())
     for at_s in (0.0, 20.0, 40.0):
         append_row(cell.monitor, MonitorRow(START, at_s, 2 * GIB, GIB // 2, GIB, GIB, 20 * GIB, 0, 0, GIB, 2, 99.0))

@@ -22,7 +22,7 @@ class TestRunFacts:
 
     def test_time_and_peaks_of_a_cell(self, finished: RunFolder):
         cell = read_facts(finished).cells[0]
-        assert (cell.seconds, cell.peak_memory_bytes, cell.peak_gpu_bytes) == (40.0, 2 * GIB, GIB)
+        assert (cell.seconds, cell.peaks.anonymous_bytes, cell.peaks.gpu_bytes) == (40.0, 2 * GIB, GIB)
 
     def test_a_cell_is_finished_failed_interrupted_begun_or_not_begun(self, copied: Callable[[], RunFolder]):
         folder = copied()

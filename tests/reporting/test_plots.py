@@ -76,7 +76,7 @@ class TestMemory:
         assert "<title>cbdice-fold0 peaks at 2.0 of 24.0 GiB, GPU 1.0 GiB</title>" in text
 
     def test_a_short_peak_of_a_long_run_is_kept(self, finished: RunFolder):
-        samples = [MemorySample(float(k), GIB * (20 if k == 4321 else 1), None) for k in range(10_000)]
+        samples = [MemorySample(float(k), GIB * (20 if k == 4321 else 1), None, 20 * GIB, 0) for k in range(10_000)]
         facts = changed(read_facts(finished), samples=samples, outcome=None)
         flat = changed(facts, samples=[replace(sample, memory_bytes=GIB) for sample in samples])
         assert "peaks at 20.0 of 24.0 GiB" in str(memory_timeline(facts))

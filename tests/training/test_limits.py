@@ -4,10 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from minivess.training.limits import Limits, Verdict, find_breach, find_warnings, memory_verdict, next_wait_s
+from minivess.training.limits import (
+    Limits,
+    Verdict,
+    broken_budgets,
+    find_breach,
+    find_warnings,
+    memory_verdict,
+    next_wait_s,
+)
 from minivess.training.monitor import SystemSample, TreeSample
 from minivess.training.outcome import Cause
-from minivess.training.record import Growth, Look
+from minivess.training.record import Growth, Look, Peaks
 
 GIB = 2**30
 CALM = Look(
@@ -119,3 +127,17 @@ class TestFindWarnings:
             "the process tree held 5.9 GiB, other programs the rest"
         )
         assert find_breach(look, Limits(gpu_limit_bytes=7 * GIB)) is None
+
+
+class TestBrokenBudgets:
+    LIMITS = Limits(rss_budget_bytes=16 * GIB, swap_growth_warn_bytes=0, gpu_warn_bytes=6 * GIB)
+
+    def test_kept(self) -> None:
+        assert not list(broken_budgets(Peaks(15 * GIB, 15 * GIB, 6 * GIB, 0), self.LIMITS))
+
+    def test_each_is_said(self) -> None:
+        assert list(broken_budgets(Peaks(16 * GIB, 2 * GIB, 7 * GIB, 2**20), self.LIMITS)) == [
+            "16.0 GiB resident of 16.0 GiB",
+            "the machine's swap grew by 1 MiB",
+            "7.0 GiB of GPU memory of 6.0 GiB",
+        ]

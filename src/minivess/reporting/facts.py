@@ -19,8 +19,9 @@ from minivess.experiments.results import read_results
 from minivess.experiments.spec import CellResult
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
-from minivess.training.limits import Limits
+from minivess.training.limits import Limits, broken_budgets
 from minivess.training.outcome import OUTCOME_FILE, Outcome
+from minivess.training.record import Peaks
 
 State = Literal["finished", "failed", "interrupted", "begun", "not begun"]
 
@@ -33,11 +34,15 @@ class MemorySample:
         at_s: Time that the cell has run, all attempts together.
         memory_bytes: Memory of the process tree without file-backed pages, which is what the limit is held against.
         gpu_bytes: GPU memory of the tree; None without a reading.
+        rss_bytes: Memory of the tree with file-backed pages.
+        swap_growth_bytes: Growth of the machine's used swap since the attempt began.
     """
 
     at_s: float
     memory_bytes: int
     gpu_bytes: int | None
+    rss_bytes: int
+    swap_growth_bytes: int
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,23 @@ class CellFacts:
         return max(last_attempt, self.samples[-1].at_s if self.samples else 0.0) or None
 
     @property
-    def peak_memory_bytes(self) -> int | None:
-        seen = [sample.memory_bytes for sample in self.samples]
-        return max([*seen, self.outcome.peak_anonymous_bytes] if self.outcome else seen, default=None)
+    def peaks(self) -> Peaks:
+        """The largest values of all attempts together."""
+        peaks = Peaks()
+        for sample in self.samples:
+            seen = Peaks(sample.rss_bytes, sample.memory_bytes, sample.gpu_bytes, sample.swap_growth_bytes)
+            peaks = peaks.joined(seen)
+        last = self.outcome
+        if last is None:
+            return peaks
+        return peaks.joined(
+            Peaks(last.peak_rss_bytes, last.peak_anonymous_bytes, last.peak_gpu_bytes, last.swap_growth_bytes)
+        )
 
     @property
-    def peak_gpu_bytes(self) -> int | None:
-        seen = [sample.gpu_bytes for sample in self.samples] + [self.outcome.peak_gpu_bytes if self.outcome else None]
-        return max((size for size in seen if size is not None), default=None)
+    def broken_budgets(self) -> list[str]:
+        """What it took beyond its budget, in words; empty where it kept it."""
+        return list(broken_budgets(self.peaks, self.limits))
 
 
 @dataclass(frozen=True)
@@ -183,7 +197,8 @@ def read_samples(path: Path) -> tuple[list[MemorySample], datetime | None]:
     for row in csv.DictReader(lines):
         try:
             elapsed_s = float(row["elapsed_s"])
-            memory_bytes = int(row["tree_rss_bytes"]) - int(row["tree_file_bytes"])
+            rss_bytes, swap_growth_bytes = int(row["tree_rss_bytes"]), int(row["swap_growth_bytes"])
+            memory_bytes = rss_bytes - int(row["tree_file_bytes"])
             gpu_bytes = int(row["gpu_tree_bytes"]) if row["gpu_tree_bytes"] else None
             started = started or datetime.fromisoformat(row["time_iso"])
         except (TypeError, ValueError):
@@ -191,7 +206,7 @@ def read_samples(path: Path) -> tuple[list[MemorySample], datetime | None]:
         if elapsed_s < last_s:
             before_s += last_s
         last_s = elapsed_s
-        samples.append(MemorySample(before_s + elapsed_s, memory_bytes, gpu_bytes))
+        samples.append(MemorySample(before_s + elapsed_s, memory_bytes, gpu_bytes, rss_bytes, swap_growth_bytes))
     return samples, started
 
 

@@ -20,6 +20,7 @@ from minivess.evaluation.rounding import p_value
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.planning.sizes import format_gib
+from minivess.reporting.budget import budget_sentence
 from minivess.reporting.card import model_card
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
 from minivess.reporting.formats import by, sentence
@@ -75,6 +76,7 @@ def _render(facts: RunFacts) -> str:
         rows=table_rows(facts.comparison, facts.methods),
         series=lambda method: series(facts, method),
         progress=_progress(facts),
+        budget=budget_sentence(facts),
         begun=min((cell.started for cell in facts.cells if cell.started), default=None),
         ended=max((_ended(cell) for cell in facts.cells if cell.outcome), default=None),
         paired=[paired_points(facts, metric) for metric in facts.comparison.metrics],
@@ -105,8 +107,8 @@ def _ended(cell: CellFacts) -> datetime:
 
 def _progress(facts: RunFacts) -> dict[str, Any]:
     """How far the run is: cells by state, running time and the largest memory of any cell with its limit."""
-    hungriest = max(facts.cells, key=lambda cell: cell.peak_memory_bytes or 0)
-    cards = [cell for cell in facts.cells if cell.peak_gpu_bytes]
+    hungriest = max(facts.cells, key=lambda cell: cell.peaks.anonymous_bytes)
+    cards = [cell for cell in facts.cells if cell.peaks.gpu_bytes]
     return {
         "finished": sum(cell.state == "finished" for cell in facts.cells),
         "unfinished": [cell for cell in facts.cells if cell.state not in ("finished", "not begun")],
@@ -114,8 +116,7 @@ def _progress(facts: RunFacts) -> dict[str, Any]:
         "warned": [cell for cell in facts.cells if cell.outcome and cell.outcome.warnings],
         "seconds": sum(cell.seconds or 0 for cell in facts.cells),
         "hungriest": hungriest,
-        "card": max(cards, key=lambda cell: cell.peak_gpu_bytes or 0, default=None),
-        "swap_growth_bytes": max((cell.outcome.swap_growth_bytes for cell in facts.cells if cell.outcome), default=0),
+        "card": max(cards, key=lambda cell: cell.peaks.gpu_bytes or 0, default=None),
     }
 
 

@@ -193,7 +193,7 @@ def memory_timeline(facts: RunFacts) -> Markup | None:
     cells = sorted((cell for cell in facts.cells if cell.samples), key=lambda cell: str(cell.started))
     if not cells:
         return None
-    gpu = any(cell.peak_gpu_bytes for cell in cells)
+    gpu = any(cell.peaks.gpu_bytes for cell in cells)
     scale, unit = _time_unit(sum(cell.samples[-1].at_s for cell in cells))
     with drawing():
         figure = Figure(figsize=(9, 4.4 if gpu else 2.4), layout="constrained")
@@ -256,8 +256,8 @@ def _time_unit(seconds: float) -> tuple[float, str]:
 
 
 def _peak_words(cell: CellFacts) -> str:
-    peak = cell.peak_memory_bytes or 0
+    peaks = cell.peaks
     limit = cell.limits.memory_limit_bytes
     against = f" of {limit / GIB:.1f}" if limit else ""
-    card = f", GPU {cell.peak_gpu_bytes / GIB:.1f} GiB" if cell.peak_gpu_bytes else ""
-    return f"{cell.name} peaks at {peak / GIB:.1f}{against} GiB{card}"
+    card = f", GPU {peaks.gpu_bytes / GIB:.1f} GiB" if peaks.gpu_bytes else ""
+    return f"{cell.name} peaks at {peaks.anonymous_bytes / GIB:.1f}{against} GiB{card}"

@@ -8,7 +8,7 @@ from enum import Enum
 
 from minivess.planning.sizes import format_gib
 from minivess.training.outcome import Cause
-from minivess.training.record import Look
+from minivess.training.record import Look, Peaks
 
 ASK_AT = 0.92
 KILL_AT = 0.98
@@ -29,6 +29,7 @@ class Limits:
         gpu_warn_bytes: GPU memory of the tree on one card above which a warning is recorded.
         gpu_limit_bytes: GPU memory of the tree on one card at which the tree is stopped. A warning is recorded when
             the whole card's use, other programs included, is above it.
+        rss_budget_bytes: Resident memory of the tree, file-backed pages and all, that a cell should stay below.
         swap_growth_warn_bytes: Growth of the machine's used swap since the start above which a warning is recorded.
         disk_free_min_bytes: Free space on the cell folder's disk below which the tree is stopped.
         hang_s: Longest time without a heartbeat, counted from the start, without the time asleep (suspended).
@@ -38,6 +39,7 @@ class Limits:
     available_min_bytes: int | None = None
     gpu_warn_bytes: int | None = None
     gpu_limit_bytes: int | None = None
+    rss_budget_bytes: int | None = None
     swap_growth_warn_bytes: int | None = None
     disk_free_min_bytes: int | None = None
     hang_s: float | None = None
@@ -74,10 +76,17 @@ def find_warnings(look: Look, limits: Limits) -> Iterator[tuple[str, str]]:
     if limits.gpu_limit_bytes is not None and (others := _crowded(look, limits.gpu_limit_bytes)):
         yield "gpu card", others
     if limits.swap_growth_warn_bytes is not None and look.swap_growth_bytes > limits.swap_growth_warn_bytes:
-        yield (
-            "swap",
-            f"the machine began to swap: more than {format_gib(limits.swap_growth_warn_bytes)} since the start",
-        )
+        yield "swap", "the machine began to swap"
+
+
+def broken_budgets(peaks: Peaks, limits: Limits) -> Iterator[str]:
+    """In words, each budget that a cell went over without being ended for it: resident memory, swap, GPU memory."""
+    if limits.rss_budget_bytes is not None and peaks.rss_bytes >= limits.rss_budget_bytes:
+        yield f"{format_gib(peaks.rss_bytes)} resident of {format_gib(limits.rss_budget_bytes)}"
+    if limits.swap_growth_warn_bytes is not None and peaks.swap_growth_bytes > limits.swap_growth_warn_bytes:
+        yield f"the machine's swap grew by {format_gib(peaks.swap_growth_bytes)}"
+    if limits.gpu_warn_bytes is not None and (peaks.gpu_bytes or 0) > limits.gpu_warn_bytes:
+        yield f"{format_gib(peaks.gpu_bytes or 0)} of GPU memory of {format_gib(limits.gpu_warn_bytes)}"
 
 
 def memory_verdict(used_bytes: int, growth_bytes_per_s: float, limit_bytes: int) -> Verdict:

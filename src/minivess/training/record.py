@@ -78,12 +78,17 @@ class Peaks:
 
     def with_look(self, look: Look) -> Peaks:
         """The peaks after one more look."""
-        known_gpu = [size for size in (self.gpu_bytes, look.gpu_tree_bytes) if size is not None]
+        tree = look.tree
+        return self.joined(Peaks(tree.rss_bytes, tree.anonymous_bytes, look.gpu_tree_bytes, look.swap_growth_bytes))
+
+    def joined(self, other: Peaks) -> Peaks:
+        """The larger of each."""
+        known_gpu = [size for size in (self.gpu_bytes, other.gpu_bytes) if size is not None]
         return Peaks(
-            rss_bytes=max(self.rss_bytes, look.tree.rss_bytes),
-            anonymous_bytes=max(self.anonymous_bytes, look.tree.anonymous_bytes),
+            rss_bytes=max(self.rss_bytes, other.rss_bytes),
+            anonymous_bytes=max(self.anonymous_bytes, other.anonymous_bytes),
             gpu_bytes=max(known_gpu, default=None),
-            swap_growth_bytes=max(self.swap_growth_bytes, look.swap_growth_bytes),
+            swap_growth_bytes=max(self.swap_growth_bytes, other.swap_growth_bytes),
         )
 
 
