@@ -14,7 +14,13 @@ from minivess.planning.vram_sweep import SWEEP, SweepRow, sweep_vram, write_meas
 from minivess.planning.workload import CardUse
 
 USE = CardUse(
-    card="RTX", torch="2.13.0", cudnn="91500", allocated_bytes=2 * GIB, reserved_bytes=3 * GIB, step_seconds=0.25
+    date="2026-11-24",
+    card="RTX",
+    torch="2.13.0",
+    cudnn="91500",
+    allocated_bytes=2 * GIB,
+    reserved_bytes=3 * GIB,
+    step_seconds=0.25,
 )
 
 
@@ -58,7 +64,7 @@ class TestWriteMeasured:
         profile = load_model_profile(str(path))
         (measured,) = profile.measured
         assert (measured.batch, measured.patch, measured.reserved_gib, measured.cap_gib) == (2, (64, 64, 4), 3.0, 8.0)
-        assert (measured.card, measured.cudnn) == ("RTX", "91500")
+        assert (measured.date, measured.card, measured.cudnn) == ("2026-11-24", "RTX", "91500")
         assert profile.model_copy(update={"measured": ()}) == load_model_profile("segresnet")
 
     def test_nothing_measured_leaves_the_file_alone(self, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from minivess.models.predict import predict_volume
 from minivess.models.registry import build_network
 from minivess.models.weights import load_network, save_network
 from minivess.planning.plan import TrainingPlan
-from minivess.planning.real_steps import cap_card
+from minivess.planning.real_steps import cap_card, forget_card_use
 from minivess.step.state import TrainState
 from minivess.step.step import NanLossError, Step, autocast
 from minivess.strides import patch_for
@@ -97,6 +97,8 @@ def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int,
         write_json(folder.environment, describe_environment())
         network = _train(spec, store, folder, micro_batch, beat)
         save_network(folder.weights, network, spec.plan.network)
+        del network
+        forget_card_use()  # what training kept of the card would count against its limit while volumes are predicted
     network = load_network(folder.weights).to(device)
     note = f"averaged weights after {spec.training.steps} steps"
     if micro_batch < spec.plan.micro_batch:

@@ -24,6 +24,8 @@ from minivess.experiments.child import Beat, exit_code_of, heartbeat
 from minivess.experiments.folder import DryStartFolder, read_model, write_model
 from minivess.experiments.spec import CellSpec, DryStartResult, DryStartSpec
 from minivess.metrics.case import score_case
+from minivess.planning.real_steps import forget_card_use, read_card_use
+from minivess.planning.workload import CardUse
 from minivess.step.state import TrainState
 from minivess.training.checkpoint import CheckpointManager
 
@@ -35,19 +37,23 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
     beat = heartbeat(folder.path)
     plan = spec.cells[0].plan
     device_of(plan)
-    step_seconds = {}
+    step_seconds: dict[str, float] = {}
+    card_use: dict[str, CardUse] = {}
     state: TrainState | None = None
     for number, cell in enumerate(spec.cells):
         beat(f"step with {cell.method}", number, len(spec.cells))
         state = None  # weights and moments of two losses at a time are more than any cell holds
-        torch.cuda.empty_cache()
+        forget_card_use()
         state, step_seconds[cell.method] = _two_steps(cell, store, spec.scored)
+        if plan.device == "cuda":
+            card_use[cell.method] = read_card_use(step_seconds[cell.method])
     assert state is not None
     checkpoint_bytes, checkpoint_seconds = _checkpoint(folder.checkpoints, state)
     predictor(state.average, plan, beat)(_shallow(store.case(spec.predicted), 2 * plan.patch[2]))
     result = DryStartResult(
         step_seconds=step_seconds,
-        device_bytes=torch.cuda.max_memory_reserved() if plan.device == "cuda" else None,
+        card_use=card_use,
+        device_bytes=_most_reserved(card_use) if card_use else None,
         checkpoint_bytes=checkpoint_bytes,
         checkpoint_seconds=checkpoint_seconds,
         scoring_seconds=_score(store.case(spec.scored), spec.cells[0].tolerance_um, beat),
@@ -73,6 +79,11 @@ def _two_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, flo
         began = time.perf_counter()
         step(state, batch)
     return state, time.perf_counter() - began
+
+
+def _most_reserved(card_use: dict[str, CardUse]) -> int:
+    """Of all steps, and of what came after the last of them."""
+    return max(torch.cuda.max_memory_reserved(), *(use.reserved_bytes for use in card_use.values()))
 
 
 def _checkpoint(folder: Path, state: TrainState) -> tuple[int, float]:

@@ -57,7 +57,11 @@ def rehearse(prepared: Prepared, store: Store, watcher: Watcher, lock: int) -> P
             write_model(prepared.folder.plan, smaller)
     result = _read(folder)
     if known is not None:
-        result = result.model_copy(update={"step_seconds": {**known.step_seconds, **result.step_seconds}})
+        joined = {
+            "step_seconds": known.step_seconds | result.step_seconds,
+            "card_use": known.card_use | result.card_use,
+        }
+        result = result.model_copy(update=joined)
         write_model(folder.result, result)
     prepared = replace(prepared, plan=_timed(settled or prepared.plan, result))
     write_model(prepared.folder.plan, prepared.plan)
@@ -96,10 +100,16 @@ def _timed(plan: TrainingPlan, result: DryStartResult) -> TrainingPlan:
     return plan.model_copy(update={"step_seconds": result.step_seconds, "reasons": reasons})
 
 
+def _predicted(plan: TrainingPlan) -> int:
+    return max(plan.peak_bytes or 0, plan.prediction_bytes or 0)
+
+
 def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
     cells = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
     seconds = sum(cells.values()) / len(prepared.lanes)
     memory = f"{format_gib(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:
-        memory += f", {format_gib(result.device_bytes)} on the card"
+        memory += (
+            f", {format_gib(result.device_bytes)} on the card (predicted: {format_gib(_predicted(prepared.plan))})"
+        )
     return f"Dry start: went well, {prepared.plan.reasons['time']}; {memory}; all cells in about {in_words(seconds)}"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.evaluation.evaluate import CaseRow
 from minivess.planning.plan import TrainingPlan
+from minivess.planning.workload import CardUse
 from minivess.step.config import TrainingConfig
 
 
@@ -54,6 +55,7 @@ class DryStartResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step_seconds: dict[str, float]
+    card_use: dict[str, CardUse] = Field(default_factory=dict, description="of a step, by loss; empty on a CPU")
     device_bytes: int | None = Field(description="most that torch reserved on the card; None on a CPU")
     checkpoint_bytes: int
     checkpoint_seconds: float

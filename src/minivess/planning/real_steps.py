@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from datetime import date
 
 import torch
 
@@ -56,19 +58,32 @@ def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> Ca
         raise PlanError("a card that torch can use", "none", "measure on a machine with an NVIDIA card and its driver")
     if cap_bytes is not None:
         cap_card(cap_bytes)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    forget_card_use()
     try:
         seconds = _fastest(work.model_copy(update={"device": "cuda"}), work.patch, work.batch)
     except torch.OutOfMemoryError as error:
         raise PlanError("a step that fits the card", str(error).partition(".")[0], "see what fits above it") from error
+    return read_card_use(seconds)
+
+
+def forget_card_use() -> None:
+    """Give back what torch keeps of the card for later, and count its peaks from now on; without a card, nothing."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def read_card_use(step_seconds: float) -> CardUse:
+    """What was taken of the first card since ``forget_card_use``, with the day and the versions that it holds for."""
     return CardUse(
+        date=date.today().isoformat(),
         card=torch.cuda.get_device_name(0),
         torch=torch.__version__,
         cudnn=str(torch.backends.cudnn.version()),
         allocated_bytes=torch.cuda.max_memory_allocated(),
         reserved_bytes=torch.cuda.max_memory_reserved(),
-        step_seconds=seconds,
+        step_seconds=step_seconds,
     )
 
 

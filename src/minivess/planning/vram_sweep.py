@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def write_measured(
     """
     measured = [
         MeasuredVram(
-            date=date.today().isoformat(),
+            date=row.use.date,
             card=row.use.card,
             cap_gib=cap_bytes and round(cap_bytes / GIB, 2),
             torch=row.use.torch,

@@ -52,6 +52,7 @@ class CardUse(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    date: str = Field(description="YYYY-MM-DD")
     card: str
     torch: str
     cudnn: str
