@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from minivess.cli.main import cli
 from minivess.errors import RunError
 from minivess.experiments.config import make_config
-from minivess.experiments.folder import RunFolder, write_model
+from minivess.experiments.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def _folder(path: Path, **settings: object) -> RunFolder:
     folder = RunFolder(path / "runs" / "one")
     values = {"name": "one", "losses": ["dice_ce"], "output_dir": str(path / "runs"), **settings}
-    write_model(folder.config, make_config(values, "a test"))
+    folder.write_config(make_config(values, "a test"))
     return folder
 
 

@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 
 from minivess.atomic import write_json
@@ -141,8 +142,8 @@ def copied(published: tuple[RunFolder, str], empty: Path, tmp_path: Path) -> Run
 
 
 def _configure(folder: RunFolder, **changes: Any) -> None:
-    config = json.loads(folder.config.read_text())
-    folder.config.write_text(json.dumps(config | changes))
+    config = yaml.safe_load(folder.config.read_text())
+    folder.config.write_text(yaml.safe_dump(config | changes))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from minivess.data.profile import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, DataError, RunError
@@ -21,7 +22,7 @@ def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro
     facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
     volumes = [VolumeStats(name=name, image="", label="", digest=digest, **facts) for name, digest in digests.items()]
     write_model(folder.profile, DatasetProfile(folder="", volumes=tuple(volumes)))
-    write_model(folder.config, make_config({"name": path.name, "losses": list(losses), "folds": 2}, "a test"))
+    folder.write_config(make_config({"name": path.name, "losses": list(losses), "folds": 2}, "a test"))
     zeros = {
         "centreline_dsc": 0.5, "measured_masd": 1.0, "measured_masd_voxel": 1.0, "normalised_surface_distance": 0.5,
         "tolerance_um": 2.0, "hausdorff_95": 1.0, "betti0_error": 3, "betti1_error": 0, "foreground_voxels": 9,
@@ -60,7 +61,7 @@ class TestResults:
     def test_it_is_computed_anew_when_cells_or_settings_have_changed(self, tmp_path: Path, change: str) -> None:
         run = _run(tmp_path / "a", 0.5)
         before = write_results(run)
-        config = json.loads(run.config.read_text())
+        config = yaml.safe_load(run.config.read_text())
         if change == "cell":
             run.cell("dice_ce", 1).result.unlink()
         elif change == "score":
@@ -124,6 +125,6 @@ class TestCompareRuns:
 
     def test_nothing_finished_is_said(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "empty")
-        write_model(folder.config, make_config({"name": "empty", "losses": ["dice_ce"]}, "a test"))
+        folder.write_config(make_config({"name": "empty", "losses": ["dice_ce"]}, "a test"))
         with pytest.raises(RunError, match="a finished cell"):
             compare_runs([folder])

@@ -129,6 +129,10 @@ class TestPage:
     def test_the_markdown_stands_beside_it(self, page: Page, finished: RunFolder):
         assert finished.comparison.with_suffix(".md").read_text(encoding="utf-8").startswith("| loss | cases | DSC ↑ |")
 
+    def test_its_figures_stand_beside_it(self, page: Page, finished: RunFolder):
+        names = {file.name for file in finished.figures.iterdir()}
+        assert names >= {"paired-dsc.svg", "trade-off.svg", "loss-0.svg", "memory.svg", "shapes.svg"}
+
     def test_it_is_small(self, page: Page):
         assert len(page.source.encode()) < 500_000
 
@@ -183,7 +187,8 @@ class TestEscaping:
 
     def test_the_name_of_a_loss_stays_text(self, copied: Callable[[], RunFolder]):
         folder, loss = copied(), "<b>&\"'$x"
-        for file in [folder.config, *folder.path.glob("cells/cbdice-*/*.json")]:
+        folder.config.write_text(folder.config.read_text().replace("cbdice", loss))
+        for file in folder.path.glob("cells/cbdice-*/*.json"):
             file.write_text(file.read_text().replace("cbdice", json.dumps(loss)[1:-1]))
         for cell in folder.path.glob("cells/cbdice-*"):
             cell.rename(cell.with_name(cell.name.replace("cbdice", loss)))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from minivess.reporting.svg import drawing, paint, to_svg
+from minivess.reporting.svg import drawing, name_of, paint, standalone, to_svg
 
 
 def draw(words: str = "", **options: dict[str, str]) -> str:
@@ -24,7 +27,7 @@ class TestSvg:
 
     def test_nothing_points_outside(self):
         text = draw()
-        assert text.startswith('<svg viewBox="0 0 144 72" role="img" aria-label="a &quot;line&quot;">')
+        assert text.startswith('<svg id="one-svg" viewBox="0 0 144 72" role="img" aria-label="a &quot;line&quot;">')
         assert text.rstrip().endswith("</svg>")
         assert "http" not in text
 
@@ -39,3 +42,11 @@ class TestSvg:
         text = draw("$x <b>", hover={"line": "</title><script>"})
         assert "$x &lt;b&gt;" in text
         assert '<g id="one-line"><title>&lt;/title&gt;&lt;script&gt;</title>' in text
+
+    def test_alone_it_is_a_file_with_its_own_colours(self):
+        element = Markup(draw("a & b"))
+        text = standalone(element)
+        assert name_of(element) == "one"
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+        assert "stroke: #1f6fb2" in text
+        assert "var(" not in text

@@ -3,7 +3,7 @@
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json log.txt monitor.csv outcome.json result.json
 cells/LOSS-foldK/   cell.json environment.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
-results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv
+results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 
 from minivess.atomic import write_text
@@ -171,6 +172,10 @@ class RunFolder:
         return self.path / "results" / "comparison.json"
 
     @property
+    def figures(self) -> Path:
+        return self.path / "results" / "figures"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 
@@ -182,8 +187,12 @@ class RunFolder:
         return [CellFolder(path.parent) for path in sorted(self.path.glob("cells/*/cell.json"))]
 
     def read_config(self) -> ExperimentConfig:
-        """The resolved configuration as JSON-compatible YAML."""
+        """The resolved configuration; raises as ``read_model`` does."""
         return read_model(self.config, ExperimentConfig)
+
+    def write_config(self, config: ExperimentConfig) -> None:
+        values = config.model_dump(mode="json")
+        write_text(self.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def read_plan(self) -> TrainingPlan:
         return read_model(self.plan, TrainingPlan)
@@ -209,20 +218,21 @@ def write_model(path: Path, value: Any) -> None:
 
 
 def read_model(path: Path, model: type[_Model], cure: str = "restore it, or begin anew (--fresh)") -> _Model:
-    """A pydantic model from a JSON file of a run.
+    """A pydantic model from a JSON or YAML file of a run.
 
     Raises:
         RunError: There is no such file, or it was damaged after it was written, with ``cure`` for that.
     """
     try:
-        return model.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        return model.model_validate(yaml.safe_load(text)) if path.suffix == ".yaml" else model.model_validate_json(text)
     except OSError as error:
         raise RunError(
             "a run folder", f"no {path.name} in {path.parent}", "check the path; a run writes it first of all"
         ) from error
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise RunError(f"{path.name} as a run writes it", f"{path}, damaged: {_first_fault(error)}", cure) from error
 
 
-def _first_fault(error: ValueError) -> str:
+def _first_fault(error: Exception) -> str:
     return error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)

@@ -100,6 +100,7 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
         "git_dirty": str(git.get("dirty", "unknown")).lower(),
         DATA_TAG: str(profile.content_hash),
         "config": config.model_dump_json(),
+        "frozen_sha256": hashlib.sha256("\n".join(environment["frozen"]).encode()).hexdigest(),
     }
     return tags if dvc is None else {**tags, "dvc_hash": dvc["md5"]}
 

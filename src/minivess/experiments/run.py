@@ -93,7 +93,7 @@ def _write_decisions(prepared: Prepared) -> None:
     write_model(folder.splits, prepared.splits)
     write_model(folder.plan, prepared.plan)
     # Last: where config.yaml stands, the decisions stand.
-    write_model(folder.config, prepared.config)
+    folder.write_config(prepared.config)
 
 
 def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:

@@ -7,10 +7,10 @@ import hashlib
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -36,13 +36,14 @@ from minivess.reporting.plots import (
     watched_curve,
 )
 from minivess.reporting.shapes import shape_picture
+from minivess.reporting.svg import name_of, standalone
 from minivess.reporting.tables import column_title, csv_table, latex_table, markdown_table, sentences, table_rows
 
 _HERE = Path(__file__).parent
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write ``report.html`` and ``results/comparison`` as Markdown, LaTeX and CSV from the results as ``write_results`` left them.
+    """Write ``report.html``, its figures and ``results/comparison`` as Markdown, LaTeX and CSV from what ``write_results`` left.
 
     Returns:
         The page, below 5 MB.
@@ -53,11 +54,25 @@ def write_report(folder: RunFolder) -> Path:
     facts = read_facts(folder)
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
         write_text(folder.comparison.with_suffix(suffix), table(facts.comparison))
-    write_text(folder.report, _render(facts))
+    figures = {
+        "paired": [paired_points(facts, metric) for metric in facts.comparison.metrics],
+        "trade_off": _all(trade_off(facts)),
+        "loss_curves": _all(*(loss_curve(facts, method) for method in facts.losses)),
+        "watched": _all(watched_curve(facts)),
+        "memory": _all(memory_timeline(facts)),
+        "shapes": [shape_picture(facts.profile)],
+    }
+    for figure in chain.from_iterable(figures.values()):
+        write_text(folder.figures / f"{name_of(figure)}.svg", standalone(figure))
+    write_text(folder.report, _render(facts, figures))
     return folder.report
 
 
-def _render(facts: RunFacts) -> str:
+def _all(*figures: Markup | None) -> list[Markup]:
+    return [figure for figure in figures if figure is not None]
+
+
+def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -79,19 +94,14 @@ def _render(facts: RunFacts) -> str:
         budget=budget_sentence(facts),
         begun=min((cell.started for cell in facts.cells if cell.started), default=None),
         ended=max((_ended(cell) for cell in facts.cells if cell.outcome), default=None),
-        paired=[paired_points(facts, metric) for metric in facts.comparison.metrics],
+        figures=figures,
         broad=many_methods(facts),
-        trade_off=trade_off(facts),
         overlays=overlays,
         overlay_notes=overlay_notes,
         colours={"found": FOUND, "false": FALSE, "missed": MISSED},
         spacings=_spacings(facts),
-        shapes=shape_picture(facts.profile),
-        loss_curves=[curve for method in facts.losses if (curve := loss_curve(facts, method))],
-        watched=watched_curve(facts),
-        memory=memory_timeline(facts),
         longest=max((cell.seconds or 0 for cell in facts.cells), default=0) or 1,
-        configuration=_as_yaml(facts),
+        configuration=facts.folder.config.read_text(encoding="utf-8"),
         commands=list(_commands(facts)),
         card=model_card(facts),
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
@@ -124,10 +134,6 @@ def _spacings(facts: RunFacts) -> list[tuple[float, ...]]:
     """Smallest, median and largest spacing an axis, micrometre."""
     axes = list(zip(*(volume.spacing_um for volume in facts.profile.volumes), strict=True))
     return [tuple(map(min, axes)), facts.profile.median_spacing_um, tuple(map(max, axes))]
-
-
-def _as_yaml(facts: RunFacts) -> str:
-    return yaml.safe_dump(facts.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _commands(facts: RunFacts) -> Iterator[str]:

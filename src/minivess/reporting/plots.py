@@ -72,7 +72,7 @@ def trade_off(facts: RunFacts) -> Markup | None:
     x, y = ({score.method: score.interval for score in metric.methods} for metric in (across, up))
     losses = [loss for loss in facts.losses if loss in x]
     with drawing():
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure = Figure(figsize=(5.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
         # A loss worse in both lies below and left of this staircase.
         axes.step(
@@ -88,7 +88,9 @@ def trade_off(facts: RunFacts) -> Markup | None:
             axes.plot([x[method].low, x[method].high], [here[1]] * 2, color=colour, linewidth=1, alpha=0.6)
             axes.plot([here[0]] * 2, [y[method].low, y[method].high], color=colour, linewidth=1, alpha=0.6)
             marker = "D" if method in front else "o"
-            axes.plot(*here, marker, color=colour, markeredgecolor=paint("paper"), markersize=7, gid=f"trade-{method}")
+            (point,) = axes.plot(*here, marker, color=colour, markeredgecolor=paint("paper"), markersize=7)
+            point.set(gid=f"trade-{method}", label=method)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=paint("ink"), handlelength=1)
         axes.grid(axis="x")
         axes.set_xlabel(f"mean {column_title(across)}")
         axes.set_ylabel(f"mean {column_title(up)}")

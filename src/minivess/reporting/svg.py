@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import matplotlib
 from markupsafe import Markup
@@ -82,7 +83,20 @@ def to_svg(figure: Figure, name: str, alt: str, hover: Mapping[str, str] | None 
     for gid, words in (hover or {}).items():
         group = f'<g id="{name}-{gid}">'
         body = body.replace(group, f"{group}<title>{html.escape(words)}</title>", 1)
-    return Markup(f'<svg {view[0]} role="img" aria-label="{html.escape(alt)}">{body}')
+    return Markup(f'<svg id="{name}-svg" {view[0]} role="img" aria-label="{html.escape(alt)}">{body}')
+
+
+def name_of(element: Markup) -> str:
+    """The name that ``to_svg`` was given."""
+    return element.partition('id="')[2].partition('-svg"')[0]
+
+
+def standalone(element: Markup) -> str:
+    """What ``to_svg`` gave, as a file of its own: in the light colours of report.css, on no background."""
+    light = (Path(__file__).parent / "report.css").read_text(encoding="utf-8").partition("@media")[0]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light))
+    text = re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], str(element))
+    return text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ', 1) + "\n"
 
 
 def _variable(match: re.Match[str]) -> str:
