@@ -26,11 +26,12 @@ from minivess.models.registry import ModelProfile, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.memory import predict_inference_peak, predict_training_peak
+from minivess.planning.memory import predict_peak, predict_training_peak
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.sizes import GIB, format_gib
 from minivess.planning.validation import check_plan
+from minivess.planning.workload import InferenceWorkload
 from minivess.strides import patch_for
 
 LOSSES = sorted(registry.LOSSES)
@@ -133,13 +134,15 @@ def prove(question: Draw, plan: TrainingPlan) -> int:
         device=plan.device,
     )
     widest = max(question.profile.volumes, key=lambda volume: volume.shape[0] * volume.shape[1])
-    prediction = predict_inference_peak(
-        network,
-        patch_for(network.patches, widest.shape[2]),
-        widest.shape,
-        plan.precision,
-        overlap=plan.overlap,
-        device=plan.device,
+    prediction = predict_peak(
+        InferenceWorkload(
+            network=network,
+            patch=patch_for(network.patches, widest.shape[2]),
+            volume_shape=widest.shape,
+            precision=plan.precision,
+            overlap=plan.overlap,
+            device=plan.device,
+        )
     )
     assert plan.device == ("cuda" if question.on_card else "cpu"), "a card that is there and was not used"
     assert int(step) <= question.budget_bytes, f"a step takes {format_gib(int(step))}"

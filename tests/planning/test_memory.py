@@ -16,12 +16,11 @@ from minivess.models.registry import NetworkSpec, build_network, load_model_prof
 from minivess.planning.memory import (
     CONTEXT_BYTES,
     PeakMemory,
-    predict_inference_peak,
     predict_peak,
     predict_training_peak,
 )
 from minivess.planning.sizes import MIB
-from minivess.planning.workload import TrainingWorkload
+from minivess.planning.workload import InferenceWorkload, TrainingWorkload
 from minivess.strides import Shape
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory_prediction.py"
@@ -83,6 +82,12 @@ class TestTrainingPeak:
         assert four.activations_bytes == pytest.approx(4 * one.activations_bytes, rel=0.01)
         assert four.parameters_bytes == one.parameters_bytes
 
+    def test_a_model_is_planned_for_the_patch(self) -> None:
+        by_name = predict_training_peak("dynunet", "dice_ce", (16, 16, 4), 1, "fp32", spacing_um=(1, 1, 5))
+        model = load_model_profile("dynunet")
+        network = model.spec(((16, 16, 4),), model.plan_strides((16, 16, 4), (1, 1, 5)))
+        assert by_name == predict_training_peak(network, "dice_ce", (16, 16, 4), 1, "fp32")
+
     def test_half_precision_halves_most_activations(self) -> None:
         full, half = (predict_training_peak(self.NETWORK, "dice_ce", (32, 32, 8), 4, kind) for kind in ("fp32", "bf16"))
         assert 0.5 < half.activations_bytes / full.activations_bytes < 0.65
@@ -107,7 +112,8 @@ class TestInferencePeak:
     NETWORK = _network((32, 32, 8), 8, 16, 32)
 
     def _peak(self, shape: Shape, windows: int = 1) -> PeakMemory:
-        return predict_inference_peak(self.NETWORK, (32, 32, 8), shape, "fp32", windows=windows, device="cpu")
+        work = {"network": self.NETWORK, "patch": (32, 32, 8), "volume_shape": shape, "windows": windows}
+        return predict_peak(InferenceWorkload(**work, precision="fp32", device="cpu"))
 
     def test_depth_costs_the_device_nothing(self) -> None:
         shallow, deep = self._peak((64, 64, 24)), self._peak((64, 64, 240))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from minivess.models.registry import NetworkSpec
+from minivess.models.registry import ModelProfile, NetworkSpec, load_model_profile
 from minivess.planning.caching_allocator import reserved_bytes
 from minivess.planning.sizes import GIB, MIB, format_gib
 from minivess.planning.workload import Device, InferenceWorkload, TrainingWorkload, Workload
 from minivess.step.config import Precision
-from minivess.strides import Shape
+from minivess.strides import Shape, Spacing
 
 if TYPE_CHECKING:
     from minivess.planning.trace import Trace
@@ -85,12 +85,13 @@ class PeakMemory(BaseModel):
 
 
 def predict_training_peak(
-    network: NetworkSpec,
+    model: str | ModelProfile | NetworkSpec,
     loss: str,
     patch: Shape,
     batch: int,
     precision: Precision,
     *,
+    spacing_um: Spacing = (1.0, 1.0, 1.0),
     loss_options: Mapping[str, Any] | None = None,
     accumulated: bool = False,
     device: Device = "cuda",
@@ -98,19 +99,23 @@ def predict_training_peak(
     """Peak of one optimizer step, any but the first. Imports torch and the network's library, then takes seconds.
 
     Args:
-        network: The network.
+        model: A network; or a model profile or its name, whose strides are planned for the patch.
         loss: A key of ``LOSSES``, or an importable builder.
         patch: X, Y, Z in voxels.
         batch: Patches of one forward pass.
         precision: Type of the forward pass.
+        spacing_um: Of the voxels, for strides that are yet to be planned.
         loss_options: Passed to the loss.
         accumulated: Whether a step takes more than one forward pass; gradients then live through the later ones.
         device: Where the step is to run. It need not be there.
 
     Raises:
-        ConfigError: Network or loss cannot be built.
+        ConfigError: No such model, or network or loss cannot be built.
         PlanError: One of them cannot be traced.
     """
+    if isinstance(model, str):
+        model = load_model_profile(model)
+    network = model if isinstance(model, NetworkSpec) else model.spec((patch,), model.plan_strides(patch, spacing_um))
     return predict_peak(
         TrainingWorkload(
             network=network,
@@ -119,44 +124,6 @@ def predict_training_peak(
             patch=patch,
             batch=batch,
             accumulated=accumulated,
-            precision=precision,
-            device=device,
-        )
-    )
-
-
-def predict_inference_peak(
-    network: NetworkSpec,
-    patch: Shape,
-    volume_shape: Shape,
-    precision: Precision,
-    *,
-    windows: int = 1,
-    overlap: float = 0.5,
-    device: Device = "cuda",
-) -> PeakMemory:
-    """Peak of ``minivess.models.predict.predict_volume`` with a network that is alone on the device.
-
-    Args:
-        network: The network.
-        patch: Window, X, Y, Z in voxels.
-        volume_shape: X, Y, Z in voxels.
-        precision: Type of the forward pass.
-        windows: Windows of one forward pass.
-        overlap: Share that neighbouring windows have in common.
-        device: Where the network is to run. It need not be there.
-
-    Raises:
-        ConfigError: The network cannot be built.
-        PlanError: It cannot be traced.
-    """
-    return predict_peak(
-        InferenceWorkload(
-            network=network,
-            patch=patch,
-            volume_shape=volume_shape,
-            overlap=overlap,
-            windows=windows,
             precision=precision,
             device=device,
         )
