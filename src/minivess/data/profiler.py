@@ -29,7 +29,7 @@ CLIP_PERCENTILES = (0.5, 99.5)
 
 _VISTA3D_DIVISOR = 16
 
-_VERSION = "2"
+_VERSION = "3"
 """Changed with every change of what a scan finds, so that saved profiles are made anew."""
 
 
@@ -48,7 +48,7 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
     if label is not None:
         try:
             label_header = read_header(label)
-            found += check_pair(case.name, image, label_header, label)
+            found += check_pair(case.name, image, label_header)
         except VolumeError as error:
             found.append(from_error(case.name, error))
     measured: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def _measure_label(
     except VolumeError as error:
         found.append(from_error(name, error))
         return {}
-    found += check_label(name, counts, path)
+    found += check_label(name, counts)
     return {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
 
 
