@@ -30,7 +30,8 @@ def profile(
 ) -> None:
     """Shapes, spacings and faults of a data set, from the headers alone.
 
-    Every fault of every file is listed, one that many volumes share in one line (--json has each), and the exit code is 3 where one of them would stop a run.
+    Every fault of every file is listed, one that many volumes share in one line (--json has each), and the exit code is 3
+    where one of them would stop a run.
     """
     from minivess.atomic import write_text
     from minivess.cli.live import volume_progress

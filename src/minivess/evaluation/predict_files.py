@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from minivess.data.importers import name_of
+from minivess.data.listing import name_of
 from minivess.data.profiler import scan_volume
 from minivess.data.volume_file import open_volume, write_alike
 from minivess.errors import DataError
