@@ -51,11 +51,8 @@ def check_pairs(images: Set[str], labels: Mapping[str, Path], folders: Folders) 
     found = []
     for name in images:
         if name in misnamed:
-            got, cure = (
-                f"only {folders.labels.name}/NAME{labels[misnamed[name]].name.removeprefix(name)}",
-                "rename the label so",
-            )
-            found.append(Finding("critical", "label_missing", name, expected, got, cure))
+            got = f"only {folders.labels.name}/NAME{labels[misnamed[name]].name.removeprefix(name)}"
+            found.append(Finding("critical", "label_missing", name, expected, got, "rename the label so"))
         elif name not in labels:
             cure = "add the label, or take the volume out"
             found.append(Finding("critical", "label_missing", name, expected, "none", cure))
