@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from minivess.errors import PlanError, RunError
-from minivess.findings import Finding, Level, raise_critical
+from minivess.findings import Finding, Level, grouped, raise_critical
 
 
 def finding(level: Level, got: str = "3") -> Finding:
@@ -22,6 +22,27 @@ class TestFinding:
         assert Finding(**finding("info").as_dict()) == finding("info")  # type: ignore[arg-type]
 
 
+def nan(name: str, count: int) -> Finding:
+    return Finding("critical", "finite", name, "finite intensities", f"{count} NaN", "mend it")
+
+
+class TestGrouped:
+    def test_few_that_say_the_same_are_one_with_all_names(self) -> None:
+        assert grouped([nan("a", 1), nan("b", 1), nan("c", 2)]) == [nan("a, b", 1), nan("c", 2)]
+
+    def test_of_many_names_the_first_and_their_number(self) -> None:
+        (only,) = grouped([nan(f"mv{number}", 1) for number in range(40)])
+        assert only == nan("40 volumes (mv0, mv1, mv2, ...)", 1)
+
+    def test_many_kinds_of_one_fault_are_one_with_examples(self) -> None:
+        (only,) = grouped([nan(f"mv{number}", number) for number in range(40)])
+        assert (only.what, only.got) == ("40 volumes", "mv0: 0 NaN; mv1: 1 NaN; mv2: 2 NaN; ...")
+
+    def test_what_another_cure_mends_stays_by_itself(self) -> None:
+        other = Finding("critical", "finite", "b", "finite intensities", "1 NaN", "take it out")
+        assert grouped([nan("a", 1), other]) == [nan("a", 1), other]
+
+
 class TestRaiseCritical:
     def test_warnings_pass(self) -> None:
         raise_critical([finding("warning"), finding("info")], PlanError)
@@ -31,6 +52,10 @@ class TestRaiseCritical:
             raise_critical([finding("critical"), finding("info")], PlanError)
         assert caught.value.expected == "5 or less"
         assert caught.value.cure == "use a smaller patch"
+
+    def test_a_single_one_names_its_subject_whatever_it_found(self) -> None:
+        with pytest.raises(PlanError, match=r"got a: 1 NaN\."):
+            raise_critical([nan("a", 1)], PlanError)
 
     def test_all_are_in_one_message(self) -> None:
         with pytest.raises(RunError, match=r"2 of them:\n.*got 16\.[^\n]*\n.*got 23\."):

@@ -43,15 +43,15 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; rename it to ``path`` on success, unless one stands there, and else delete it.
+    """Yield a temporary folder beside ``path``; rename it to ``path`` on success and delete it else.
 
-    What is written into it must be on the disk already.
+    Where a folder with files stands there already, that one is kept. What is written into it must be on the disk already.
     """
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        if not path.exists():
+        if not path.exists() or not any(path.iterdir()):
             os.rename(temporary, path)
             _fsync(path.parent)
     finally:

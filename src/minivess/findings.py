@@ -10,6 +10,9 @@ from minivess.errors import MinivessError
 
 Level = Literal["critical", "warning", "info"]
 
+_NAMES, _SHOWN = 5, 3
+"""As many names are shown one by one; of more of them, or of more kinds of fault, the first few."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -42,13 +45,39 @@ class Finding:
         return " ".join(f"{self.level}: {self.check}: {self.what}: {expected}{self.got}{cure}".split())
 
 
+def grouped(findings: Iterable[Finding]) -> list[Finding]:
+    """For people: findings that differ by nothing but their subject become one, and so do more than three that differ in
+    what was found alone, as where each of forty volumes has another number of NaN. The order is that of the first of each."""
+    kinds: dict[tuple[Level, str, str, str], dict[str, list[str]]] = {}
+    for finding in findings:
+        kind = (finding.level, finding.check, finding.expected, finding.cure)
+        kinds.setdefault(kind, {}).setdefault(finding.got, []).append(finding.what)
+    return [
+        Finding(level, check, what, expected, got, cure)
+        for (level, check, expected, cure), found in kinds.items()
+        for what, got in _lines(found)
+    ]
+
+
+def _lines(found: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Subject and finding of each line for the subjects of each finding."""
+    lines = [(_few(names), got) for got, names in found.items()]
+    if len(lines) <= _SHOWN:
+        return lines
+    examples = "; ".join(f"{what}: {got}" for what, got in lines[:_SHOWN])
+    return [(f"{sum(map(len, found.values()))} volumes", f"{examples}; ...")]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMES else f"{len(names)} volumes ({', '.join(names[:_SHOWN])}, ...)"
+
+
 def raise_critical(findings: Iterable[Finding], error: type[MinivessError]) -> None:
     """Raises ``error`` with every critical finding in one message; returns when there is none."""
-    critical = [finding for finding in findings if finding.level == "critical"]
+    critical = grouped(finding for finding in findings if finding.level == "critical")
     if len(critical) == 1:
         only = critical[0]
-        what = "" if only.what in only.got else f" ({only.what})"
-        raise error(only.expected, f"{only.got}{what}", only.cure)
+        raise error(only.expected, f"{only.what}: {only.got}", only.cure)
     if critical:
         lines = "".join(f"\n  {finding}" for finding in critical)
         raise error("no critical finding", f"{len(critical)} of them:{lines}\n", "mend each one as its line says")

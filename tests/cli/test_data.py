@@ -12,6 +12,7 @@ import tifffile
 from click.testing import CliRunner, Result
 
 from minivess.cli.data import COMMANDS
+from minivess.data.nifti import read_header, read_volume, write_volume
 from minivess.errors import ConfigError, DataError
 
 PROFILE, DATA = COMMANDS
@@ -41,6 +42,14 @@ class TestProfile:
         facts = json.loads(_run(PROFILE, folder, "--json", expected=3).output)
         assert facts["summary"]["shape"]["min"][2] == 5
         assert (facts["findings"][0]["check"], facts["findings"][0]["what"]) == ("label_missing", "phantom02")
+
+    def test_a_fault_that_all_share_is_one_line_and_whole_in_json(self, folder: Path) -> None:
+        for path in (folder / "seg").iterdir():
+            write_volume(path, 255 * read_volume(path), spacing_um=read_header(path).spacing_um)
+        printed = _run(PROFILE, folder, "--full", expected=3).output
+        assert printed.count("label_values") == printed.count("also 255") == 1
+        found = json.loads(_run(PROFILE, folder, "--full", "--json", expected=3).output)["findings"]
+        assert len([finding for finding in found if finding["check"] == "label_values"]) == 4
 
     def test_nothing_readable_still_lists_the_faults(self, folder: Path) -> None:
         for path in (folder / "raw").iterdir():

@@ -148,7 +148,11 @@ class TestBadInput:
 
     def test_missing_label(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         (data / "seg/b_y.nii.gz").unlink()
-        assert "none for b" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+        assert "got b: none" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+
+    def test_labels_in_another_folder(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        (data / "seg").rename(data / "labels")
+        assert "but labels/ with 3 NIfTI files" in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
     def test_mismatched_shapes(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         _volume(data, "b", label=(32, 32, 4))

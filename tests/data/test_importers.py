@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ class TestFindCases:
         [
             ((), "raw/ and seg/"),
             (("seg/a_y.nii.gz",), "raw/ and seg/"),
-            (("raw/notes.txt",), "NIfTI volumes.*put NAME"),
+            (("images/a.nii.gz", "labels/a.nii.gz"), "which holds images/, labels/"),
+            (("raw/notes.txt",), "only 1 .txt file.*put NAME"),
             (("raw/a.tif",), "NIfTI volumes.*import-tiff"),
         ],
     )
@@ -62,3 +64,45 @@ class TestFindCases:
         assert [case.name for case in layout.cases] == ["a", "b"]
         found = {(finding.check, finding.what) for finding in layout.findings}
         assert found == {("file_twice", "a"), ("label_missing", "a"), ("image_missing", "c")}
+
+    def test_a_data_set_without_labels_is_told_of_folders_that_may_hold_them(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "masks/a.nii.gz", "masks/b.nii.gz", "json/a.json", "docs/a.txt")
+        (finding,) = read_layout(tmp_path).findings
+        assert (finding.check, finding.level) == ("no_labels", "warning")
+        assert finding.got.endswith("but masks/ with 2 NIfTI files")
+        assert finding.cure == "if masks/ holds the labels, rename them to seg/NAME_y.nii.gz"
+
+    def test_labels_of_another_format_are_seen(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "imagesTr/a.nii.gz", "labelsTr/a.nrrd")
+        unlabelled, left_out = read_layout(tmp_path).findings
+        assert unlabelled.got == f"no NIfTI file in {tmp_path}/labelsTr, only 1 .nrrd file"
+        assert left_out.got.startswith("1 .nrrd file in labelsTr/")
+
+    def test_labels_of_other_names_are_shown_beside_the_name_that_they_should_have(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "raw/a_1.nii.gz", "raw/b.nii.gz")
+        _touch(tmp_path, "seg/a_seg.nii.gz", "seg/a_1_label.nii.gz", "seg/b_y.nii.gz")
+        found = [(finding.check, finding.what, finding.got) for finding in read_layout(tmp_path).findings]
+        assert found == [
+            ("label_missing", "a", "only seg/NAME_seg.nii.gz"),
+            ("label_missing", "a_1", "only seg/NAME_label.nii.gz"),
+        ]
+
+
+class TestWhatElseLiesThere:
+    def test_is_counted_in_one_line(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "raw/b.nrrd", "raw/c.NRRD", "raw/more/d.nii.gz", "seg/a_y.nii.gz")
+        (finding,) = read_layout(tmp_path).findings
+        assert (finding.level, finding.check) == ("info", "left_out")
+        assert finding.got.startswith("2 .nrrd files, 1 folder in raw/: only .nii.gz and .nii files directly in")
+
+    def test_hidden_files_are_no_files(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "raw/._a.nii.gz", "raw/.DS_Store", "seg/a_y.nii.gz", "seg/._a_y.nii.gz")
+        layout = read_layout(tmp_path)
+        assert ([case.name for case in layout.cases], layout.findings) == (["a"], ())
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+    def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "seg/a_y.nii.gz")
+        (tmp_path / "seg").chmod(0)
+        with pytest.raises(DataError, match=r"seg: Permission denied.*chmod u\+rx seg"):
+            read_layout(tmp_path)

@@ -216,8 +216,9 @@ class TestSavedProfile:
             lambda folder: (folder / "seg/mv01_y.nii.gz").touch(),
             lambda folder: os.utime(folder / "raw/mv01.nii.gz", (0, 0)),
             lambda folder: (folder / "splits_final.json").write_text("[]"),
+            lambda folder: (folder / "raw/mv03.nrrd").touch(),
         ],
-        ids=["one more", "one less", "a label touched", "an older image put back", "folds"],
+        ids=["one more", "one less", "a label touched", "an older image put back", "folds", "a file that is left out"],
     )
     def test_any_change_asks_for_a_new_scan(self, saved: Path, change: Callable[[Path], object]) -> None:
         change(saved.parent)

@@ -88,5 +88,5 @@ class TestImportSplits:
 
     def test_unknown_cases_are_refused(self, tmp_path: Path) -> None:
         self._write(tmp_path, ("ab", "cd"), ("cd", "az"))
-        with pytest.raises(DataError, match="names of cases that are there; got z"):
+        with pytest.raises(DataError, match=r"names of cases that are there; got splits_final\.json: z"):
             import_splits(tmp_path, "abcd", 2)

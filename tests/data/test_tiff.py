@@ -55,16 +55,27 @@ class TestImport:
         _import(source, tmp_path / "out")
         np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK.T)
 
-    @pytest.mark.parametrize("dtype", [np.uint16, np.float32, ">u2"])
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float16, np.float32, ">u2"])
     def test_other_types_are_kept(self, source: Path, tmp_path: Path, dtype: str) -> None:
         _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK.astype(dtype))
         _import(source, tmp_path / "out")
         np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK.T)
 
+    def test_macos_hidden_files_are_no_stacks(self, source: Path, tmp_path: Path) -> None:
+        (source / "denoised/._mouse1_BM4D_denoised.tif").write_bytes(b"Mac OS X")
+        (source / "labels/._mouse1_manualLabels_v2.tif").write_bytes(b"Mac OS X")
+        _import(source, tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out/raw").iterdir()] == ["mouse1.nii.gz"]
+
+    def test_an_empty_folder_will_do(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        _import(source, tmp_path / "out")
+        assert (tmp_path / "out/raw/mouse1.nii.gz").is_file()
+
     def test_nothing_is_written_over(self, source: Path, tmp_path: Path) -> None:
         _import(source, tmp_path / "out")
         (tmp_path / "out/raw/mouse1.nii.gz").write_text("mine")
-        with pytest.raises(DataError, match=r"mouse1\.nii\.gz is there already"):
+        with pytest.raises(DataError, match=r"a new or empty folder; got .*out, which holds raw, seg"):
             _import(source, tmp_path / "out")
         assert (tmp_path / "out/raw/mouse1.nii.gz").read_text() == "mine"
 
@@ -75,10 +86,11 @@ class TestFaults:
         [
             (STACK[0], LABEL, "one channel"),
             (np.stack([STACK] * 3, -1), LABEL, "one channel"),
-            (STACK, LABEL[:4], "label of its stack's shape"),
+            (STACK.astype(np.complex64), LABEL, "one real number"),
+            (STACK, LABEL[:4], "label 9 x 7 x 4, stack 9 x 7 x 5"),
             (STACK, STACK, "label of two values"),
         ],
-        ids=["one page", "colours", "other shape", "grey label"],
+        ids=["one page", "colours", "complex", "other shape", "grey label"],
     )
     def test_stacks_that_will_not_do(
         self, source: Path, tmp_path: Path, image: np.ndarray, label: np.ndarray, message: str
@@ -88,6 +100,27 @@ class TestFaults:
         _write(source, "labels/mouse1_manualLabels_v2.tif", label)
         with pytest.raises(DataError, match=message):
             _import(source, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+    def test_every_fault_of_names_and_headers_is_listed_before_a_voxel_is_read(self, source: Path) -> None:
+        _write(source, "denoised/mouse2_raw.tif", STACK[0])
+        _write(source, "denoised/mouse3_raw.tif", STACK)
+        _write(source, "labels/mouse3_seg.tif", LABEL[1:])
+        _write(source, "labels/mouse4_seg.tif", LABEL)
+        (source / "spacing.csv").write_text("name,x_um,y_um,z_um\nmouse1,1,1,5\nmouse2,1,1,5\n")
+        with pytest.raises(DataError, match=r"4 of them") as caught:
+            find_tiffs(source)
+        for fault in ("image_missing: mouse4", "voxel_size: mouse3", "dimensions: mouse2", "pair_shape: mouse3"):
+            assert fault in str(caught.value)
+
+    def test_every_fault_of_voxels_is_listed(self, source: Path, tmp_path: Path) -> None:
+        _write(source, "denoised/mouse2_raw.tif", STACK)
+        _write(source, "labels/mouse2_seg.tif", STACK)
+        path = source / "denoised/mouse1_BM4D_denoised.tif"
+        path.write_bytes(path.read_bytes()[:400])
+        with pytest.raises(DataError, match=r"damaged: mouse1:(?s:.*)label_values: mouse2:"):
+            _import(source, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
     def test_no_tiff(self, source: Path, tmp_path: Path) -> None:
         (source / "denoised/mouse1_BM4D_denoised.tif").write_text("hello")
@@ -96,11 +129,11 @@ class TestFaults:
 
     def test_names(self, source: Path) -> None:
         _write(source, "labels/mouse2_labels.tif", LABEL)
-        with pytest.raises(DataError, match="none for mouse2"):
+        with pytest.raises(DataError, match="a stack for every label; got mouse2: none"):
             find_tiffs(source, SPACING_UM)
         _write(source, "denoised/mouse2_raw.tif", STACK)
         _write(source, "denoised/mouse2_denoised.tif", STACK)
-        with pytest.raises(DataError, match="one file for 'mouse2'"):
+        with pytest.raises(DataError, match=r"one file a case; got mouse2: mouse2_denoised\.tif and"):
             find_tiffs(source, SPACING_UM)
 
     def test_folders(self, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from minivess.cli.predict import predict
 from minivess.data.nifti import read_header, read_volume, write_volume
 from minivess.errors import DataError
-from minivess.evaluation.predict_files import predict_file, require_room
+from minivess.evaluation.predict_files import predict_file, require_inputs, require_room
 from minivess.models.registry import NetworkSpec, build_network
 from minivess.models.weights import save_network
 
@@ -56,6 +58,32 @@ class TestPredictFile:
         with pytest.raises(DataError, match="contrast"):
             predict_file(weights, tmp_path / "flat.nii.gz", tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+class TestRequireInputs:
+    def test_every_file_that_holds_no_volume_is_named(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
+        (tmp_path / "a.nii.gz").write_bytes(b"no NIfTI")
+        write_volume(tmp_path / "b.nii.gz", np.zeros((32, 32, 1), np.uint8), spacing_um=(1, 1, 1))
+        with pytest.raises(DataError, match=r"damaged: a\.nii\.gz:(?s:.*)single_slice: b\.nii\.gz:"):
+            require_inputs(weights, [phantoms / "raw/phantom01.nii.gz", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
+
+    def test_weights_that_are_none_are_refused(self, phantoms: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"network\.json"):
+            require_inputs(tmp_path, [phantoms / "raw/phantom01.nii.gz"])
+
+
+class TestCommand:
+    def test_a_volume_with_nan_is_named_and_the_others_are_predicted(self, weights: Path, tmp_path: Path) -> None:
+        for name, first in (("a", 0.0), ("b", np.nan), ("c", 0.0)):
+            voxels = np.random.default_rng(0).random((32, 32, 5), np.float32)
+            voxels[0, 0, 0] = first
+            write_volume(tmp_path / f"{name}.nii.gz", voxels, spacing_um=(1, 1, 5))
+        paths = [str(tmp_path / f"{name}.nii.gz") for name in "abc"]
+        result = CliRunner().invoke(predict, [str(weights), *paths, "-o", str(tmp_path / "out")])
+        assert result.exit_code == 3
+        assert "got b.nii.gz: 1 NaN" in result.stderr
+        assert f"2 of 3 volumes are predicted in {tmp_path}/out; not so b.nii.gz" in result.stderr
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_y.nii.gz", "c_y.nii.gz"]
 
 
 class TestRequireRoom:

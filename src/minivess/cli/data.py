@@ -30,7 +30,8 @@ def profile(
 ) -> None:
     """Shapes, spacings and faults of a data set, from the headers alone.
 
-    Every fault of every file is listed, and the exit code is 3 where one of them would stop a run.
+    Every fault of every file is listed, one that many volumes share in one line (--json has each), and the exit code is 3
+    where one of them would stop a run.
     """
     from minivess.atomic import write_text
     from minivess.cli.live import volume_progress
@@ -119,7 +120,8 @@ def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] 
     Other names of the two folders are known: denoised/ as VesselNN is published, raw/, imagesTr/; seg/, masks/, labelsTr/.
 
     A stack's pages, rows and columns are Z, Y and X of the volume. A case is named by what the names of its stack and of
-    its label have in common. The two values of a label become 0 and 1. Files that are there already are never written over.
+    its label have in common. The two values of a label become 0 and 1. Everything that is wrong is listed, and nothing is
+    written then; OUT is a new folder or an empty one, and appears when all is in it.
     """
     from minivess.cli.live import volume_progress
     from minivess.data.tiff import find_tiffs, import_tiffs

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from minivess.cli.options import FILE, FOLDER
+from minivess.errors import DataError
 
 
 @click.command()
@@ -30,24 +31,38 @@ def predict(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK)."""
-    from minivess.cli.live import share_progress
-    from minivess.evaluation.predict_files import predict_file, require_room
+    """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK).
 
-    require_room(volumes, output_dir, probabilities=probabilities, replace=force)
+    The headers of all are read before the first is predicted. A volume whose voxels will not do is reported and left out, the
+    others are predicted, and the exit code is 3.
+    """
+    from minivess.cli.live import share_progress
+    from minivess.evaluation.predict_files import predict_file, require_inputs, require_room
+
     folder = weights / "weights" if (weights / "weights").is_dir() else weights
+    require_inputs(folder, volumes)
+    require_room(volumes, output_dir, probabilities=probabilities, replace=force)
+    left_out = []
     for volume in volumes:
-        with share_progress(volume.name, quiet=quiet) as progress:
-            target = predict_file(
-                folder,
-                volume,
-                output_dir,
-                overlap=overlap,
-                mirror=mirror,
-                probabilities=probabilities,
-                progress=progress,
-            )
-        click.echo(target)
+        try:
+            with share_progress(volume.name, quiet=quiet) as progress:
+                target = predict_file(
+                    folder,
+                    volume,
+                    output_dir,
+                    overlap=overlap,
+                    mirror=mirror,
+                    probabilities=probabilities,
+                    progress=progress,
+                )
+            click.echo(target)
+        except DataError as error:
+            click.echo(f"{click.style('Not predicted:', fg='red', bold=True)} {error}", err=True)
+            left_out.append(volume.name)
+    if left_out:
+        done = f"{len(volumes) - len(left_out)} of {len(volumes)} volumes are predicted in {output_dir}"
+        click.echo(f"{done}; not so {', '.join(left_out)}", err=True)
+        raise click.exceptions.Exit(DataError.exit_code)
 
 
 COMMANDS = (predict,)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from minivess.data.wording import by, counted, size
-from minivess.findings import Finding
+from minivess.findings import Finding, grouped
 from minivess.planning.sizes import format_gib
 
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
@@ -91,8 +91,8 @@ def show_preflight(result: PreflightResult, *, only_findings: bool = False) -> N
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """One paragraph a finding: what was expected, what is, what to do."""
-    for finding in findings:
+    """One paragraph a finding, or a kind of them: what was expected, what is, what to do."""
+    for finding in grouped(findings):
         mark = f"[{_STYLE[finding.level]}]{_MARK[finding.level]} {finding.check}[/]"
         expected = f" (expected {finding.expected})" if finding.expected else ""
         console.print(f"{mark} {escape(f'{finding.what}: {finding.got}{expected}')}", highlight=False)

@@ -48,25 +48,25 @@ def check_length(name: str, path: Path, header: Header) -> list[Finding]:
     """Whether the file seems to end too early, as far as a look at its end tells."""
     if header.seems_whole:
         return []
-    expected = f"the length that shape {by(header.shape)} and {header.dtype} make"
-    cure = f"`minivess profile --full` reads it to the end and is sure; if {path.name} is cut short, copy it again"
+    expected = "the length that shape and type make"
+    cure = "`minivess profile --full` reads it to the end and is sure; if the file is cut short, copy it again"
     return [Finding("warning", "file_length", name, expected, f"another in {path}", cure)]
 
 
-def check_pair(name: str, image: Header, label: Header, path: Path) -> list[Finding]:
+def check_pair(name: str, image: Header, label: Header) -> list[Finding]:
     """Whether image and label lie on one grid; voxels are matched by index."""
     found = []
     if image.shape != label.shape:
-        expected, got = f"the image's shape {image.shape}", f"label shape {label.shape}"
-        cure = f"export the label {path.name} on the image's grid"
+        expected, got = "a label of its image's shape", f"label shape {label.shape}, image {image.shape}"
+        cure = "export the label on the image's grid"
         found.append(Finding("critical", "pair_shape", name, expected, got, cure))
     cure = "check that label and image belong together; voxels are matched by index, spacing is the image's"
     if not np.allclose(image.spacing_um, label.spacing_um, rtol=1e-3):
-        expected, got = f"the image's spacing {by(image.spacing_um)} µm", f"{by(label.spacing_um)} µm in {path.name}"
+        expected, got = "the image's spacing", f"label {by(label.spacing_um)} µm, image {by(image.spacing_um)} µm"
         found.append(Finding("warning", "pair_spacing", name, expected, got, cure))
     elif not np.allclose(_affine_um(label), _affine_um(image), rtol=1e-3, atol=1e-3 * min(image.spacing_um)):
         turned = np.sign(np.diag(_affine_um(label))) != np.sign(np.diag(_affine_um(image)))
-        got = f"another in {path.name}" + (", whose axes run the other way: is it mirrored?" if turned.any() else "")
+        got = "another of its label" + (", whose axes run the other way: is it mirrored?" if turned.any() else "")
         found.append(Finding("warning", "pair_affine", name, "the image's affine", got, cure))
     return found
 
@@ -94,25 +94,25 @@ def check_intensities(name: str, image: Intensities) -> list[Finding]:
     return found
 
 
-def check_label(name: str, label: LabelCounts, path: Path) -> list[Finding]:
+def check_label(name: str, label: LabelCounts) -> list[Finding]:
     """Whether the label says vessel or not, and plausibly so."""
     if label.nan:
-        got, cure = f"{label.nan} NaN in {path.name}", "set them to 0 or 1"
+        got, cure = f"{label.nan} NaN", "set them to 0 or 1"
         return [Finding("critical", "label_values", name, "label values 0 and 1", got, cure)]
     if label.wrong:
         values = ", ".join(f"{value:g}" for value in label.wrong[:5]) + (", ..." if len(label.wrong) > 5 else "")
-        got, cure = f"also {values} in {path.name}", "write it as 0 and 1, e.g. (label > 0).astype(uint8)"
+        got, cure = f"also {values}", "write it as 0 and 1, e.g. (label > 0).astype(uint8)"
         if len(label.wrong) > 1 or label.wrong[0] < 0 or label.wrong[0] % 1:
             cure = "choose which values are vessel and write those as 1, all else as 0"
         return [Finding("critical", "label_values", name, "label values 0 and 1", got, cure)]
     if not label.foreground:
         cure = "check the label; the case is kept"
-        return [Finding("warning", "label_empty", name, "some vessel", f"an empty label in {path.name}", cure)]
+        return [Finding("warning", "label_empty", name, "some vessel", "an empty label", cure)]
     if label.foreground == label.voxels:
         cure = "export the label again, or take the case out"
-        return [Finding("critical", "label_full", name, "some background", f"vessel everywhere in {path.name}", cure)]
+        return [Finding("critical", "label_full", name, "some background", "vessel everywhere", cure)]
     if label.fraction > MOSTLY:
-        got = f"{label.fraction:.0%} vessel in {path.name}"
+        got = f"{label.fraction:.0%} vessel"
         cure = "check whether 0 and 1 are exchanged; the case is kept"
         return [Finding("warning", "label_inverted", name, "mostly background", got, cure)]
     return []

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from minivess.data.listing import name_of, nifti_files, other_files, visible
+from minivess.data.pairing import Folders, check_names, check_others, check_pairs
 from minivess.errors import DataError
 from minivess.findings import Finding
 
-_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _CHANNEL = re.compile(r"_\d{4}$")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Layout:
 
 
 def read_layout(folder: Path) -> Layout:
-    """List the cases of a data set folder, sorted by name, and what does not pair.
+    """List the cases of a data set folder, sorted by name, what does not pair, and what is not read.
 
     Three layouts are known: ``raw/NAME.nii.gz`` with ``seg/NAME_y.nii.gz`` and ``json/NAME.json`` (MiniVess),
     ``imagesTr/NAME_0000.nii.gz`` with ``labelsTr/NAME.nii.gz`` (nnU-Net), and the same without ``_0000`` (Decathlon).
-    ``.nii`` will do as well.
+    ``.nii`` will do as well, and hidden files are no files.
 
     Raises:
-        DataError: The folder is missing, follows no layout, or holds no volume.
+        DataError: The folder is missing, cannot be listed, follows no layout, or holds no volume.
     """
     if not folder.is_dir():
         raise DataError("a data set folder", f"no folder at {folder}", "check --data-dir")
@@ -61,18 +61,14 @@ def read_layout(folder: Path) -> Layout:
         if (folder / images).is_dir():
             layout = read(folder)
             if not layout.cases:
-                raise DataError("NIfTI volumes", f"none in {folder / images}", _no_volume_cure(folder / images))
+                raise _no_volume(folder / images)
             return layout
+    folders = ", ".join(f"{path.name}/" for path in visible(folder) if path.is_dir())
     raise DataError(
         "raw/ and seg/ (MiniVess) or imagesTr/ and labelsTr/ (nnU-Net)",
-        f"neither in {folder}",
+        f"neither in {folder}" + (f", which holds {folders}" if folders else ""),
         "arrange the files so, `minivess data import-tiff` for TIFF stacks, or try `minivess data phantom OUT`",
     )
-
-
-def name_of(path: Path) -> str:
-    """The name of a NIfTI file without its suffix, in whatever case that is written."""
-    return _SUFFIX.sub("", path.name)
 
 
 def find_cases(folder: Path) -> list[Case]:
@@ -80,17 +76,12 @@ def find_cases(folder: Path) -> list[Case]:
     return list(read_layout(folder).cases)
 
 
-def missing_label(name: str) -> Finding:
-    """That a case lacks the label it is to be trained with."""
-    cure = "add seg/NAME_y.nii.gz (or labelsTr/NAME.nii.gz), or take the volume out"
-    return Finding("critical", "label_missing", name, "a label for every volume", f"none for {name}", cure)
-
-
 def _minivess(folder: Path) -> Layout:
     images, twice = _volumes(folder / "raw")
     labels, label_twice = _volumes(folder / "seg")
     labels = {name.removesuffix("_y"): path for name, path in labels.items()}
-    return _paired(images, labels, folder / "raw", folder / "json", [*twice, *label_twice])
+    folders = Folders(folder / "raw", folder / "seg", folder / "json", "NAME_y.nii.gz")
+    return _paired(images, labels, folders, [*twice, *label_twice])
 
 
 def _nnunet(folder: Path) -> Layout:
@@ -100,7 +91,8 @@ def _nnunet(folder: Path) -> Layout:
     if any(_CHANNEL.search(name) for name in images):
         found += [_channel_fault(name) for name in images if not name.endswith("_0000")]
         images = {name.removesuffix("_0000"): path for name, path in images.items() if name.endswith("_0000")}
-    return _paired(images, labels, folder / "imagesTr", folder / "metadata", found)
+    folders = Folders(folder / "imagesTr", folder / "labelsTr", folder / "metadata", "NAME.nii.gz")
+    return _paired(images, labels, folders, found)
 
 
 _LAYOUTS: dict[str, Callable[[Path], Layout]] = {"raw": _minivess, "imagesTr": _nnunet}
@@ -110,9 +102,7 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     """The NIfTI files of a folder by name; of a name that is there twice the compressed one, and a finding."""
     found: dict[str, Path] = {}
     twice = []
-    for path in sorted(folder.glob("*"), reverse=True) if folder.is_dir() else []:
-        if not _SUFFIX.search(path.name) or path.name.startswith("."):
-            continue
+    for path in reversed(nifti_files(folder)):
         name = name_of(path)
         if name in found:
             got = f"{found[name].name} and {path.name} in {folder}"
@@ -122,24 +112,14 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     return dict(sorted(found.items())), twice
 
 
-def _paired(
-    images: dict[str, Path], labels: dict[str, Path], place: Path, sidecars: Path, found: list[Finding]
-) -> Layout:
-    if labels:
-        found += [missing_label(name) for name in images if name not in labels]
-    elif images:
-        cure = "add labels to train on them; they can be predicted as they are"
-        found.append(Finding("warning", "no_labels", "data set", "labels", f"none beside {place}", cure))
-    found += [
-        Finding("critical", "image_missing", name, "a volume for every label", f"none in {place} for {name}", cure)
-        for cure in ["add the volume or remove the label"]
-        for name in labels.keys() - images.keys()
-    ]
+def _paired(images: dict[str, Path], labels: dict[str, Path], folders: Folders, found: list[Finding]) -> Layout:
     cases = [
-        Case(name, image, labels.get(name), sidecar if (sidecar := sidecars / f"{name}.json").is_file() else None)
+        Case(name, image, labels.get(name), sidecar if sidecar.is_file() else None)
         for name, image in images.items()
+        for sidecar in [folders.sidecars / f"{name}.json"]
     ]
-    return Layout(tuple(cases), (*sorted(found, key=lambda finding: finding.what), *_name_faults(images)))
+    pairs = check_pairs(images.keys(), labels, folders)
+    return Layout(tuple(cases), (*found, *pairs, *check_names(images), *check_others(folders)))
 
 
 def _channel_fault(name: str) -> Finding:
@@ -147,22 +127,9 @@ def _channel_fault(name: str) -> Finding:
     return Finding("critical", "channels", name, "one channel a case (NAME_0000)", f"{name} in imagesTr", cure)
 
 
-def _name_faults(names: dict[str, Path]) -> list[Finding]:
-    found = []
-    alike: dict[str, str] = {}
-    for name in names:
-        if alike.setdefault(name.casefold(), name) != name:
-            got, cure = f"{alike[name.casefold()]} and {name}", "rename one: some file systems take them for one file"
-            found.append(
-                Finding("warning", "name_alike", name, "names that differ by more than upper and lower case", got, cure)
-            )
-        if not _PLAIN_NAME.fullmatch(name):
-            cure = "rename it: other programs may not take it as it is"
-            expected = "letters, digits, dot, dash and underscore in a name"
-            found.append(Finding("warning", "name_letters", name, expected, repr(name), cure))
-    return found
-
-
-def _no_volume_cure(folder: Path) -> str:
-    tiffs = any(path.suffix.lower() in {".tif", ".tiff"} for path in folder.iterdir())
-    return "`minivess data import-tiff` makes NIfTI of TIFF stacks" if tiffs else "put NAME.nii.gz files there"
+def _no_volume(folder: Path) -> DataError:
+    others = other_files(folder)
+    cure = "put NAME.nii.gz files there"
+    if ".tif" in others:
+        cure = "`minivess data import-tiff` makes NIfTI of TIFF stacks"
+    return DataError("NIfTI volumes", f"none in {folder}" + (f", only {others}" if others else ""), cure)

@@ -123,7 +123,7 @@ def _peek(path: Path) -> tuple[bytes, int]:
     try:
         return peek(path, _NIFTI2)
     except PermissionError as error:
-        cure = f"allow reading it (`chmod u+r {path.name}`)"
+        cure = "allow reading it (`chmod u+r`)"
         raise VolumeError("damaged", "a readable file", f"{path}: {error.strerror}", cure) from error
     except OSError as error:
         raise damaged(path, error) from error

@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from minivess.data.wording import listed
 from minivess.errors import DataError
 from minivess.findings import Finding
 from minivess.strides import Shape, Spacing
 
 OUTLIER_FACTOR = 2.0
 """A spacing this many times coarser or finer than the data set's median is an outlier (as is SPEC's mv10 at 2.48)."""
-
-_NAMES_SHOWN = 8
 
 
 class VolumeStats(BaseModel):
@@ -190,14 +187,14 @@ class DatasetProfile(BaseModel):
 
     @property
     def findings(self) -> list[Finding]:
-        """Every problem of files, volumes and data set, the gravest first; one that many volumes share is named once."""
+        """Every problem of files, volumes and data set, the gravest first."""
         cure = "check the header; the run uses it as it is"
         found = [*self.problems, *(finding for volume in self.volumes for finding in volume.findings)]
         found += [
             Finding("warning", "spacing_outlier", name, "a spacing like the others'", reason, cure)
             for name, reason in self.outliers.items()
         ]
-        return sorted(_merged(found), key=lambda finding: ("critical", "warning", "info").index(finding.level))
+        return sorted(found, key=lambda finding: ("critical", "warning", "info").index(finding.level))
 
     def summary(self) -> dict[str, Any]:
         """The data set in numbers, as plain values for JSON."""
@@ -232,15 +229,3 @@ class DatasetProfile(BaseModel):
 
 def _float32_bytes(volume: VolumeStats) -> int:
     return 4 * volume.voxels * (1 + (volume.label is not None))
-
-
-def _merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings that differ by nothing but the volume become one that names the volumes."""
-    names: dict[tuple[str, ...], list[str]] = {}
-    for finding in findings:
-        rest = (finding.level, finding.check, finding.expected, finding.got, finding.cure)
-        names.setdefault(rest, []).append(finding.what)
-    return [
-        Finding(level, check, listed(what, _NAMES_SHOWN), expected, got, cure)  # type: ignore[arg-type]
-        for (level, check, expected, got, cure), what in names.items()
-    ]

@@ -11,9 +11,10 @@ from typing import Any
 
 from minivess.data.consistency import check_copies, check_sidecars
 from minivess.data.faults import check_header, check_intensities, check_label, check_length, check_pair, from_error
-from minivess.data.importers import Case, find_cases, name_of, read_layout
+from minivess.data.importers import Case, Layout, read_layout
 from minivess.data.intensity import measure_intensities
 from minivess.data.label import count_label
+from minivess.data.listing import name_of
 from minivess.data.nifti import read_blocks, scale
 from minivess.data.nifti_header import Header, VolumeError, read_header
 from minivess.data.nnunet import DATASET, SPLITS, check_dataset, check_splits
@@ -29,7 +30,7 @@ CLIP_PERCENTILES = (0.5, 99.5)
 
 _VISTA3D_DIVISOR = 16
 
-_VERSION = "2"
+_VERSION = "3"
 """Changed with every change of what a scan finds, so that saved profiles are made anew."""
 
 
@@ -48,7 +49,7 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
     if label is not None:
         try:
             label_header = read_header(label)
-            found += check_pair(case.name, image, label_header, label)
+            found += check_pair(case.name, image, label_header)
         except VolumeError as error:
             found.append(from_error(case.name, error))
     measured: dict[str, Any] = {}
@@ -91,7 +92,7 @@ def scan_dataset(
     """
     layout = read_layout(folder)
     # Before the files are read, so that one which changes meanwhile is read again next time.
-    stamp = _stamp(folder, layout.cases)
+    stamp = _stamp(folder, layout)
     sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in layout.cases}
     if processes is None:
         processes = choose_processes(sum(sizes.values()), len(sizes)) if voxels else 1
@@ -120,7 +121,7 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
         profile = DatasetProfile.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return profile if profile.stamp == _stamp(folder, find_cases(folder)) else None
+    return profile if profile.stamp == _stamp(folder, read_layout(folder)) else None
 
 
 def compute_safe_patch_sizes(
@@ -193,15 +194,15 @@ def _measure_label(
     except VolumeError as error:
         found.append(from_error(name, error))
         return {}
-    found += check_label(name, counts, path)
+    found += check_label(name, counts)
     return {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
 
 
-def _stamp(folder: Path, cases: Sequence[Case]) -> str:
+def _stamp(folder: Path, layout: Layout) -> str:
     files = [folder / DATASET, folder / SPLITS]
-    for case in cases:
+    for case in layout.cases:
         files += [*case.files, *([case.sidecar] if case.sidecar else [])]
-    lines = [_VERSION, str(folder.absolute())]
+    lines = [_VERSION, str(folder.absolute()), *map(str, layout.findings)]
     lines += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in _file_stats(files)]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 

@@ -8,14 +8,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-import tifffile
-from PIL import Image, ImageSequence
-
+from minivess.atomic import atomic_folder
 from minivess.data.consistency import find_spacing
+from minivess.data.faults import from_error
+from minivess.data.listing import visible
 from minivess.data.nifti import write_volume
+from minivess.data.nifti_header import VolumeError
+from minivess.data.tiff_stack import read_label_stack, read_stack, read_stack_shape
+from minivess.data.wording import by, listed
 from minivess.errors import DataError
+from minivess.findings import Finding, raise_critical
 from minivess.strides import Spacing
 
 SPACING_TABLE = "spacing.csv"
@@ -26,6 +30,8 @@ _LABEL_FOLDERS = ("labels", "seg", "masks", "labelsTr")
 _TAIL = re.compile(
     r"_(?:bm4d|denoised|raw|image|[a-z]*labels?|labels?[a-z]*|seg|mask|gt|y|0000)(?:_.*)?$", re.IGNORECASE
 )
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,30 +56,27 @@ def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase
             gives it, or three numbers "spacing_um" in a JSON of the stack's name beside it.
 
     Raises:
-        DataError: No such folder, no stack, names that cannot be paired, or a stack without a voxel size.
+        DataError: No such folder, no stack, or every fault that names, voxel sizes and headers show: files that do not
+            pair, a stack without a voxel size, one that is not one channel of Z, Y, X, a label of another shape.
     """
     stacks = _existing(folder, _IMAGE_FOLDERS)
-    images = _named(stacks)
-    labels = _named(_existing(folder, _LABEL_FOLDERS, optional=True))
+    found: list[Finding] = []
+    images = _named(stacks, found)
+    labels = _named(_existing(folder, _LABEL_FOLDERS, optional=True), found)
     if not images:
         raise DataError("TIFF stacks", f"none in {stacks}", "put .tif files there")
-    if orphans := sorted(labels.keys() - images.keys()):
-        cure = "rename the files so that those of one case begin alike, or remove the labels"
-        raise DataError("a stack for every label", f"none for {', '.join(orphans)}", cure)
-    table = {} if spacing_um else _read_table(folder / SPACING_TABLE)
-    sizes = {name: spacing_um or table.get(name) or _sidecar_spacing(path) for name, path in images.items()}
-    if lacking := [name for name, size in sizes.items() if size is None]:
-        cure = f"give --spacing-um, or a row name,x_um,y_um,z_um for each in {folder / SPACING_TABLE}"
-        raise DataError("a voxel size for every stack", f"none for {', '.join(lacking)}", cure)
-    return [
-        TiffCase(name, path, labels.get(name), size)
-        for (name, path), size in zip(images.items(), sizes.values(), strict=True)
-        if size is not None
-    ]
+    for name in sorted(labels.keys() - images.keys()):
+        cure = "rename the files so that those of one case begin alike, or remove the label"
+        found.append(Finding("critical", "image_missing", name, "a stack for every label", f"none in {stacks}", cure))
+    sizes = dict.fromkeys(images, spacing_um) if spacing_um else _find_sizes(images, folder / SPACING_TABLE, found)
+    for name, path in images.items():
+        _check_shapes(name, path, labels.get(name), found)
+    raise_critical(found, DataError)
+    return [TiffCase(name, path, labels.get(name), sizes[name]) for name, path in images.items()]
 
 
 def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], None]) -> None:
-    """Write each case as ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``.
+    """Write each case as ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``; ``out`` appears when all are written, or not at all.
 
     A TIFF stack (pages, rows, columns) is (Z, Y, X); the volume is (X, Y, Z), so that voxel ``[x, y, z]`` is column x of
     row y of page z. A label's two values become 0 and 1.
@@ -81,26 +84,39 @@ def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], Non
     Args:
         cases: From ``find_tiffs``.
         out: The data set folder to be.
-        progress: Called with the name of every case that is written.
+        progress: Called with the name of every case that is done.
 
     Raises:
-        DataError: A file to be written is there already (before anything is written), a stack cannot be read or is not
-            one channel of Z, Y, X, a label has more than two values or another shape than its image.
+        DataError: ``out`` is not empty; or every stack that cannot be read to its end, and every label of more than two values.
     """
-    targets = {case.name: (out / f"raw/{case.name}.nii.gz", out / f"seg/{case.name}_y.nii.gz") for case in cases}
-    if taken := [str(path) for pair in targets.values() for path in pair if path.exists()]:
-        raise DataError("a new or empty folder", f"{taken[0]} is there already", "name another folder")
-    for case in cases:
-        image = _read_stack(case.image)
-        label = None if case.label is None else _binary(case.label, _read_stack(case.label))
-        if label is not None and label.shape != image.shape:
-            got = f"{case.label} of shape {label.shape} for {image.shape}"
-            raise DataError("a label of its stack's shape (X, Y, Z)", got, "export the label on the stack's grid")
-        image_path, label_path = targets[case.name]
-        if label is not None:
-            write_volume(label_path, label, spacing_um=case.spacing_um)
-        write_volume(image_path, image, spacing_um=case.spacing_um)
-        progress(case.name)
+    if out.is_dir() and (there := sorted(path.name for path in out.iterdir())):
+        raise DataError("a new or empty folder", f"{out}, which holds {listed(there)}", "name another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found: list[Finding] = []
+    with atomic_folder(out) as temporary:
+        for case in cases:
+            _convert(case, temporary, found)
+            progress(case.name)
+        raise_critical(found, DataError)
+
+
+def _convert(case: TiffCase, out: Path, found: list[Finding]) -> None:
+    image = _tried(case.name, found, read_stack, case.image)
+    label = None if case.label is None else _tried(case.name, found, read_label_stack, case.label)
+    if found or image is None:
+        return  # nothing will be kept; the cases to come are read for their faults alone
+    if label is not None:
+        write_volume(out / f"seg/{case.name}_y.nii.gz", label, spacing_um=case.spacing_um)
+    write_volume(out / f"raw/{case.name}.nii.gz", image, spacing_um=case.spacing_um)
+
+
+def _tried(name: str, found: list[Finding], read: Callable[[Path], Result], path: Path) -> Result | None:
+    """What ``read`` gives, or None and one more finding."""
+    try:
+        return read(path)
+    except VolumeError as error:
+        found.append(from_error(name, error))
+        return None
 
 
 def _existing(folder: Path, names: tuple[str, ...], optional: bool = False) -> Path | None:
@@ -111,18 +127,43 @@ def _existing(folder: Path, names: tuple[str, ...], optional: bool = False) -> P
     return found
 
 
-def _named(folder: Path | None) -> dict[str, Path]:
-    paths = (
-        [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in {".tif", ".tiff"})
-    )
+def _named(folder: Path | None, faults: list[Finding]) -> dict[str, Path]:
+    """The TIFF files of a folder by the names of their cases; two of one name are a fault."""
     found: dict[str, Path] = {}
-    for path in paths:
+    for path in visible(folder) if folder else []:
         name = _TAIL.sub("", path.stem)
+        if path.suffix.lower() not in {".tif", ".tiff"}:
+            continue
         if name in found:
             got = f"{found[name].name} and {path.name} in {folder}"
-            raise DataError(f"one file for {name!r}", got, "rename or remove one of the two")
+            faults.append(Finding("critical", "file_twice", name, "one file a case", got, "rename or remove one"))
         found[name] = path
     return found
+
+
+def _check_shapes(name: str, image: Path, label: Path | None, found: list[Finding]) -> None:
+    shape = _tried(name, found, read_stack_shape, image)
+    label_shape = None if label is None else _tried(name, found, read_stack_shape, label)
+    if shape and label_shape and shape != label_shape:
+        got, cure = f"label {by(label_shape)}, stack {by(shape)}", "export the label on the stack's grid"
+        found.append(Finding("critical", "pair_shape", name, "a label of its stack's shape (X, Y, Z)", got, cure))
+
+
+def _find_sizes(images: dict[str, Path], table: Path, found: list[Finding]) -> dict[str, Spacing]:
+    """Voxel sizes from the table and from sidecars; a stack without one is a fault."""
+    sizes = _tried(table.name, found, _read_table, table)
+    if sizes is None:
+        return {}
+    for name in sorted(images.keys() - sizes.keys()):
+        if (size := _tried(name, found, _sidecar_spacing, images[name])) is not None:
+            sizes[name] = size
+    cure = f"give --spacing-um, or a row name,x_um,y_um,z_um for each in {table}"
+    found += [
+        Finding("critical", "voxel_size", name, "a voxel size for every stack", "none", cure)
+        for name in images
+        if name not in sizes
+    ]
+    return sizes
 
 
 def _read_table(path: Path) -> dict[str, Spacing]:
@@ -133,8 +174,9 @@ def _read_table(path: Path) -> dict[str, Spacing]:
             return {
                 row["name"]: _checked_spacing((row["x_um"], row["y_um"], row["z_um"])) for row in csv.DictReader(file)
             }
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError("columns name,x_um,y_um,z_um with sizes above zero", f"{path}: {error}", "mend it") from error
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        expected = "columns name,x_um,y_um,z_um with sizes above zero"
+        raise VolumeError("spacing_table", expected, f"{path}: {error}", "mend it") from error
 
 
 def _checked_spacing(texts: tuple[str, str, str]) -> Spacing:
@@ -150,40 +192,5 @@ def _sidecar_spacing(path: Path) -> Spacing | None:
         return None
     try:
         return find_spacing(json.loads(sidecar.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise DataError("JSON", f"{sidecar}: {error}", "mend or remove it") from error
-
-
-def _read_stack(path: Path) -> np.ndarray:
-    """One TIFF stack as (X, Y, Z)."""
-    try:
-        axes, pages = _read_pages(path)
-    except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
-        raise DataError("a TIFF stack", f"{path}: {error}", "export it again as an uncompressed TIFF stack") from error
-    # ImageJ often calls the pages of a stack times.
-    if pages.ndim != 3 or axes[-2:] != "YX" or axes[0] == "C":
-        cure = "export one channel as a stack of grey pages"
-        raise DataError("one channel (Z, Y, X)", f"axes {axes} of shape {pages.shape} in {path}", cure)
-    return np.ascontiguousarray(pages.T.astype(np.uint8) if pages.dtype == bool else pages.T)
-
-
-def _read_pages(path: Path) -> tuple[str, np.ndarray]:
-    with tifffile.TiffFile(path) as tiff:
-        series = tiff.series[0]
-        axes = series.axes
-        try:
-            return axes, series.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-    # LZW, as VesselNN is compressed, takes tifffile a large package more; Pillow has it built in.
-    with Image.open(path) as image:
-        return axes, np.stack([np.asarray(page) for page in ImageSequence.Iterator(image)]).reshape(series.shape)
-
-
-def _binary(path: Path, label: np.ndarray) -> np.ndarray:
-    values = np.unique(label)
-    if len(values) > 2 or values[0] != 0:
-        got = f"{', '.join(f'{value:g}' for value in values[:5])}{', ...' if len(values) > 5 else ''} in {path}"
-        raise DataError("a label of two values, background 0", got, "write vessel as 255 and all else as 0")
-    return (label != 0).astype(np.uint8)
+    except (OSError, ValueError) as error:
+        raise VolumeError("sidecar_json", "JSON", f"{sidecar}: {error}", "mend or remove it") from error

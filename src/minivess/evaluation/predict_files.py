@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 
-from minivess.data.importers import name_of
+from minivess.data.faults import from_error
+from minivess.data.listing import name_of
+from minivess.data.nifti_header import VolumeError
 from minivess.data.profiler import scan_volume
 from minivess.data.volume_file import open_volume, write_alike
 from minivess.errors import DataError
-from minivess.findings import raise_critical
+from minivess.findings import Finding, raise_critical
 from minivess.models.predict import predict_volume
 from minivess.models.weights import load_network, read_spec
 from minivess.strides import patch_for
@@ -43,10 +45,10 @@ def predict_file(
         progress: Called with the finished share, 0 to 1.
 
     Raises:
-        DataError: Weights or volume cannot be read, or the volume has no contrast.
+        DataError: Weights or volume cannot be read, or the volume has no contrast or voxels that are no numbers.
     """
     spec = read_spec(weights)
-    stats = scan_volume(volume, voxels=True)
+    stats = scan_volume(volume, name=volume.name, voxels=True)
     raise_critical(stats.findings, DataError)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     result = predict_volume(
@@ -67,6 +69,22 @@ def predict_file(
 def target_of(volume: Path, output_dir: Path, *, probabilities: bool = False) -> Path:
     """Where `predict_file` writes."""
     return output_dir / f"{name_of(volume)}_{'probability' if probabilities else 'y'}.nii.gz"
+
+
+def require_inputs(weights: Path, volumes: Sequence[Path]) -> None:
+    """Make sure, before anything is predicted, that the weights can be loaded and that each file's header is a volume's.
+
+    Raises:
+        DataError: They cannot, or every file that is none.
+    """
+    load_network(weights)
+    found: list[Finding] = []
+    for volume in volumes:
+        try:
+            found += scan_volume(volume, name=volume.name).findings
+        except VolumeError as error:
+            found.append(from_error(volume.name, error))
+    raise_critical(found, DataError)
 
 
 def require_room(volumes: Sequence[Path], output_dir: Path, *, probabilities: bool, replace: bool) -> None:

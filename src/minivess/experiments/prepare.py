@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minivess.data.importers import missing_label
 from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
 from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError, DataError
@@ -87,8 +86,8 @@ def prepare(
     scanned = load_profile(saved_profile(config), config.data_dir) or scan_dataset(
         config.data_dir, voxels=True, progress=progress
     )
-    unlabelled = [missing_label(volume.name) for volume in scanned.volumes if volume.label is None]
-    data_findings = list(dict.fromkeys([*scanned.findings, *unlabelled]))
+    # Volumes without labels are data to predict; there is nothing to train on.
+    data_findings = [replace(f, level="critical") if f.check == "no_labels" else f for f in scanned.findings]
     if any(finding.level == "critical" for finding in data_findings):
         # A faulty data set has no sound plan; the findings alone decide.
         run_preflight(

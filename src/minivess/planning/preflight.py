@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minivess.data.listing import visible
 from minivess.errors import DataError, PlanError
 from minivess.findings import Finding, raise_critical
 from minivess.planning.environment import Environment, detect_environment
@@ -160,10 +161,10 @@ def check_environment(environment: Environment, hardware: HardwareBudget) -> lis
 def check_data_folder(data_dir: Path) -> list[Finding]:
     """Critical when the folder is missing, unreadable or empty. What is in it is the profiler's to judge."""
     try:
-        entries = sum(1 for _ in data_dir.iterdir())
+        entries = len(visible(data_dir))
         got = f"{data_dir} holds {entries} entries" if entries else f"{data_dir} is empty"
-    except OSError as error:
-        entries, got = 0, f"{data_dir}: {error.strerror}"
+    except DataError as error:
+        entries, got = 0, error.got
     if not entries:
         cure = "give the folder of the volumes and their labels, or make a phantom data set to try with"
         return [Finding("critical", "data", "data folder", "a folder of volumes", got, cure)]

@@ -19,6 +19,7 @@ from minivess.data.wording import counted, size
 from minivess.evaluation.rounding import p_value
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
+from minivess.findings import grouped
 from minivess.planning.sizes import format_gib
 from minivess.reporting.budget import budget_sentence
 from minivess.reporting.card import model_card
@@ -80,7 +81,7 @@ def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (by, counted, in_words, p_value, sentence, size, format_gib, column_title)
+    filters = (by, counted, grouped, in_words, p_value, sentence, size, format_gib, column_title)
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
     script = (_HERE / "report.js").read_text(encoding="utf-8")
