@@ -180,6 +180,12 @@ class TestDatasetProfile:
         profile = _profile((512, 512, 61), spacing=(4.97, 4.97, 5.0))
         assert profile.resampled_bytes((1.0, 1.0, 1.0))["0"] == pytest.approx(4 * 2545 * 2545 * 305, rel=1e-3)
 
+    def test_what_is_saved_has_the_summary_and_is_read_back(self, profile: DatasetProfile) -> None:
+        text = profile.model_dump_json()
+        assert json.loads(text)["summary"] == profile.summary()
+        assert profile.summary()["safe_patches"]["vista3d"][2] == 16
+        assert DatasetProfile.model_validate_json(text) == profile
+
     def test_summary_is_json(self, profile: DatasetProfile) -> None:
         summary = json.loads(json.dumps(profile.summary()))
         assert (summary["volumes"], summary["shape"]["min"][2]) == (4, 5)

@@ -49,8 +49,7 @@ def profile(
             write_text(save, found.model_dump_json(indent=1) + "\n")
     if as_json:
         findings = [finding.as_dict() for finding in found.findings]
-        summary = found.summary() if found.volumes else None
-        click.echo(json.dumps({**found.model_dump(mode="json"), "summary": summary, "findings": findings}, indent=2))
+        click.echo(json.dumps({**found.model_dump(mode="json"), "findings": findings}, indent=2))
     else:
         show_profile(found)
     if picture is not None and found.volumes:

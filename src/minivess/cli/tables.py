@@ -78,7 +78,8 @@ def _show_summary(profile: DatasetProfile) -> None:
     if profile.foreground_fraction is not None:
         facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
     for family, patch in compute_safe_patch_sizes(profile).items():
-        facts.add_row(f"largest patch, {family}", by(patch))
+        deeper = any(size > whole for size, whole in zip(patch, profile.min_shape, strict=True))
+        facts.add_row(f"largest patch, {family}", by(patch) + (", smaller volumes padded" if deeper else ""))
     if profile.content_hash:
         facts.add_row("content", profile.content_hash)
     console.print(facts)

@@ -10,8 +10,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from minivess.data.safe_patch import compute_safe_patch_sizes
 from minivess.errors import DataError
 from minivess.findings import Finding
 from minivess.strides import Shape, Spacing
@@ -213,7 +214,18 @@ class DatasetProfile(BaseModel):
             "foreground_fraction": self.foreground_fraction,
             "content_hash": self.content_hash,
             "outliers": self.outliers,
+            "safe_patches": {model: list(patch) for model, patch in compute_safe_patch_sizes(self).items()},
         }
+
+    @model_serializer(mode="wrap")
+    def _with_summary(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """For whoever reads the file; what derives from ``volumes`` is not read back."""
+        return {**serialise(self), "summary": self.summary() if self.volumes else None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_summary(cls, values: Any) -> Any:
+        return {key: value for key, value in values.items() if key != "summary"} if isinstance(values, dict) else values
 
     @property
     def _readable(self) -> tuple[VolumeStats, ...]:

@@ -20,15 +20,13 @@ from minivess.data.nifti_header import Header, VolumeError, read_header
 from minivess.data.nnunet import DATASET, SPLITS, check_dataset, check_splits
 from minivess.data.parallel import choose_processes, map_in_processes
 from minivess.data.profile import DatasetProfile, VolumeStats
+from minivess.data.safe_patch import compute_safe_patch_sizes
 from minivess.data.stored import Digest
 from minivess.findings import Finding
-from minivess.strides import Shape, plan_strides, round_down
 
 __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_profile", "scan_dataset", "scan_volume"]
 
 CLIP_PERCENTILES = (0.5, 99.5)
-
-_VISTA3D_DIVISOR = 16
 
 _VERSION = "3"
 """Changed with every change of what a scan finds, so that saved profiles are made anew."""
@@ -122,19 +120,6 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
     except (OSError, ValueError):
         return None
     return profile if profile.stamp == _stamp(folder, read_layout(folder)) else None
-
-
-def compute_safe_patch_sizes(
-    profile: DatasetProfile, *, cap: Sequence[int] = (512, 512, 512), levels: int = 4
-) -> dict[str, Shape]:
-    """The largest patch that fits every volume, for each model family with ``levels`` levels.
-
-    DynUNet and SegResNet plan their strides axis by axis (``minivess.strides``); VISTA-3D halves every axis four times. An
-    axis shorter than that divisor gets one divisor: the volume must be padded.
-    """
-    x, y, z = (min(size, most) for size, most in zip(profile.min_shape, cap, strict=True))
-    planned = round_down((x, y, z), plan_strides((x, y, z), profile.median_spacing_um, levels).divisor)
-    return {"dynunet": planned, "segresnet": planned, "vista3d": round_down((x, y, z), (_VISTA3D_DIVISOR,) * 3)}
 
 
 def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
