@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from minivess.data.phantom import small_cases, write_phantom
 from minivess.data.profiler import DatasetProfile, scan_dataset
 from minivess.data.store import Store, build_store
+from minivess.planning import hardware
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,6 +73,23 @@ limits: {monitor_interval_s: 0.5}
 dry_start: false
 tracking_uri: none
 """
+
+
+@pytest.fixture
+def detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets every command detect another machine, read as this one is: from a meminfo, and from what nvidia-smi prints."""
+    meminfo, smi = tmp_path / "proc" / "meminfo", tmp_path / "smi.sh"
+    meminfo.parent.mkdir()
+    places = {"proc": meminfo.parent, "cgroup": tmp_path / "cgroup", "smi": ("/bin/sh", str(smi)), "nvml": False}
+    monkeypatch.setattr(hardware, "detect_hardware", partial(hardware.detect_hardware, **places))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def become(ram_mib: int, available_mib: int | None = None, card_mib: int | None = None) -> None:
+        available_mib = ram_mib if available_mib is None else available_mib
+        meminfo.write_text(f"MemTotal: {1024 * ram_mib} kB\nMemAvailable: {1024 * available_mib} kB\n")
+        smi.write_text(f"echo '0, GPU-0, a card, {card_mib}, {card_mib}, 7.5, 550'" if card_mib else "exit 9")
+
+    return become
 
 
 @pytest.fixture

@@ -1,29 +1,45 @@
-"""From one YAML to what will be run: nothing here trains."""
+"""From one YAML to what will be run; only what resumes trains, a few steps."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from minivess.cli.main import cli
 from minivess.errors import ConfigError
 from minivess.experiments.config import load_config
+from minivess.experiments.folder import RunFolder
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.planning.hardware import detect_hardware
-from minivess.training.checkpoint import CheckpointManager
 
 TEXT = """\
 name: small
 losses: [dice_ce]
 folds: 2
 seed: 3
-model: {name: dynunet, filters: [4, 8, 8]}
+model: {name: example_custom, filters: [4, 8, 8]}
 training: {max_epochs: 50}
 debug:
   training: {max_epochs: 1, steps_per_epoch: 2}
+"""
+LOSSES = """\
+import os, signal, sys
+from minivess.losses.compound import dice_ce
+
+class Stopping(type(dice_ce())):
+    steps = 0
+    def forward(self, *arguments):
+        self.steps += 1
+        if self.steps == 5 and "minivess.experiments.cell" in sys.orig_argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().forward(*arguments)
+
+def stopping():
+    return Stopping(dice_ce().terms)
 """
 
 
@@ -32,6 +48,11 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(TEXT, encoding="utf-8")
     return path
+
+
+def _run(config: Path, phantoms: Path, *options: str) -> Result:
+    paths = ["--config", str(config), "--data-dir", str(phantoms), "--output-dir", str(config.parent / "runs")]
+    return CliRunner().invoke(cli, ["run", *paths, *options])
 
 
 def _prepare(config: Path, phantoms: Path, **plan: object) -> Prepared:
@@ -49,20 +70,11 @@ class TestExperimentRunner:
             load_config(config)
 
     def test_dry_run_validates_without_training(self, config: Path, phantoms: Path) -> None:
-        argv = [
-            "run",
-            "--config",
-            str(config),
-            "--data-dir",
-            str(phantoms),
-            "--output-dir",
-            str(config.parent / "runs"),
-        ]
-        done = CliRunner().invoke(cli, [*argv, "--dry-run"])
+        done = _run(config, phantoms, "--dry-run")
         assert done.exit_code == 0, done.output
         assert all(word in done.output for word in ("dice_ce-fold1", "12500 optimizer steps a cell", "about"))
         assert not (config.parent / "runs").exists()
-        refused = CliRunner().invoke(cli, [*argv, "--dry-run", "--patch-size", "96x96x23"])
+        refused = _run(config, phantoms, "--dry-run", "--patch-size", "96x96x23")
         assert "96x96x23" in str(refused.exception)
 
     def test_a_trial_with_fewer_cases_leaves_the_scan_whole(self, config: Path, phantoms: Path) -> None:
@@ -71,26 +83,39 @@ class TestExperimentRunner:
         assert (len(prepared.profile.volumes), len(prepared.scanned.volumes)) == (3, 4)
         assert sum(len(fold.held_out) for fold in prepared.splits.folds) == 3
 
-    def test_auto_profile_triggers_detection(self, config: Path, phantoms: Path) -> None:
-        plan = _prepare(config, phantoms).plan
-        assert plan.profile_name == f"auto_{detect_hardware().tier}_dynunet"
-        assert plan.reasons["profile_name"].startswith("detected")
+    def test_auto_profile_triggers_detection(self, config: Path, phantoms: Path, detected: Callable[..., None]) -> None:
+        """The same command on two machines: card and memory of each are in its plan."""
+        plans = []
+        for ram_gib, card_gib in ((8, None), (32, 8)):
+            detected(ram_mib=1024 * ram_gib, card_mib=card_gib and 1024 * card_gib)
+            plans.append(" ".join(_run(config, phantoms, "--dry-run").output.split()))
+        assert "auto_cpu_example_custom" in plans[0]
+        assert "60 % of the usable memory is 3.6 GiB" in plans[0]
+        assert "auto_gpu_low_example_custom" in plans[1]
+        assert "60 % of the usable memory is 14.4 GiB" in plans[1]
+        assert "the budget is 6.0 GiB" in plans[1]
 
     def test_explicit_profile_overrides_auto(self, config: Path, phantoms: Path) -> None:
         plan = _prepare(config, phantoms, compute="gpu_low").plan
-        assert plan.profile_name == "gpu_low_dynunet"
+        assert plan.profile_name == "gpu_low_example_custom"
         assert plan.reasons["profile_name"].startswith("asked for")
 
-    def test_resume_finds_checkpoint(self, tmp_path: Path) -> None:
-        import torch
-
-        manager = CheckpointManager(tmp_path)
-        for step in (3, 7):
-            manager.save(step, {"weight": torch.full((2,), float(step))}, {"step": step})
-        (tmp_path / "step-00000007" / "tensors.safetensors").write_bytes(b"torn")
-        found = CheckpointManager(tmp_path).restore()
-        assert found is not None
-        assert (found[0]["weight"].tolist(), found[1]["step"]) == ([3.0, 3.0], 3)
+    def test_resume_finds_checkpoint(
+        self, config: Path, phantoms: Path, examples: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Asked to stop in the fifth step of each attempt: the second goes on from the checkpoint of the first."""
+        (config.parent / "own_losses.py").write_text(LOSSES)
+        monkeypatch.setenv("PYTHONPATH", f"{config.parent}{os.pathsep}{examples}")
+        monkeypatch.syspath_prepend(config.parent)
+        text = TEXT.replace("[dice_ce]", "['own_losses:stopping']") + "dry_start: false\ntracking_uri: none\n"
+        config.write_text(text.replace("max_epochs: 50", "max_epochs: 3, steps_per_epoch: 4"))
+        cell = RunFolder(config.parent / "runs" / "small").cell("own_losses:stopping", 0)
+        for step in (5, 10):
+            stopped = _run(config, phantoms, "--only", "loss=own_losses:stopping,fold=0")
+            assert "run the same command again" in str(stopped.exception)
+            assert max(path.name for path in cell.checkpoints.iterdir()) == f"step-{step:08d}"
+        assert "resumes after step 5 of 12" in (cell.path / "log.txt").read_text()
+        assert [line["step"] for line in cell.read_journal()] == [4, 8]
 
     def test_debug_overrides_applied(self, config: Path) -> None:
         assert load_config(config, debug=True).training.steps == 2

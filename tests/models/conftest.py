@@ -1,21 +1,24 @@
-"""A small network."""
+"""Small networks."""
 
 from __future__ import annotations
 
 import pytest
 
 from minivess.models.registry import NetworkSpec, load_model_profile
+from minivess.strides import Shape
 
 
 @pytest.fixture
 def spec() -> NetworkSpec:
-    model = load_model_profile("dynunet", filters=(2, 4, 4))
-    strides = model.plan_strides((16, 16, 4), (0.99, 0.99, 5.0))
-    return NetworkSpec(
-        model=model.name,
-        builder=model.builder,
-        patches=((16, 16, 4),),
-        strides=strides.strides,
-        kernels=strides.kernels,
-        filters=model.filters[: len(strides.strides)],
-    )
+    return _dynunet((16, 16, 4), (2, 4, 4))
+
+
+@pytest.fixture
+def four_levels() -> NetworkSpec:
+    """The network of MiniVess with few filters: its four levels, its spacing, and the four slices of its shallowest patch."""
+    return _dynunet((32, 32, 4), (2, 4, 4, 8))
+
+
+def _dynunet(patch: Shape, filters: tuple[int, ...]) -> NetworkSpec:
+    model = load_model_profile("dynunet", filters=filters)
+    return model.spec((patch,), model.plan_strides(patch, (0.99, 0.99, 5.0)))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from minivess.models.predict import predict_volume
+from minivess.models.registry import NetworkSpec, build_network
 from minivess.strides import Shape
 
 
@@ -60,6 +61,20 @@ class TestPredictVolume:
 
     def test_five_slices_come_back_as_five(self, network: torch.nn.Module) -> None:
         assert predict_volume(network, _volume(24, 24, 5), (16, 16, 8)).shape == (24, 24, 5)
+
+    def test_a_dynunet_predicts_five_slices_by_windows_of_four(self, four_levels: NetworkSpec) -> None:
+        """The first slice is in the upper window alone, the last one in the lower alone."""
+        torch.manual_seed(0)
+        network, volume = build_network(four_levels), _volume(32, 32, 5)
+        whole = predict_volume(network, volume, four_levels.largest_patch, probabilities=True)
+        with torch.no_grad():
+            windows = [
+                network(torch.from_numpy(part.copy())[None, None]) for part in (volume[..., :4], volume[..., 1:])
+            ]
+        upper, lower = (logits.softmax(1)[0, 1].numpy() for logits in windows)
+        assert whole.shape == (32, 32, 5)
+        np.testing.assert_allclose(whole[..., 0], upper[..., 0], atol=1e-6)
+        np.testing.assert_allclose(whole[..., 4], lower[..., 3], atol=1e-6)
 
     def test_each_slab_is_normalised(self, network: torch.nn.Module) -> None:
         counts = np.full((16, 16, 4), 100, np.uint8)

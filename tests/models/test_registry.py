@@ -37,10 +37,12 @@ class TestBuildNetwork:
         with pytest.raises(ConfigError, match="importable builder"):
             build_network(spec.model_copy(update={"builder": builder}))
 
-    def test_dynunet_runs_forward_and_backward_at_z_4(self, spec: NetworkSpec) -> None:
-        network = build_network(spec)
-        logits = network(torch.randn(1, 1, 16, 16, 4))
-        assert logits.shape == (1, 2, 16, 16, 4)
+    def test_dynunet_runs_forward_and_backward_at_z_4(self, four_levels: NetworkSpec) -> None:
+        assert four_levels.strides == ((1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2))
+        assert four_levels.divisor == (8, 8, 2)
+        network = build_network(four_levels)
+        logits = network(torch.randn(1, 1, 32, 32, 4))
+        assert logits.shape == (1, 2, 32, 32, 4)
         logits.square().mean().backward()
         assert all(value.grad is not None and value.grad.any() for value in network.parameters())
 

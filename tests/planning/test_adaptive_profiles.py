@@ -26,10 +26,17 @@ DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
 @pytest.fixture(scope="module")
 def minivess() -> DatasetProfile:
-    """Shapes and spacings of MiniVess, as the phantom imitates them."""
-    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
+    """Shapes and spacings of MiniVess, as the phantom imitates them; in the store a byte a voxel each for image and label."""
+    facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1}
     volumes = (
-        VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts) for case in minivess_cases()
+        VolumeStats(
+            name=case.name,
+            shape=case.shape,
+            spacing_um=case.spacing_um,
+            cached_bytes=2 * math.prod(case.shape),
+            **facts,
+        )
+        for case in minivess_cases()
     )
     return DatasetProfile(folder="", volumes=tuple(volumes))
 
@@ -74,9 +81,21 @@ class TestAdaptiveComputation:
         )
         assert (roomy.patch, roomy.batch, roomy.micro_batch) == ((128, 128, 24), 8, 8)
         assert (tight.patch, tight.batch, tight.micro_batch) == ((128, 128, 24), 8, 4)
-        assert tight.peak_bytes is not None
-        assert tight.peak_bytes <= 4.5 * GIB
-        assert "4 a forward pass" in tight.reasons["batch"]
+        assert roomy.reasons["batch"] == "8 patches a step: asked for"
+        assert tight.reasons["batch"] == "8 patches a step: asked for, 4 a forward pass, so that they fit"
+        facts = {"batch": 8, "precision": tight.precision, "device": "cuda"}
+        assert (
+            forecast.step_bytes(tight.network, 8, **facts) > 4.5 * GIB >= forecast.step_bytes(tight.network, 4, **facts)
+        )
+        assert tight.reasons["memory"].endswith("the budget is 4.5 GiB")
+
+    def test_batch_follows_the_tier(self, minivess: DatasetProfile) -> None:
+        small, large = (
+            compute_adaptive_profile(HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET)
+            for size in (8, 40)
+        )
+        assert (small.batch, small.reasons["batch"]) == (2, "2 patches a step: the budget of gpu_low")
+        assert (large.batch, large.reasons["batch"]) == (4, "4 patches a step: the budget of gpu_extreme")
 
     def test_auto_profile_name(self, minivess: DatasetProfile) -> None:
         assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).profile_name == "auto_gpu_low_dynunet"
@@ -94,7 +113,14 @@ class TestAdaptiveComputation:
         assert (plan.device, plan.precision, plan.profile_name) == ("cpu", "fp32", "auto_cpu_dynunet")
 
     def test_cache_rate_adaptive_to_ram(self, minivess: DatasetProfile) -> None:
-        assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).cache_rate == 1.0
+        """1.54 GiB of volumes: all within the 14.4 GiB of 32, within the 1.8 of 4, and 0.9 of them on 2 GiB of memory."""
+        plans = [
+            compute_adaptive_profile(HardwareBudget.imagined(8 * GIB, size * GIB), minivess, DYNUNET)
+            for size in (32, 4, 2)
+        ]
+        assert [plan.cache_rate for plan in plans] == [1.0, 1.0, 0.58]  # 0.6 x 1.5 of 2 GiB usable / 1.54 GiB
+        assert "14.4 GiB" in plans[0].reasons["cache_rate"]
+        assert plans[2].reasons["cache_rate"].startswith("0.58 of 1.5 GiB decompressed")
 
     def test_cache_rate_reduced_for_large_dataset(self, minivess: DatasetProfile) -> None:
         large = minivess.model_copy(
