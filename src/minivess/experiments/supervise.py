@@ -173,7 +173,7 @@ def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> Superviso
         argv=(sys.executable, "-m", module, str(folder.absolute())),
         folder=folder.absolute(),
         limits=Limits(
-            memory_limit_bytes=hardware.ram_limit_bytes or hardware.usable_ram_bytes,
+            memory_limit_bytes=hardware.ram_abort_bytes,
             available_min_bytes=available_min_bytes(hardware),
             gpu_warn_bytes=hardware.gpu_warn_bytes if card else None,
             gpu_limit_bytes=hardware.gpu_abort_bytes if card else None,
