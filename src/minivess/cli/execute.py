@@ -57,7 +57,9 @@ def _runner(dask: str | None) -> Runner:
         from minivess.orchestration.dask_runner import OnDask
     except ModuleNotFoundError as error:
         raise RunError("Dask's distributed", f"{error}", "install it: pip install 'minivess[dask]'") from error
-    return OnDask(dask)
+    runner = OnDask(dask)
+    runner.require()
+    return runner
 
 
 def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
@@ -79,7 +81,7 @@ def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
 
 def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quiet: bool, as_json: bool) -> None:
     from minivess.cli.run_view import RunView
-    from minivess.cli.tables import show_comparison
+    from minivess.cli.tables import show_comparison, show_unfinished
     from minivess.experiments.register import publish_quietly
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
@@ -105,5 +107,7 @@ def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quie
         first, *rest = outcome.message.splitlines()
         click.echo(f"{click.style('Failed:', fg='red', bold=True)} {cell}: {first}", err=True)
         click.echo("".join(f"    {line}\n" for line in (*rest, f"Cure: {outcome.cure}")), err=True, nl=False)
+    if not as_json:
+        show_unfinished(prepared.folder, "the same command without --only" if only else "the same command")
     if failures:
         raise click.exceptions.Exit(5)
