@@ -6,13 +6,15 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 from minivess.cli import planning
-from minivess.cli.main import main
+from minivess.cli.main import _SECTIONS, cli, main
 from minivess.data.nifti import write_volume
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.sizes import GIB
@@ -32,6 +34,13 @@ def _volume(
     write_volume(folder / f"raw/{name}.nii.gz", rng.integers(0, 200, shape, np.uint8), spacing_um=(1, 1, 5))
     mask = (rng.random(label or shape) > 0.9).astype(np.uint8)
     write_volume(folder / f"seg/{name}_y.nii.gz", mask, spacing_um=(1, 1, 5))
+
+
+def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The help of a command and of all below it."""
+    yield command.get_help(context)
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _pages(below, click.Context(below, context, name, terminal_width=80))
 
 
 @pytest.fixture
@@ -62,6 +71,15 @@ class TestHelp:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its own time: other programs may want the processors
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
         assert "Look before spending" in done.stdout
+
+    def test_every_page_fits_a_terminal_of_80_columns_a_command_a_line(self) -> None:
+        pages = list(_pages(cli, click.Context(cli, info_name="minivess", terminal_width=80, max_content_width=110)))
+        assert len(pages) == 18
+        for page in pages:
+            assert all(len(line) <= 80 for line in page.splitlines()), page
+            assert "..." not in page.partition("Commands:")[2], page
+        listed = [line for line in pages[0].partition("Look before")[2].splitlines() if line.startswith("  ")]
+        assert [line.split()[0] for line in listed] == [name for names in _SECTIONS.values() for name in names]
 
 
 class TestPlaces:

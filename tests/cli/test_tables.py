@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
 from minivess.cli import tables
 from minivess.evaluation.compare import compare
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.folder import RunFolder, write_model
 
 ROWS = [
     {
@@ -33,6 +37,11 @@ class TestShowComparison:
         assert "0.705" in out[first]
         assert max(map(len, out)) <= width
 
+    def test_nothing_is_said_twice(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(tables, "console", Console(width=200))
+        tables.show_comparison(compare(ROWS[:-1]))
+        assert capsys.readouterr().out.count("cbdice lacks 1 case (c1)") == 1
+
     def test_baselines_come_last_and_the_verdict_below(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -40,3 +49,19 @@ class TestShowComparison:
         tables.show_comparison(compare(ROWS))
         out = capsys.readouterr().out
         assert out.index("warp") < out.index("threshold") < out.index("cbdice looks best, but its lead may be chance.")
+
+
+class TestShowUnfinished:
+    def test_a_run_with_cells_left_says_how_many_and_how_it_goes_on(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = RunFolder(tmp_path)
+        write_model(folder.config, ExperimentConfig(name="one", losses=("warp",), folds=2))
+        cells = [folder.cell(method, fold) for method in ("threshold", "warp") for fold in (0, 1)]
+        for finished, said in ((3, "3 of 4 cells"), (4, "")):
+            for cell in cells[:finished]:
+                cell.path.mkdir(parents=True, exist_ok=True)
+                cell.result.touch()
+            tables.show_unfinished(folder, "the same command")
+            assert bool(out := capsys.readouterr().out) == bool(said)
+            assert out.startswith(said)

@@ -91,7 +91,7 @@ class TestMissingCases:
         assert found.missing == {"b": ("mv03",)}
         assert found.metric("dsc").pairs[0].test.n == found.metric("dsc").shared_cases == 3
         assert found.metric("dsc").methods[0].interval.n == 4
-        assert "b lacks 1 case: mv03" in found.notes[0]
+        assert "b lacks 1 case (mv03); it is compared" in found.notes[0]
 
     def test_the_best_is_not_the_one_that_skipped_the_hard_case(self):
         found = compare_two(rows("a", [0.8, 0.8, 0.1]), rows("b", [0.7, 0.7])).metric("dsc")
@@ -159,5 +159,5 @@ class TestRefusals:
             compare_two(rows("a", [0.5]), moved)
 
     def test_a_metric_without_a_direction(self):
-        with pytest.raises(ConfigError, match="got accuracy"):
+        with pytest.raises(ConfigError, match="got 'accuracy'"):
             compare(rows("a", [0.5]), ("accuracy",))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from minivess.errors import ConfigError
-from minivess.experiments.cells import Only, chosen
+from minivess.experiments.cells import Only, chosen, count_finished
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
+from minivess.experiments.folder import RunFolder, write_model
 
 CONFIG = ExperimentConfig(name="one", losses=("dice_ce", "warp"), folds=2, data_dir=Path("data"))
 
@@ -25,11 +26,21 @@ class TestOnly:
             Only.parse(text)
 
 
+class TestCountFinished:
+    def test_of_the_cells_that_the_run_is_to_have(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path)
+        write_model(folder.config, CONFIG)
+        for method, fold in (("threshold", 1), ("warp", 0), ("no_longer_wanted", 0)):
+            folder.cell(method, fold).path.mkdir(parents=True)
+            folder.cell(method, fold).result.touch()
+        folder.cell("dice_ce", 0).path.mkdir()
+        assert count_finished(folder) == (2, 6)
+
+
 class TestChosen:
     def test_a_misspelt_metric_is_refused_before_anything_is_trained(self) -> None:
-        config = CONFIG.model_copy(update={"evaluation": EvaluationConfig(metrics=("dsc", "betti0_eror"))})
         with pytest.raises(ConfigError, match="did you mean 'betti0_error'"):
-            chosen(config)
+            EvaluationConfig(metrics=("dsc", "betti0_eror"))
 
     def test_all_without_a_filter_baselines_first(self) -> None:
         methods = ("threshold", "dice_ce", "warp")
@@ -49,10 +60,12 @@ class TestChosen:
             ConfigError, match=r"one of threshold, dice_ce, warp and a fold from 0 to 1; got loss=cbdice"
         ):
             chosen(CONFIG, [Only("warp", 1), Only("cbdice")])
+        with pytest.raises(ConfigError, match=r"got loss=dice\. Cure: did you mean 'dice_ce'"):
+            chosen(CONFIG, [Only("dice")])
         with pytest.raises(ConfigError, match="got fold=2"):
             chosen(CONFIG, [Only(fold=2)])
 
     def test_an_unknown_baseline_is_refused(self) -> None:
         config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"baselines": ("otsu",)})})
-        with pytest.raises(ConfigError, match="baselines among threshold"):
+        with pytest.raises(ConfigError, match=r"a known baseline \(threshold"):
             chosen(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ class TestLoadConfig:
             ("losses: [dice_ce]\n", "the key 'name'"),
             ("name: a\nlosess: [dice_ce]\n", "losess.*line 2.*did you mean 'losses'"),
             ("name: a/b\nlosses: [dice_ce]\n", "folder name"),
-            ("name: a\nlosses: []\n", "at least 1 item"),
+            ("name: a\nlosses: []\n", "at least 1 of them"),
             ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),
             ("name: [a\n", "valid YAML"),
             ("- a\n", "keys and values"),
@@ -72,6 +73,37 @@ class TestLoadConfig:
     def test_faults_are_named(self, tmp_path: Path, text: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             load_config(_write(tmp_path, text))
+
+    @pytest.mark.parametrize(
+        ("key", "value", "expected"),
+        [
+            ("training", {"max_epochs": "abc"}, "training.max_epochs: a whole number; got 'abc' (--set)"),
+            ("folds", 1, "folds: 2 or more; got 1 (--set)"),
+            ("losses", "dice_ce", "losses: a list, such as [a, b]; got 'dice_ce' (--set)"),
+            ("model", "dynunet", "model: a group of keys; got 'dynunet' (--set)"),
+            ("training", {"augment": "maybe"}, "training.augment: true or false; got 'maybe' (--set)"),
+            ("plan", {"precision": "fp8"}, "plan.precision: 'fp32', 'bf16' or 'fp16'; got 'fp8' (--set)"),
+            ("plan", {"patch_size": [96, 96]}, "more values in plan.patch_size; got [96, 96] (--set)"),
+            ("training", {"ema_decay": 1}, "training.ema_decay: less than 1; got 1 (--set)"),
+            (
+                "training",
+                {"max_epoch": 1},
+                "a known key; got 'training.max_epoch' (--set). Cure: did you mean 'max_epochs'",
+            ),
+            ("name", "a/b", "name: a usable folder name; got 'a/b' (--set)"),
+        ],
+    )
+    def test_a_wrong_value_of_an_option_names_the_option_in_our_words(
+        self, tmp_path: Path, key: str, value: Any, expected: str
+    ) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: 3\nplan: {}\n")
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, {key: value}, {key: "--set"})
+        assert str(caught.value).startswith(f"expected {expected}")
+
+    def test_titles_of_metrics_are_names(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nevaluation: {metrics: [clDice, dsc]}\n")
+        assert load_config(path).evaluation.metrics == ("centreline_dsc", "dsc")
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="No such file"):

@@ -271,9 +271,13 @@ class TestPromote:
 
     def test_as_json_for_a_script(self, desk: Desk) -> None:
         first, second = (desk.run(f"script{k}", experiment="script", dice_ce=0.5 + k / 10) for k in (0, 1))
-        assert CliRunner().invoke(cli, ["promote", str(first.path)]).stdout == "Champion: script version 1\n"
+        assert (
+            CliRunner().invoke(cli, ["promote", str(first.path)]).stdout
+            == f"Champion: script version 1 in {desk.uri}\n"
+        )
         answer = json.loads(CliRunner().invoke(cli, ["promote", str(second.path), "--json"]).stdout)
         assert (answer["version"], answer["before"], answer["test"]["n"]) == (2, 1, 4)
+        assert answer["tracking_uri"] == desk.uri
 
     def test_an_unfinished_run_has_nothing_to_promote(self, copied: RunFolder) -> None:
         for loss in ("dice_ce", "cbdice"):

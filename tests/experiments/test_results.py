@@ -108,6 +108,15 @@ class TestCompareRuns:
         assert comparison.methods == ("a/dice_ce", "b/dice_ce")
         assert comparison.metric("dsc").pairs[0].test.difference == pytest.approx(-0.1)
 
+    def test_runs_of_one_name_are_told_apart_by_the_folders_above(self, tmp_path: Path) -> None:
+        comparison = compare_runs([_run(tmp_path / "old" / "a", 0.5), _run(tmp_path / "new" / "a", 0.6)], ["DSC"])
+        assert comparison.methods == ("old/a/dice_ce", "new/a/dice_ce")
+
+    def test_a_run_given_twice_is_refused(self, tmp_path: Path) -> None:
+        run = _run(tmp_path / "a", 0.5)
+        with pytest.raises(ConfigError, match="each run once"):
+            compare_runs([run, RunFolder(tmp_path / "b" / ".." / "a")])
+
     def test_a_baseline_is_one_whichever_configuration_names_it(self, tmp_path: Path) -> None:
         with_baseline = _run(tmp_path / "b", 0.6)
         for fold in (0, 1):

@@ -27,11 +27,11 @@ class TestBuildLoss:
         assert minivess.losses.build_loss is build_loss
 
     def test_an_unknown_name_lists_the_known_and_the_nearest(self):
-        with pytest.raises(ConfigError, match=r"cbdice, cbdice_cldice, dice_ce, dice_ce_cldice.*mean `dice_ce`"):
+        with pytest.raises(ConfigError, match=r"dice_ce, dice_ce_cldice, cbdice, cbdice_cldice.*mean 'dice_ce'"):
             build_loss("dicece")
 
     def test_an_unknown_option_lists_the_known_and_the_nearest(self):
-        with pytest.raises(ConfigError, match=r"iterations, smooth.*`iteration`.*mean `iterations`"):
+        with pytest.raises(ConfigError, match=r"iterations, smooth.*'iteration'.*mean 'iterations'"):
             build_loss("cbdice", iteration=3)
 
     def test_an_option_of_a_loss_without_any_is_refused(self):

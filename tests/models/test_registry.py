@@ -16,7 +16,7 @@ class TestModelProfile:
         assert load_model_profile("dynunet", filters=(8, 16)).filters == (8, 16)
 
     def test_an_unknown_name_answers_with_the_known_ones(self) -> None:
-        with pytest.raises(ConfigError, match="a model profile: dynunet"):
+        with pytest.raises(ConfigError, match=r"a known model \(dynunet"):
             load_model_profile("dynunett")
 
     def test_a_researchers_own_file(self, tmp_path: Path) -> None:
@@ -27,8 +27,12 @@ class TestModelProfile:
     def test_an_unknown_key_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"
         path.write_text("name: mine\nbuilder: a:b\nstrides: planned\nfilters: [8]\ndepth: 3\n")
-        with pytest.raises(ConfigError, match="depth"):
+        with pytest.raises(ConfigError, match=r"a known key; got 'depth' \(.*mine.yaml\)"):
             load_model_profile(str(path))
+
+    def test_a_wrong_value_is_said_in_our_words(self) -> None:
+        with pytest.raises(ConfigError, match=r"filters\.0: a whole number; got 'many' \(.*dynunet.yaml\)"):
+            load_model_profile("dynunet", filters=("many",))
 
 
 class TestBuildNetwork:

@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from minivess.errors import RunError
-from minivess.experiments.cells import Job
 from minivess.experiments.folder import CellFolder, RunFolder
 from minivess.experiments.lock import hold
 from minivess.orchestration.dask_runner import OnDask
@@ -102,12 +101,19 @@ class TestOnDask:
         with hold(cell.path / ".lock", patient=True):
             assert not cell.finished
 
-    def test_no_scheduler_is_said(self, free_port: Callable[[], int], tmp_path: Path) -> None:
+    def test_no_scheduler_is_said_before_anything_is_spent(
+        self, free_port: Callable[[], int], minivess_run: Start, tmp_path: Path
+    ) -> None:
         address = f"tcp://127.0.0.1:{free_port()}"
-        nothing: Any = None
-        job = Job(CellFolder(tmp_path), nothing, 1, 1)
-        with pytest.raises(RunError, match=f"a Dask scheduler; got none at {address}"):
-            list(OnDask(address)([job], nothing, nothing, 0))
+        process = minivess_run(tmp_path, "--dask", address)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 5
+        assert f"expected a Dask scheduler; got none at {address}" in err
+        assert not (tmp_path / "tiny").exists()
+
+    def test_what_is_no_address_is_said(self) -> None:
+        with pytest.raises(RunError, match="a Dask scheduler; got none at nowhere"):
+            OnDask("nowhere").require()
 
 
 def _holder(cell: CellFolder) -> int:

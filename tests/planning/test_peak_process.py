@@ -28,7 +28,7 @@ class TestPeak:
     def test_answers_as_a_prediction_here_and_goes_on_after_an_error(
         self, process: PeakProcess, one_layer: NetworkSpec
     ) -> None:
-        with pytest.raises(ConfigError, match="did you mean `dice_ce`"):
+        with pytest.raises(ConfigError, match="did you mean 'dice_ce'"):
             process.peak(_work(one_layer, "dice_cc"))
         assert process.peak(_work(one_layer)) == predict_peak(_work(one_layer))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from minivess.planning.preflight import (
     check_gpu,
     check_outputs,
     check_ram,
+    check_ram_limit,
     check_swap,
     run_preflight,
 )
@@ -66,6 +68,19 @@ class TestPreflight:
 
     def test_ram_check_warns_when_others_hold_most_of_it(self) -> None:
         assert levels(check_ram(HardwareBudget(Host(8, 0.0, 32 * GIB, 16 * GIB, 0, 0)))) == ["warning"]
+
+    @pytest.mark.parametrize(
+        ("limit_gib", "expected", "ended_gib"),
+        [(None, "", 24), (20, "", 20), (24, "", 24), (30, "three quarters", 30), (64, "the 32.0 GiB of", 24)],
+    )
+    def test_a_memory_limit_that_the_machine_cannot_keep_warns(
+        self, limit_gib: int | None, expected: str, ended_gib: int
+    ) -> None:
+        hardware = replace(HardwareBudget.imagined(None, 32 * GIB), ram_limit_bytes=limit_gib and limit_gib * GIB)
+        assert hardware.ram_abort_bytes == ended_gib * GIB
+        found = check_ram_limit(hardware)
+        assert [finding.level for finding in found] == ["warning"] * bool(expected)
+        assert all(expected in finding.expected for finding in found)
 
     def test_disk_space_warns_below_20gb(self) -> None:
         assert levels(check_disk(20 * GIB - 1)) == ["warning"]

@@ -90,5 +90,8 @@ class TestCautions:
 
     def test_missing_cases_and_empty_masks_are_counted(self):
         found = told(rows("a", 0.8, 1), rows("b", 0.7, 2, empty="prediction")[:22])
-        assert "b lacks 2 cases; it is compared on those that it shares with each other loss." in found.not_shown
+        assert (
+            "b lacks 2 cases (mv22, mv23); it is compared on those that it shares with each other loss."
+            in found.not_shown
+        )
         assert "b predicts nothing on 22 cases, which count as failures." in found.not_shown

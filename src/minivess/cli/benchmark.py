@@ -7,7 +7,7 @@ import os
 
 import click
 
-from minivess.cli.options import as_json
+from minivess.cli.options import as_json, model_name
 
 
 @click.group()
@@ -16,15 +16,18 @@ def benchmark() -> None:
 
 
 @benchmark.command()
-@click.option("--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file.")
-@click.option("--loss", default="dice_ce", show_default=True)
+@model_name
+@click.option("--loss", default="dice_ce", show_default=True, help="Name of the loss.")
 @click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Patches of a forward pass.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp16", show_default=True)
 @click.option("--cap", help='What torch may take of the card, e.g. "8GB", to stand for a smaller one.')
 @click.option("--write", is_flag=True, help="Keep what was measured in the model's YAML, with date, card and versions.")
 @as_json
 def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, write: bool, as_json: bool) -> None:
-    """GPU memory of a training step over four patch sizes: predicted and, with a card, measured."""
+    """GPU memory of a training step: predicted and, with a card, measured.
+
+    Four patch sizes are tried.
+    """
     from minivess.cli.tables import show_vram
     from minivess.models.registry import load_model_profile, profile_path
     from minivess.planning.hardware import detect_hardware

@@ -28,7 +28,7 @@ from minivess.cli.options import FILE, FOLDER, as_json
 def profile(
     folder: Path, full: bool, save: Path | None, picture: Path | None, processes: int | None, as_json: bool
 ) -> None:
-    """Shapes, spacings and faults of a data set, from the headers alone.
+    """Shapes, spacings and faults of a data set, from headers alone.
 
     Every fault of every file is listed, one that many volumes share in one line (--json has each), and the exit code is 3
     where one of them would stop a run.
@@ -78,7 +78,10 @@ def data() -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--quiet", is_flag=True)
 def phantom(out: Path, count: int, like: str, seed: int, quiet: bool) -> None:
-    """Write seeded phantoms of two-photon vasculature with exact labels into OUT (raw/ and seg/)."""
+    """Draw seeded phantoms of vasculature, with exact labels.
+
+    They look like two-photon volumes, and go to OUT/raw/ and OUT/seg/.
+    """
     from minivess.cli.live import volume_progress
     from minivess.data.phantom import minivess_cases, small_cases, write_phantom
 
@@ -114,7 +117,9 @@ def _parse_spacing(
 )
 @click.option("--quiet", is_flag=True)
 def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
-    """Make a data set in OUT/raw/ and OUT/seg/ of TIFF stacks in IN/images/ and their labels in IN/labels/.
+    """Make a data set of TIFF stacks and their labels.
+
+    IN/images/ and IN/labels/ become OUT/raw/ and OUT/seg/.
 
     Other names of the two folders are known: denoised/ as VesselNN is published, raw/, imagesTr/; seg/, masks/, labelsTr/.
 

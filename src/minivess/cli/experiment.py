@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivess.cli.options import FILE, FOLDER, as_json, data_dir, parse_settings, run_folder
+from minivess.cli.execute import execute
+from minivess.cli.options import FILE, FOLDER, as_json, data_dir, keys_of, model_name, parse_settings, run_folder
 from minivess.cli.plan_options import plan_options
 from minivess.errors import RunError
 
 if TYPE_CHECKING:
-    from minivess.experiments.cells import Only
-    from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.folder import RunFolder
-    from minivess.experiments.prepare import Prepared
-    from minivess.experiments.run import Runner
 
 
 @click.command()
@@ -69,17 +63,18 @@ def run(
     from minivess.experiments.config import load_config, merge
     from minivess.experiments.folder import RunFolder
 
-    given = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
-    overrides: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
-    overrides["plan"] = plan_keys
-    resolved = load_config(config, merge(overrides, parse_settings(settings)), debug=debug)
+    paths = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
+    given = {key: str(value) for key, value in paths.items() if value is not None}
+    overrides: dict[str, Any] = {**given, "plan": plan_keys}
+    options = {key: f"--{key.replace('_', '-')}" for key in given} | keys_of(settings)
+    resolved = load_config(config, merge(overrides, parse_settings(settings)), options, debug=debug)
     filters = [Only.parse(text) for text in only]
     chosen(resolved, filters)
     if fresh and dry_run:
         raise click.UsageError("--dry-run writes nothing, so it cannot move anything aside: leave --fresh out")
     if fresh:
         _begin_anew(RunFolder(resolved.output_dir / resolved.name), yes=yes)
-    _execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
+    execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
 
 
 @click.command()
@@ -87,19 +82,29 @@ def run(
 @click.option("--experiment-name", default="minivess", show_default=True, help="MLflow experiment.")
 @click.option("--log-dir", type=FOLDER, required=True, help="The run folder.")
 @data_dir
-@click.option("--model", default="dynunet", show_default=True)
+@model_name
 @plan_options
-@click.option("--num-folds", type=int, default=3, show_default=True)
-@click.option("--max-epochs", type=int, help="Epochs of 250 steps.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--memory-limit-gb", type=float, help="Memory (GiB) of a cell's processes at which it is ended.")
 @click.option(
-    "--monitor-interval", type=float, default=10.0, show_default=True, help="Seconds between rows of monitor.csv."
+    "--num-folds", type=click.IntRange(2), default=3, show_default=True, help="Folds of the cross-validation."
+)
+@click.option("--max-epochs", type=click.IntRange(1), help="Epochs of 250 steps.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of splits, weights and patches.")
+@click.option(
+    "--memory-limit-gb",
+    type=click.FloatRange(0, min_open=True),
+    help="Memory (GiB) of a cell's processes at which it is ended.",
+)
+@click.option(
+    "--monitor-interval",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds between rows of monitor.csv.",
 )
 @click.option("--resume", is_flag=True, help="Continue what --log-dir holds; that is the default as well.")
 @click.option("--debug", is_flag=True, help="Two folds, two epochs of five steps.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of an experiment's YAML.")
-@click.option("--quiet", is_flag=True)
+@click.option("--quiet", is_flag=True, help="Only the table.")
 @as_json
 def train(
     loss: str,
@@ -140,12 +145,16 @@ def train(
         "training": training,
         "limits": {"memory_limit_gib": memory_limit_gb, "monitor_interval_s": monitor_interval},
     }
-    _execute(make_config(merge(values, parse_settings(settings)), "the command line"), quiet=quiet, as_json=as_json)
+    options = {"name": "--log-dir"} | keys_of(settings)
+    config = make_config(merge(values, parse_settings(settings)), "the command line", options)
+    execute(config, quiet=quiet, as_json=as_json)
 
 
 @click.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--metric", "metrics", multiple=True, help="E.g. betti0_error, in place of the run's; may be repeated.")
+@click.option(
+    "--metric", "metrics", multiple=True, help="E.g. clDice or betti0_error, in place of the run's; may be repeated."
+)
 @click.option(
     "--format",
     "form",
@@ -156,13 +165,17 @@ def train(
 )
 @as_json
 def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json: bool) -> None:
-    """The table of what has finished in one run or several, with intervals and paired tests."""
-    from minivess.cli.tables import show_comparison
+    """The table of one run or several: means, intervals, paired tests.
+
+    Metrics are those of the first run, unless --metric names others.
+    """
+    from minivess.cli.tables import show_comparison, show_unfinished
     from minivess.experiments.folder import RunFolder
     from minivess.experiments.results import compare_runs
     from minivess.reporting.tables import csv_table, latex_table, markdown_table
 
-    comparison = compare_runs([RunFolder(run) for run in runs], metrics)
+    folders = [RunFolder(run) for run in runs]
+    comparison = compare_runs(folders, metrics)
     texts = {"markdown": markdown_table, "latex": latex_table, "csv": csv_table}
     if as_json or form == "json":
         click.echo(json.dumps(comparison.as_dict(), indent=2))
@@ -170,6 +183,8 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
         click.echo(texts[form](comparison), nl=False)
     else:
         show_comparison(comparison)
+        for folder in folders:
+            show_unfinished(folder, "`minivess run`")
 
 
 @click.command()
@@ -192,7 +207,7 @@ def track() -> None:
 @track.command()
 @run_folder
 def sync(run: Path) -> None:
-    """Log what MLflow does not have yet, and register the model; may be repeated at any time."""
+    """Log what MLflow lacks and register the model; may be repeated."""
     from minivess.experiments.folder import RunFolder
     from minivess.experiments.register import publish
 
@@ -213,90 +228,6 @@ def _begin_anew(folder: RunFolder, *, yes: bool) -> None:
     if not agreed:
         raise RunError("a yes", "none; nothing was changed", "answer y, or give --yes")
     click.echo(f"Moved to {move_aside(folder, datetime.now())}", err=True)
-
-
-def _execute(
-    config: ExperimentConfig,
-    *,
-    dry_run: bool = False,
-    only: Sequence[Only] = (),
-    dask: str | None = None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    quiet = quiet or as_json
-    if dry_run:
-        from minivess.cli.tables import show_cells
-
-        show_cells(_prepare(config, quiet=quiet), only)
-        return
-    runner = _runner(dask)
-    from minivess.orchestration.flows import as_flow, why_plain
-
-    if why_plain() and not quiet:
-        click.echo(why_plain(), err=True)
-    as_flow(config.name, partial(_run, config, runner, only, quiet=quiet, as_json=as_json))
-
-
-def _runner(dask: str | None) -> Runner:
-    if dask is None:
-        from minivess.orchestration.runners import on_this_machine
-
-        return on_this_machine
-    try:
-        from minivess.orchestration.dask_runner import OnDask
-    except ModuleNotFoundError as error:
-        raise RunError("Dask's distributed", f"{error}", "install it: pip install 'minivess[dask]'") from error
-    return OnDask(dask)
-
-
-def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
-    from minivess.cli.live import volume_progress
-    from minivess.cli.tables import show_plan, show_preflight
-    from minivess.data.importers import find_cases
-    from minivess.experiments.prepare import prepare
-    from minivess.planning.hardware import detect_hardware
-
-    hardware = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
-    count = len(find_cases(config.data_dir)) if config.data_dir else 0
-    with volume_progress("Scanning", count, quiet=quiet) as advance:
-        prepared = prepare(config, hardware, os.environ, lambda volume: advance())
-    if not quiet:
-        show_preflight(prepared.preflight, only_findings=True)
-        show_plan(prepared.plan)
-    return prepared
-
-
-def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quiet: bool, as_json: bool) -> None:
-    from minivess.cli.run_view import RunView
-    from minivess.cli.tables import show_comparison
-    from minivess.experiments.register import publish_quietly
-    from minivess.experiments.results import read_results
-    from minivess.experiments.run import run
-    from minivess.orchestration.flows import as_task, show_results
-    from minivess.reporting.html import write_report
-    from minivess.reporting.tables import markdown_table
-
-    prepared = as_task("profile and prepare", partial(_prepare, config, quiet=quiet))
-    with RunView(prepared, quiet=quiet) as view:
-        failures = run(prepared, view, runner, only)
-    if prepared.folder.read_rows():
-        comparison = as_task("compare", partial(read_results, prepared.folder))
-        if not as_json:
-            show_comparison(comparison)
-        page = as_task("report", partial(write_report, prepared.folder))
-        show_results(config.name, markdown_table(comparison), page)
-        note = publish_quietly(prepared.folder)
-        if as_json:
-            click.echo(json.dumps({"comparison": comparison.as_dict(), "report": str(page)}, indent=2))
-        else:
-            click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
-    for cell, outcome in failures.items():
-        first, *rest = outcome.message.splitlines()
-        click.echo(f"{click.style('Failed:', fg='red', bold=True)} {cell}: {first}", err=True)
-        click.echo("".join(f"    {line}\n" for line in (*rest, f"Cure: {outcome.cure}")), err=True, nl=False)
-    if failures:
-        raise click.exceptions.Exit(5)
 
 
 COMMANDS = (run, train, compare, report, track)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 
@@ -26,7 +27,12 @@ class _Sections(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+                formatter.write_dl([(name, _without_brackets(self.commands[name])) for name in names])
+
+
+def _without_brackets(command: click.Command) -> str:
+    """A command in one line of a narrow terminal; what stands in brackets is for the command's own page."""
+    return re.sub(r" \(.*\)", "", command.get_short_help_str(90))
 
 
 @click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -39,8 +45,12 @@ def cli() -> None:
     metrics and compares the losses with sound statistics.
 
     \b
-    Try it:          minivess data phantom phantom/ && minivess run --config configs/experiments/demo.yaml --data-dir phantom/
-    Your own data:   raw/NAME.nii.gz with seg/NAME_y.nii.gz in one folder, then the same command with --data-dir
+    Try it:
+      minivess data phantom phantom/
+      minivess run --config configs/experiments/demo.yaml --data-dir phantom/
+    Your own data:
+      raw/NAME.nii.gz with seg/NAME_y.nii.gz in one folder, then the same
+      command with --data-dir
     """
 
 

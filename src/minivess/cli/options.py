@@ -26,6 +26,9 @@ data_dir = click.option(
     help="Data set folder: raw/ with seg/, or imagesTr/ with labelsTr/.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script in place of tables.")
+model_name = click.option(
+    "--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file."
+)
 run_folder = click.argument("run", type=FOLDER)
 
 
@@ -33,17 +36,28 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """``("training.max_epochs=5",)`` as nested keys; values are read as YAML."""
     import yaml
 
+    from minivess.experiments.config import merge
+
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise click.BadParameter(f"expected key=value, got {setting!r}", param_hint="--set")
-        *parents, last = key.split(".")
-        level = values
-        for parent in parents:
-            level = level.setdefault(parent, {})
-        level[last] = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise click.BadParameter(
+                f"expected a value as YAML writes it, got {setting!r}", param_hint="--set"
+            ) from None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = merge(values, value)
     return values
+
+
+def keys_of(settings: tuple[str, ...]) -> dict[str, str]:
+    """Which keys ``--set`` gave, for messages that name it."""
+    return {setting.partition("=")[0]: "--set" for setting in settings}
 
 
 def parse_patch(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int, int] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivess.cli.options import FOLDER, as_json, data_dir
+from minivess.cli.options import FOLDER, as_json, data_dir, model_name
 from minivess.cli.plan_options import plan_options
 from minivess.errors import DataError, PlanError
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from minivess.planning.hardware import HardwareBudget
     from minivess.planning.plan import PlanRequest, TrainingPlan
 
-model = click.option(
-    "--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file."
-)
 losses = click.option(
     "--loss", "losses", multiple=True, default=["dice_ce"], show_default=True, help="May be given several times."
 )
@@ -29,11 +26,15 @@ losses = click.option(
 @click.command()
 @data_dir
 @click.option("--output-dir", type=FOLDER, default=Path("runs"), show_default=True, help="Where a run would write.")
-@model
+@model_name
 @losses
 @as_json
 def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple[str, ...], as_json: bool) -> None:
-    """Can this machine run it? GPU, memory, disk, swap, libraries, data, outputs, plan."""
+    """Can this machine run it?
+
+    Looked at are GPU, memory, disk, swap, libraries, data, outputs and plan; the exit code is 4 where one of them would stop a
+    run.
+    """
     from minivess.cli.tables import show_preflight
     from minivess.data.profiler import scan_dataset
     from minivess.findings import Finding
@@ -67,7 +68,7 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple
 
 @click.command()
 @data_dir
-@model
+@model_name
 @plan_options
 @losses
 @click.option("--gpu", help='Plan for a card that you do not have, e.g. "8GB"; "none" for no card.')

@@ -128,7 +128,6 @@ class CellLine:
         hardware = self._prepared.hardware
         samples, _ = read_samples(cell.monitor)
         if samples:
-            limit = hardware.ram_limit_bytes or hardware.usable_ram_bytes
-            yield f"memory {samples[-1].memory_bytes / GIB:.1f} of {format_gib(limit)}"
+            yield f"memory {samples[-1].memory_bytes / GIB:.1f} of {format_gib(hardware.ram_abort_bytes)}"
         if samples and samples[-1].gpu_bytes is not None:
             yield f"GPU {samples[-1].gpu_bytes / GIB:.1f} of {format_gib(hardware.gpu_abort_bytes)}"

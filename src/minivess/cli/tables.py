@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile
     from minivess.evaluation.compare import Comparison
     from minivess.experiments.cells import Only
+    from minivess.experiments.folder import RunFolder
     from minivess.experiments.prepare import Prepared
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
@@ -171,8 +172,19 @@ def show_comparison(comparison: Comparison) -> None:
     console.print(table)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
-    for sentence in (*verdict.shown, *verdict.not_shown, *comparison.notes):
+    for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
         console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def show_unfinished(folder: RunFolder, how: str) -> None:
+    """How many cells of a run are finished, and ``how`` it continues; nothing where all are."""
+    from minivess.experiments.cells import count_finished
+
+    done, total = count_finished(folder)
+    if done < total:
+        console.print(
+            f"{done} of {total} cells of {folder.path} are finished; {how} continues.", highlight=False, markup=False
+        )
 
 
 def _table(*columns: str) -> Table:

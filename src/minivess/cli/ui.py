@@ -14,7 +14,7 @@ from minivess.errors import RunError
 
 @click.command()
 @run_folder
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Of 127.0.0.1.")
 def ui(run: Path, port: int) -> None:
     """MLflow's pages on a run, on this machine alone, until Ctrl-C."""
     from minivess.experiments.folder import RunFolder

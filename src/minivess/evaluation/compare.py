@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minivess.errors import ConfigError, DataError
+from minivess.errors import DataError
 from minivess.evaluation.bootstrap import Interval, holm, mean_interval, paired_bootstrap_test
 from minivess.evaluation.comparison import (
-    METRICS,
     Comparison,
     EmptyCase,
     FoldScore,
@@ -21,6 +20,7 @@ from minivess.evaluation.comparison import (
     MetricComparison,
     Pair,
 )
+from minivess.evaluation.named_metrics import METRICS, known_metrics
 from minivess.evaluation.verdict import general_notes, metric_limits, metric_verdict
 
 _TEST_RESAMPLES = 10_000
@@ -64,7 +64,7 @@ def compare(
     Args:
         per_case_table: One row for each method and case: "method", "fold", "case", the metrics, and optionally "empty" as
             ``CaseMetrics`` has it. Other keys are ignored; text that reads as a number (from a CSV) is taken as one.
-        metrics: Names out of ``METRICS``.
+        metrics: Names or titles out of ``METRICS``.
         baselines: Methods shown in the table and left out of tests and ``best``; those absent are ignored.
         planned: Losses that were to be compared; one without a row is said to be absent.
         level: Of the intervals; tests are judged at 1 - level.
@@ -72,12 +72,11 @@ def compare(
         seed: The same seed and table give the same comparison.
 
     Raises:
-        ConfigError: A metric has no known direction.
+        ConfigError: A metric is not known.
         DataError: No rows, a key missing, a score that is no finite number, a case twice under one method, or in different
             folds under two compared methods.
     """
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise ConfigError(f"metrics among {', '.join(METRICS)}", ", ".join(unknown), "name known metrics")
+    metrics = known_metrics(metrics)
     table = _read(per_case_table, metrics)
     settings = _Settings(tuple(name for name in table if name in baselines), level, resamples, seed)
     compared = [method for method in table if method not in settings.baselines]

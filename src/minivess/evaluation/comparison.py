@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from minivess.evaluation.bootstrap import Interval, PairedTest
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What the literature calls a metric, which way is better, and its unit."""
-
-    title: str
-    higher_is_better: bool
-    unit: str = ""
-
-
-METRICS = {
-    "dsc": Metric("DSC", higher_is_better=True),
-    "centreline_dsc": Metric("clDice", higher_is_better=True),
-    "measured_masd": Metric("MASD", higher_is_better=False, unit="µm"),
-    "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels"),
-    "normalised_surface_distance": Metric("NSD", higher_is_better=True),
-    "hausdorff_95": Metric("HD95", higher_is_better=False, unit="µm"),
-    "betti0_error": Metric("Betti-0 error", higher_is_better=False),
-    "betti1_error": Metric("Betti-1 error", higher_is_better=False),
-}
-"""All that can be compared, by the names that ``CaseMetrics`` has."""
+from minivess.evaluation.named_metrics import METRICS
 
 
 class _Frozen(BaseModel):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
-from minivess.data.wording import counted
+from minivess.data.wording import counted, listed
 from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
 from minivess.evaluation.pareto import pareto_front
 from minivess.evaluation.rounding import p_value, rounded
@@ -32,10 +32,6 @@ def metric_limits(found: MetricComparison, level: float) -> tuple[str, ...]:
 
 def general_notes(comparison: Comparison) -> tuple[str, ...]:
     """Sentences for all metrics: what is missing, what is empty, what the sample stands for."""
-    missing = [
-        f"{method} lacks {counted(len(cases), 'case')}: {', '.join(cases)}. It is compared on the cases it shares with each other method."
-        for method, cases in comparison.missing.items()
-    ]
     absent = (
         [f"Not compared, for no case of theirs is scored: {', '.join(comparison.absent)}."] if comparison.absent else []
     )
@@ -45,7 +41,15 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         f"kind. Whether training again, with another seed, would rank the methods alike is not tested. "
         f"Intervals are not corrected for the number of pairs, p values are (by Holm's method); {comparison.level:.0%} level."
     )
-    return (*absent, *missing, *empty, *_front(comparison), sample)
+    return (*absent, *missing_cases(comparison), *empty, *_front(comparison), sample)
+
+
+def missing_cases(comparison: Comparison) -> tuple[str, ...]:
+    """A sentence for each method that lacks cases; ``Comparison.missing`` has all of their names."""
+    return tuple(
+        f"{method} lacks {counted(len(cases), 'case')} ({listed(cases)}); it is compared on those that it shares with each other loss."
+        for method, cases in comparison.missing.items()
+    )
 
 
 def _front(comparison: Comparison) -> tuple[str, ...]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minivess.data.store import Store
 from minivess.errors import ConfigError
 from minivess.evaluation.baselines import BASELINES
-from minivess.evaluation.comparison import METRICS
 from minivess.experiments.config import ExperimentConfig
-from minivess.experiments.folder import CellFolder
+from minivess.experiments.folder import CellFolder, RunFolder
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import CellSpec
+from minivess.names import did_you_mean, unknown
 
 
 @dataclass(frozen=True)
@@ -64,25 +63,25 @@ def chosen(config: ExperimentConfig, only: Sequence[Only] = ()) -> list[tuple[st
     """Method and fold of every cell that one of ``only`` matches, or of all: baselines first, which take seconds.
 
     Raises:
-        ConfigError: Unknown baseline or metric, or a filter that matches no cell.
+        ConfigError: Unknown baseline, or a filter that matches no cell.
     """
-    _require_known("baselines", config.evaluation.baselines, BASELINES)
-    _require_known("metrics", config.evaluation.metrics, METRICS)
+    for baseline in config.evaluation.baselines:
+        if baseline not in BASELINES:
+            raise unknown("baseline", baseline, BASELINES)
     methods = (*config.evaluation.baselines, *config.losses)
     cells = [(method, fold) for method in methods for fold in range(config.folds)]
     for one in only:
         if not any(one.matches(*cell) for cell in cells):
-            raise ConfigError(
-                f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}", str(one), "mend --only"
-            )
+            expected = f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}"
+            near = "" if one.loss in methods else did_you_mean(one.loss or "", methods)
+            raise ConfigError(expected, str(one), near or "mend --only")
     return [cell for cell in cells if not only or any(one.matches(*cell) for one in only)]
 
 
-def _require_known(what: str, names: Sequence[str], known: Collection[str]) -> None:
-    if unknown := [name for name in names if name not in known]:
-        nearest = difflib.get_close_matches(unknown[0], known, n=1)
-        cure = f"did you mean {nearest[0]!r}?" if nearest else f"mend evaluation.{what}"
-        raise ConfigError(f"{what} among {', '.join(known)}", ", ".join(unknown), cure)
+def count_finished(folder: RunFolder) -> tuple[int, int]:
+    """Of the cells that a run folder is to have, how many are finished, and how many they are."""
+    cells = [folder.cell(*cell) for cell in chosen(folder.read_config())]
+    return sum(cell.finished for cell in cells), len(cells)
 
 
 def cell_specs(prepared: Prepared, store: Store, only: Sequence[Only] = ()) -> list[CellSpec]:

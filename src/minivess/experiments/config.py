@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from minivess.errors import ConfigError
+from minivess.evaluation.named_metrics import known_metrics
 from minivess.planning.plan import PlanRequest
+from minivess.refusals import refused
 from minivess.step.config import TrainingConfig
 
 
@@ -50,6 +53,11 @@ class EvaluationConfig(BaseModel):
         "frangi (vesselness in plane)",
     )
     resamples: int = Field(default=2000, ge=1000, description="bootstrap resamples")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        return known_metrics(metrics)
 
 
 class Limits(BaseModel):
@@ -110,7 +118,7 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def _is_a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
-            raise ValueError("must be usable as a folder name")
+            raise ValueError("a usable folder name")
         return name
 
     @field_validator("data_dir", "output_dir")
@@ -122,9 +130,11 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def _holds_no_password(cls, uri: str | None) -> str | None:
         if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
-            raise ValueError(
-                "must hold no password, for it is kept with the run and passed on with its report; set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (for a database, its own variables) instead"
+            # No ValueError, of which pydantic keeps the password.
+            raise ConfigError(
+                "a tracking_uri without a password, for it is kept with the run and passed on with its report",
+                "one with a password",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (for a database, its own variables) instead",
             )
         return uri
 
@@ -132,16 +142,23 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def _once_each(cls, losses: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(losses)) != len(losses):
-            raise ValueError("names each loss once")
+            raise ValueError("each loss once")
         return losses
 
 
-def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: bool = False) -> ExperimentConfig:
+def load_config(
+    path: Path,
+    overrides: dict[str, Any] | None = None,
+    options: Mapping[str, str] | None = None,
+    *,
+    debug: bool = False,
+) -> ExperimentConfig:
     """Read an experiment's YAML.
 
     Args:
         path: The file.
         overrides: Nested keys that go before the file's.
+        options: What gave them, by key ("training.max_epochs": "--set"), to be named in place of the file.
         debug: Whether the file's ``debug`` keys go before its other keys, and its names end in "-debug".
 
     Raises:
@@ -161,20 +178,23 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, debug: b
         )
     shorter = raw["debug"] if isinstance(raw.get("debug"), dict) else {}
     values, trial = (merge(merge(raw, keys), overrides or {}) for keys in ({}, shorter))
-    make_config(trial, str(path), root)  # a wrong debug key is said before the night that --debug was to save
+    make_config(trial, str(path), options, root)  # a wrong debug key is said before the night that --debug was to save
     if debug:
         values = trial
         # A name of its own, so that a trial never stands where the experiment is to go.
         values |= {key: f"{values[key]}-debug" for key in ("name", "experiment_name") if values.get(key)}
-    return make_config(values, str(path), root)
+    return make_config(values, str(path), options, root)
 
 
-def make_config(values: dict[str, Any], source: str, root: yaml.Node | None = None) -> ExperimentConfig:
+def make_config(
+    values: dict[str, Any], source: str, options: Mapping[str, str] | None = None, root: yaml.Node | None = None
+) -> ExperimentConfig:
     """Check plain values.
 
     Args:
         values: Nested keys.
         source: Where they come from, for the message.
+        options: Options that gave some of them, by key, to be named in place of the source.
         root: The YAML tree they were read from, to name the line.
 
     Raises:
@@ -183,7 +203,7 @@ def make_config(values: dict[str, Any], source: str, root: yaml.Node | None = No
     try:
         return ExperimentConfig.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, source, root) from error
+        raise refused(error, ExperimentConfig, partial(_origin, source, options or {}, root)) from error
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -195,22 +215,13 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(error: ValidationError, source: str, root: yaml.Node | None) -> ConfigError:
-    # A misspelt key that must be there is both missing and unknown: the latter says more.
-    first = min(error.errors(), key=lambda found: found["type"] == "missing")
-    location = [str(part) for part in first["loc"]]
+def _origin(source: str, options: Mapping[str, str], root: yaml.Node | None, location: list[str]) -> str:
+    """The option that gave the key at ``location`` or one above it, else the line of the file."""
+    for end in range(len(location), 0, -1):
+        if option := options.get(".".join(location[:end])):
+            return option
     line = _line_of(root, location) or _line_of(root, ["debug", *location])
-    where = f"{source}, line {line}" if line else source
-    key = ".".join(location)
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
-        nearest = difflib.get_close_matches(location[-1], known, n=1)
-        cure = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
-        return ConfigError("a known key", f"{key!r} ({where})", cure)
-    if first["type"] == "missing":
-        return ConfigError(f"the key {key!r}", f"none ({where})", "add it")
-    got = "one" if key == "tracking_uri" else repr(first["input"])  # a message is passed on as well
-    return ConfigError(f"{key}: {first['msg']}", f"{got} ({where})", f"mend {key!r}")
+    return f"{source}, line {line}" if line else source
 
 
 def _line_of(node: yaml.Node | None, location: list[str]) -> int | None:
@@ -222,10 +233,3 @@ def _line_of(node: yaml.Node | None, location: list[str]) -> int | None:
                 return line if part != location[-1] else None
             line, node = found[0].start_mark.line + 1, found[1]
     return line
-
-
-def _keys_at(location: list[str]) -> list[str]:
-    model: Any = ExperimentConfig
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)

@@ -25,6 +25,7 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.spec import CellResult, CellSpec, Retry
 from minivess.planning.plan import TrainingPlan
+from minivess.refusals import in_words
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _MADE_AGAIN = "delete it: the same command makes it again"
@@ -235,4 +236,7 @@ def read_model(path: Path, model: type[_Model], cure: str = "restore it, or begi
 
 
 def _first_fault(error: Exception) -> str:
-    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), in_words(first)]))

@@ -8,13 +8,15 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from minivess.atomic import write_json, write_text
-from minivess.errors import DataError, RunError
+from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.evaluation.compare import compare
 from minivess.evaluation.comparison import Comparison
+from minivess.evaluation.named_metrics import known_metrics
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 from minivess.experiments.folder import RunFolder, read_model
 
@@ -49,17 +51,18 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
     """Compare what has finished in one run folder or several, and write nothing.
 
     Args:
-        folders: Of several, each method is named "run/method".
+        folders: Of several, each method is named "run/method", with as many folders above the run as tell the runs apart.
         metrics: In place of those that the first run's configuration names.
 
     Raises:
+        ConfigError: A metric is not known, or a run given twice.
         RunError: One is no run folder, or nothing has finished in any.
         DataError: A case is in different folds of two runs, or is another volume, or was scored with another tolerance.
     """
     rows, config = _rows(folders), folders[0].read_config()
     if metrics:
         config = config.model_copy(
-            update={"evaluation": config.evaluation.model_copy(update={"metrics": tuple(metrics)})}
+            update={"evaluation": config.evaluation.model_copy(update={"metrics": known_metrics(metrics)})}
         )
     if len(folders) == 1:
         return _standing(folders[0], rows, config) or _of_one_run(folders[0], rows, config)
@@ -90,12 +93,27 @@ def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any
 
 def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for folder in folders:
-        prefix = f"{folder.path.name}/" if len(folders) > 1 else ""
+    for folder, prefix in zip(folders, _prefixes([folder.path for folder in folders]), strict=True):
         rows += [{**row.flat(), "method": prefix + row.method} for row in folder.read_rows()]
     if not rows:
         raise RunError("a finished cell", f"none in {folders[0].path}", "run the experiment first")
     return rows
+
+
+def _prefixes(paths: Sequence[Path]) -> list[str]:
+    """What tells runs apart in a table: the shortest ends of their paths that differ; nothing for a single one.
+
+    Raises:
+        ConfigError: One of them is given twice.
+    """
+    parts = [path.resolve().parts for path in paths]
+    if twice := [str(path) for path, part in zip(paths, parts, strict=True) if parts.count(part) > 1]:
+        raise ConfigError("each run once", ", ".join(twice), "name it once")
+    ends, depth = [""] * len(parts), 0
+    while len(set(ends)) < len(parts):
+        depth += 1
+        ends = ["/".join([*part[-depth:], ""]) for part in parts]
+    return ends
 
 
 def _standing(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison | None:

@@ -169,16 +169,15 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
 def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
     card = hardware.gpu if prepared.plan.device == "cuda" else None
-    memory_limit_bytes = hardware.ram_limit_bytes or hardware.usable_ram_bytes
     return SupervisorSpec(
         argv=(sys.executable, "-m", module, str(folder.absolute())),
         folder=folder.absolute(),
         limits=Limits(
-            memory_limit_bytes=memory_limit_bytes,
+            memory_limit_bytes=hardware.ram_abort_bytes,
             available_min_bytes=available_min_bytes(hardware),
             gpu_warn_bytes=hardware.gpu_warn_bytes if card else None,
             gpu_limit_bytes=hardware.gpu_abort_bytes if card else None,
-            rss_budget_bytes=memory_limit_bytes * 2 // 3,  # 16 of 24 GiB
+            rss_budget_bytes=hardware.ram_abort_bytes * 2 // 3,  # 16 of 24 GiB
             swap_growth_warn_bytes=0,
             disk_free_min_bytes=GIB // 2,
             hang_s=limits.hang_minutes * 60,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minivess.evaluation.bootstrap import mean_interval
-from minivess.evaluation.comparison import METRICS
+from minivess.evaluation.named_metrics import METRICS
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.folder import CellFolder, RunFolder
 from minivess.tracking.mlflow import SyncResult, sync

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from minivess.errors import ConfigError
+from minivess.names import unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ def require_known(name: str) -> None:
         ConfigError: It is neither a key of `LOSSES` nor written as ``"package.module:function"``.
     """
     if name not in LOSSES and ":" not in name:
-        raise _unknown("loss", name, LOSSES)
+        raise unknown("loss", name, LOSSES)
 
 
 def build_loss(name: str, **options: Any) -> nn.Module:
@@ -52,7 +52,7 @@ def build_loss(name: str, **options: Any) -> nn.Module:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
     for option in options:
         if option not in signature.parameters and not takes_any:
-            raise _unknown(f"option of the loss `{name}`", option, signature.parameters)
+            raise unknown(f"option of the loss `{name}`", option, signature.parameters)
     try:
         signature.bind(**options)
     except TypeError as error:
@@ -74,11 +74,3 @@ def _resolve(name: str) -> LossBuilder:
             f"{type(error).__name__}: {error}",
             "write package.module:function, and put its folder on PYTHONPATH or install the package into this environment",
         ) from error
-
-
-def _unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
-    names = sorted(known)
-    nearest = get_close_matches(got, names, n=1, cutoff=0.0)
-    listed = ", ".join(names) or "none"
-    cure = f"did you mean `{nearest[0]}`?" if nearest else "leave it out"
-    return ConfigError(f"a known {what} ({listed})", f"`{got}`", cure)

@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minivess.errors import ConfigError
+from minivess.names import unknown
+from minivess.refusals import in_words, refused
 from minivess.strides import Shape, Spacing, StridePlan, plan_strides
 
 if TYPE_CHECKING:
@@ -121,15 +123,18 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
     """
     path = profile_path(name)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
-        raise ConfigError(
-            f"a model profile: {known}, or a YAML file", f"{name!r}", "check --model or the key model.name"
-        )
+        if path.parent != PROFILES:
+            raise ConfigError("a model profile's YAML file", f"none at {path}", "check --model or the key model.name")
+        raise unknown("model", name, sorted(file.stem for file in PROFILES.glob("*.yaml")))
     try:
         return ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
-    except (ValidationError, yaml.YAMLError, TypeError) as error:
+    except ValidationError as error:
+        raise refused(error, ModelProfile, lambda location: str(path)) from error
+    except (yaml.YAMLError, TypeError) as error:
         raise ConfigError(
-            "a valid model profile", f"{path}: {error}", "compare it with configs/model_profiles/dynunet.yaml"
+            "a valid model profile",
+            f"{path}: {' '.join(str(error).split())}",
+            "compare it with configs/model_profiles/dynunet.yaml",
         ) from error
 
 
@@ -167,6 +172,6 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Mod
         network: torch.nn.Module = builder(spec)
     except ValidationError as error:
         first = error.errors()[0]
-        got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        got = f"{'.'.join(map(str, first['loc']))}: {in_words(first)}"
         raise ConfigError(f"options of {spec.builder}", got, "mend options in the model profile") from error
     return network

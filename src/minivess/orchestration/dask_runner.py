@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError
 from functools import partial
 
 from distributed import Client, Future
+from distributed.comm import parse_address, parse_host_port
 
 from minivess.errors import RunError
 from minivess.experiments.cells import Job
@@ -45,7 +46,10 @@ class OnDask:
         if not jobs:
             return
         with self._connect() as client:
-            self._require_one_cell_a_worker(client, watcher)
+            threads = _require_one_cell_a_worker(client)
+            watcher.says(
+                f"Dask: {len(threads)} workers at {self._address}" + ("" if threads else "; waits for the first")
+            )
             waiting = {_submit(client, job, prepared): job for job in jobs}
             try:
                 yield from _until_all_ended(waiting, watcher)
@@ -55,22 +59,35 @@ class OnDask:
                 for job in waiting.values():
                     (job.cell.path / STOP_FILE).touch()
 
+    def require(self) -> None:
+        """Look whether cells could run there, before anything is spent.
+
+        Raises:
+            RunError: Nobody answers at the address, or a worker would take several cells at a time.
+        """
+        with self._connect() as client:
+            _require_one_cell_a_worker(client)
+
     def _connect(self) -> Client:
         try:
+            # A client that fails at an address it cannot read takes 20 s, and a traceback, to be collected.
+            parse_host_port(parse_address(self._address)[1])
             return Client(self._address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise RunError(
                 "a Dask scheduler", f"none at {self._address}: {error}", "start one, see docs/cluster.md"
             ) from error
 
-    def _require_one_cell_a_worker(self, client: Client, watcher: Watcher) -> None:
-        threads = client.nthreads()
-        crowded = [f"{count} at {worker}" for worker, count in threads.items() if count != 1]
-        if crowded:
-            raise RunError(
-                "workers that take one cell at a time", ", ".join(crowded), "start them with --nworkers 1 --nthreads 1"
-            )
-        watcher.says(f"Dask: {len(threads)} workers at {self._address}" + ("" if threads else "; waits for the first"))
+
+def _require_one_cell_a_worker(client: Client) -> dict[str, int]:
+    """Threads of each worker, all of them 1."""
+    threads: dict[str, int] = client.nthreads()
+    crowded = [f"{count} at {worker}" for worker, count in threads.items() if count != 1]
+    if crowded:
+        raise RunError(
+            "workers that take one cell at a time", ", ".join(crowded), "start them with --nworkers 1 --nthreads 1"
+        )
+    return threads
 
 
 def _submit(client: Client, job: Job, prepared: Prepared) -> Future:

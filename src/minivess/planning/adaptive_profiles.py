@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from minivess.data.profiler import DatasetProfile
-from minivess.errors import ConfigError
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
+from minivess.names import unknown
 from minivess.planning.fit import fit_to_memory, halvings
 from minivess.planning.forecast import Forecast
 from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, foresee
@@ -44,7 +44,7 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
     """
     known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in known:
-        raise ConfigError(f"auto or one of {', '.join(known)}", f"compute {name!r}", "check --compute")
+        raise unknown("compute profile", name, ["auto", *known])
     return ComputeProfile.model_validate(known[name])
 
 

@@ -73,6 +73,12 @@ class HardwareBudget:
         return usable if self.ram_limit_bytes is None else min(usable, self.ram_limit_bytes)
 
     @property
+    def ram_abort_bytes(self) -> int:
+        """Memory of a run at which it is aborted: the limit that was set, if the machine has as much; else what is usable."""
+        limit = self.ram_limit_bytes
+        return limit if limit is not None and limit <= self.host.ram_total_bytes else self.usable_ram_bytes
+
+    @property
     def gpu_budget_bytes(self) -> int:
         """Card memory a plan may count on, of ``gpu``; 0 without a card."""
         return gpu_budget_bytes(self.gpu) if self.gpu else 0

@@ -92,7 +92,7 @@ def run_preflight(
     free_bytes = shutil.disk_usage(_nearest_existing(output_dir)).free
     findings = {
         "gpu": check_gpu(hardware),
-        "ram": check_ram(hardware),
+        "ram": [*check_ram(hardware), *check_ram_limit(hardware)],
         "disk": check_disk(free_bytes),
         "swap": check_swap(hardware),
         "environment": check_environment(environment, hardware),
@@ -131,6 +131,20 @@ def check_ram(hardware: HardwareBudget) -> list[Finding]:
     if hardware.usable_ram_bytes < total // 2:
         return [Finding("warning", "ram", "usable memory", "half of it or more", reason, "close other programs")]
     return [Finding("info", "ram", "usable memory", "", reason, "")]
+
+
+def check_ram_limit(hardware: HardwareBudget) -> list[Finding]:
+    """Warns of a memory limit above three quarters of the machine, the share that leaves a desktop alive."""
+    limit, total = hardware.ram_limit_bytes, hardware.host.ram_total_bytes
+    if limit is None or at_least(total * 3 // 4, limit):
+        return []
+    if limit > total:
+        expected = f"no more than the {format_gib(total)} of this machine"
+        cure = f"set it lower or leave it out; a cell is ended at {format_gib(hardware.ram_abort_bytes)} instead"
+    else:
+        expected = f"three quarters of this machine or less, {format_gib(total * 3 // 4)}"
+        cure = "set it lower or leave it out, unless this machine has nothing else to do"
+    return [Finding("warning", "ram", "memory limit of a cell", expected, format_gib(limit), cure)]
 
 
 def check_disk(free_bytes: int) -> list[Finding]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from minivess.data.wording import counted
 from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
 from minivess.evaluation.rounding import rounded
+from minivess.evaluation.verdict import missing_cases
 from minivess.reporting.formats import listed
 
 
@@ -99,7 +100,13 @@ def _shown(comparison: Comparison) -> tuple[str, ...]:
 def _not_shown(comparison: Comparison) -> tuple[str, ...]:
     limits = [line for metric in comparison.metrics for line in metric.limits]
     baselines = [line for metric in comparison.metrics for line in _beaten_by_baseline(metric)]
-    return (*_by_metric(comparison, _draws), *dict.fromkeys(limits), *baselines, *_masks(comparison))
+    return (
+        *_by_metric(comparison, _draws),
+        *dict.fromkeys(limits),
+        *baselines,
+        *missing_cases(comparison),
+        *_masks(comparison),
+    )
 
 
 def _by_metric(comparison: Comparison, say: Callable[[MetricComparison], str]) -> list[str]:
@@ -152,9 +159,7 @@ def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
 
 
 def _masks(comparison: Comparison) -> Iterable[str]:
-    """Counts of missing cases and empty masks; each one is named in full in ``Comparison.notes``."""
-    for method, cases in comparison.missing.items():
-        yield f"{method} lacks {counted(len(cases), 'case')}; it is compared on those that it shares with each other loss."
+    """Counts of empty masks; each one is named in full in ``Comparison.notes``."""
     words = {"prediction": "predicts nothing on", "reference": "predicts vessel on an empty label in", "both": ""}
     for (method, which), number in Counter((row.method, row.which) for row in comparison.empty).items():
         if words[which]:

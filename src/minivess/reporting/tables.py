@@ -9,6 +9,7 @@ from statistics import median
 from minivess.data.wording import counted
 from minivess.evaluation.bootstrap import Interval
 from minivess.evaluation.comparison import Comparison, MetricComparison
+from minivess.evaluation.named_metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def _score(metric: MetricComparison, method: str) -> Score:
 
 def column_title(metric: MetricComparison) -> str:
     """``"MASD (µm) ↓"``: name, unit, and the direction that is better."""
-    unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric.title}{unit} {'↑' if metric.higher_is_better else '↓'}"
+    return f"{METRICS[metric.metric].heading} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def markdown_table(comparison: Comparison) -> str:

@@ -1,0 +1,113 @@
+"""An experiment on the screen: prepared, run, compared, reported, and at the end what failed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from minivess.errors import RunError
+
+if TYPE_CHECKING:
+    from minivess.experiments.cells import Only
+    from minivess.experiments.config import ExperimentConfig
+    from minivess.experiments.prepare import Prepared
+    from minivess.experiments.run import Runner
+
+
+def execute(
+    config: ExperimentConfig,
+    *,
+    dry_run: bool = False,
+    only: Sequence[Only] = (),
+    dask: str | None = None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Bring an experiment to its table and its report, or show what it would be (``dry_run``).
+
+    Raises:
+        MinivessError: It cannot work, or was interrupted.
+        Exit: A cell failed; each that did is on the screen, with its cure.
+    """
+    quiet = quiet or as_json
+    if dry_run:
+        from minivess.cli.tables import show_cells
+
+        show_cells(_prepare(config, quiet=quiet), only)
+        return
+    runner = _runner(dask)
+    from minivess.orchestration.flows import as_flow, why_plain
+
+    if why_plain() and not quiet:
+        click.echo(why_plain(), err=True)
+    as_flow(config.name, partial(_run, config, runner, only, quiet=quiet, as_json=as_json))
+
+
+def _runner(dask: str | None) -> Runner:
+    if dask is None:
+        from minivess.orchestration.runners import on_this_machine
+
+        return on_this_machine
+    try:
+        from minivess.orchestration.dask_runner import OnDask
+    except ModuleNotFoundError as error:
+        raise RunError("Dask's distributed", f"{error}", "install it: pip install 'minivess[dask]'") from error
+    runner = OnDask(dask)
+    runner.require()
+    return runner
+
+
+def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
+    from minivess.cli.live import volume_progress
+    from minivess.cli.tables import show_plan, show_preflight
+    from minivess.data.importers import find_cases
+    from minivess.experiments.prepare import prepare
+    from minivess.planning.hardware import detect_hardware
+
+    hardware = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    count = len(find_cases(config.data_dir)) if config.data_dir else 0
+    with volume_progress("Scanning", count, quiet=quiet) as advance:
+        prepared = prepare(config, hardware, os.environ, lambda volume: advance())
+    if not quiet:
+        show_preflight(prepared.preflight, only_findings=True)
+        show_plan(prepared.plan)
+    return prepared
+
+
+def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quiet: bool, as_json: bool) -> None:
+    from minivess.cli.run_view import RunView
+    from minivess.cli.tables import show_comparison, show_unfinished
+    from minivess.experiments.register import publish_quietly
+    from minivess.experiments.results import read_results
+    from minivess.experiments.run import run
+    from minivess.orchestration.flows import as_task, show_results
+    from minivess.reporting.html import write_report
+    from minivess.reporting.tables import markdown_table
+
+    prepared = as_task("profile and prepare", partial(_prepare, config, quiet=quiet))
+    with RunView(prepared, quiet=quiet) as view:
+        failures = run(prepared, view, runner, only)
+    if prepared.folder.read_rows():
+        comparison = as_task("compare", partial(read_results, prepared.folder))
+        if not as_json:
+            show_comparison(comparison)
+        page = as_task("report", partial(write_report, prepared.folder))
+        show_results(config.name, markdown_table(comparison), page)
+        note = publish_quietly(prepared.folder)
+        if as_json:
+            click.echo(json.dumps({"comparison": comparison.as_dict(), "report": str(page)}, indent=2))
+        else:
+            click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
+    for cell, outcome in failures.items():
+        first, *rest = outcome.message.splitlines()
+        click.echo(f"{click.style('Failed:', fg='red', bold=True)} {cell}: {first}", err=True)
+        click.echo("".join(f"    {line}\n" for line in (*rest, f"Cure: {outcome.cure}")), err=True, nl=False)
+    if not as_json:
+        show_unfinished(prepared.folder, "the same command without --only" if only else "the same command")
+    if failures:
+        raise click.exceptions.Exit(5)

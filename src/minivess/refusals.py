@@ -1,0 +1,69 @@
+"""What pydantic refuses, in our words: expected, got, cure, for the key at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from minivess.errors import ConfigError
+from minivess.names import did_you_mean
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "a path",
+    "tuple": "a list, such as [a, b]",
+    "too_short": "at least {min_length} of them",
+    "dict": "a group of keys",
+    "model": "a group of keys",
+    "literal": "{expected}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
+}
+"""By how pydantic's types of error begin; whatever is not here is said as pydantic says it."""
+
+
+def refused(error: ValidationError, model: type[BaseModel], where: Callable[[list[str]], str]) -> ConfigError:
+    """The first fault as an error for people.
+
+    Args:
+        error: Of ``model``.
+        model: Whose keys those are.
+        where: Says where the key at a location was written.
+    """
+    # A misspelt key that must be there is both missing and unknown: the latter says more.
+    first = min(error.errors(), key=lambda found: found["type"] == "missing")
+    location = [str(part) for part in first["loc"]]
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a list with a fixed length
+        location.pop()
+        return ConfigError(f"more values in {'.'.join(location)}", f"{first['input']} ({where(location)})", "add them")
+    key, place = ".".join(location), where(location)
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(model, location[:-1])
+        cure = did_you_mean(location[-1], known) or f"known keys: {', '.join(known)}"
+        return ConfigError("a known key", f"{key!r} ({place})", cure)
+    if first["type"] == "missing":
+        return ConfigError(f"the key {key!r}", f"none ({place})", "add it")
+    return ConfigError(f"{key}: {in_words(first)}", f"{first['input']!r} ({place})", f"mend {key!r}")
+
+
+def in_words(found: ErrorDetails) -> str:
+    """What was expected."""
+    kind, values = found["type"], found.get("ctx", {})
+    if kind == "value_error":  # said by a validator of ours
+        return str(values["error"])
+    words = _KINDS.get(kind) or _KINDS.get(kind.split("_")[0])
+    return words.format(**values) if words else found["msg"]
+
+
+def _keys_at(model: Any, location: list[str]) -> list[str]:
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
