@@ -116,6 +116,14 @@ class TestCommands:
         assert _run(monkeypatch, "preflight", "--data-dir", str(data), "--output-dir", str(tmp_path / "runs")) == 0
         assert not (tmp_path / "runs").exists()
 
+    def test_preflight_tells_faulty_data_from_a_machine_that_is_too_small(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image = data / "raw" / "b.nii.gz"
+        image.write_bytes(image.read_bytes()[:40])
+        for folder in (data, tmp_path / "none"):
+            assert _run(monkeypatch, "preflight", "--data-dir", str(folder)) == 3
+
     def test_preflight_says_what_does_not_fit_the_memory(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

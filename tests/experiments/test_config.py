@@ -109,6 +109,11 @@ class TestLoadConfig:
         with pytest.raises(ConfigError, match="No such file"):
             load_config(tmp_path / "nothing.yaml")
 
+    def test_debug_is_short_without_keys_of_its_own(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug:\n  training: {steps_per_epoch: 3}\n")
+        short = load_config(path, debug=True)
+        assert (short.cases, short.folds, short.training.steps) == (6, 2, 6)
+
     def test_debug_keys_count_only_when_asked(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: 5\ndebug:\n  folds: 2\n")
         assert (load_config(path).folds, load_config(path, debug=True).folds) == (5, 2)

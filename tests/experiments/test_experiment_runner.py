@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -73,9 +74,19 @@ class TestExperimentRunner:
         done = _run(config, phantoms, "--dry-run")
         assert done.exit_code == 0, done.output
         assert all(word in done.output for word in ("dice_ce-fold1", "12500 optimizer steps a cell", "about"))
+        assert all(
+            word in done.output for word in ("memory", "computed from its trace", "\nseed: 3\n", "max_epochs: 50")
+        )
         assert not (config.parent / "runs").exists()
         refused = _run(config, phantoms, "--dry-run", "--patch-size", "96x96x23")
         assert "96x96x23" in str(refused.exception)
+
+    def test_dry_run_for_a_script(self, config: Path, phantoms: Path) -> None:
+        said = json.loads(_run(config, phantoms, "--dry-run", "--json").stdout)
+        assert (said["config"]["seed"], said["steps"], said["plan"]["peak_bytes"] > 0) == (3, 12500, True)
+        seconds = {cell["name"]: cell["seconds"] for cell in said["cells"]}
+        assert list(seconds) == ["threshold-fold0", "threshold-fold1", "dice_ce-fold0", "dice_ce-fold1"]
+        assert said["seconds"] == pytest.approx(sum(filter(None, seconds.values())))
 
     def test_a_trial_with_fewer_cases_leaves_the_scan_whole(self, config: Path, phantoms: Path) -> None:
         values = {"data_dir": str(phantoms), "output_dir": str(config.parent / "runs"), "cases": 3}

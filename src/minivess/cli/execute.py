@@ -36,9 +36,14 @@ def execute(
     """
     quiet = quiet or as_json
     if dry_run:
-        from minivess.cli.tables import show_cells
+        from minivess.cli.tables import show_outline
+        from minivess.experiments.outline import outline
 
-        show_cells(_prepare(config, quiet=quiet), only)
+        planned = outline(_prepare(config, quiet=quiet), only)
+        if as_json:
+            click.echo(json.dumps(planned.as_dict(), indent=2))
+        else:
+            show_outline(planned)
         return
     runner = _runner(dask)
     from minivess.orchestration.flows import as_flow, why_plain
@@ -86,6 +91,8 @@ def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quie
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
     from minivess.orchestration.flows import as_task, show_results
+    from minivess.reporting.budget import budget_sentence
+    from minivess.reporting.facts import read_facts
     from minivess.reporting.html import write_report
     from minivess.reporting.tables import markdown_table
 
@@ -99,9 +106,14 @@ def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quie
         page = as_task("report", partial(write_report, prepared.folder))
         show_results(config.name, markdown_table(comparison), page)
         note = publish_quietly(prepared.folder)
+        facts = read_facts(prepared.folder)
         if as_json:
-            click.echo(json.dumps({"comparison": comparison.as_dict(), "report": str(page)}, indent=2))
+            over = {cell.name: cell.broken_budgets for cell in facts.cells if cell.broken_budgets}
+            said = {"comparison": comparison.as_dict(), "report": str(page), "over_budget": over}
+            click.echo(json.dumps(said, indent=2))
         else:
+            if not quiet:
+                click.echo(budget_sentence(facts))
             click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
     for cell, outcome in failures.items():
         first, *rest = outcome.message.splitlines()

@@ -32,8 +32,8 @@ losses = click.option(
 def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple[str, ...], as_json: bool) -> None:
     """Can this machine run it?
 
-    Looked at are GPU, memory, disk, swap, libraries, data, outputs and plan; the exit code is 4 where one of them would stop a
-    run.
+    Looked at are GPU, memory, disk, swap, libraries, data, outputs and plan; where one of them would stop a run,
+    the exit code is 3 (the data) or 4 (any other).
     """
     from minivess.cli.tables import show_preflight
     from minivess.data.profiler import scan_dataset
@@ -63,7 +63,7 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple
     else:
         show_preflight(result)
     if not result.ok:
-        raise click.exceptions.Exit(4)
+        raise click.exceptions.Exit(3 if result.data_is_faulty else 4)
 
 
 @click.command()

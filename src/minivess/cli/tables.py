@@ -16,9 +16,8 @@ from minivess.planning.sizes import format_gib
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile
     from minivess.evaluation.compare import Comparison
-    from minivess.experiments.cells import Only
     from minivess.experiments.folder import RunFolder
-    from minivess.experiments.prepare import Prepared
+    from minivess.experiments.outline import Outline
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
     from minivess.planning.vram_sweep import SweepRow
@@ -129,27 +128,25 @@ def show_vram(rows: Sequence[SweepRow], title: str) -> None:
     console.print(table)
 
 
-def show_cells(prepared: Prepared, only: Sequence[Only] = ()) -> None:
-    """What a run would train, how long that would take, and where it would go."""
-    from minivess.experiments.cells import chosen
-    from minivess.experiments.duration import in_words, predict_seconds
+def show_outline(planned: Outline) -> None:
+    """Configuration, and what a run would train, how long that would take, and where it would go."""
+    from minivess.experiments.config import as_yaml
+    from minivess.experiments.duration import in_words
 
-    training = prepared.config.training
-    seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
-    table = _table("cell", "trained on", "held out", "about" if seconds else "")
-    names = []
-    for method, number in chosen(prepared.config, only):
-        names.append(f"{method}-fold{number}")
-        fold = prepared.splits.folds[number]
-        taken = in_words(seconds[names[-1]]) if names[-1] in seconds else ""
-        table.add_row(names[-1], counted(len(fold.train), "case"), ", ".join(fold.held_out), taken)
+    prepared, timed = planned.prepared, planned.seconds is not None
+    console.print("configuration", style="bold")
+    console.print(as_yaml(prepared.config), highlight=False, markup=False)
+    table = _table("cell", "trained on", "held out", "about" if timed else "")
+    for cell in planned.cells:
+        taken = in_words(cell.seconds) if cell.seconds is not None else ""
+        table.add_row(cell.name, counted(len(cell.train), "case"), ", ".join(cell.held_out), taken)
     console.print(table)
-    lanes = len(prepared.lanes)
-    total = f", about {in_words(sum(seconds.get(name, 0) for name in names) / lanes)} in all" if seconds else ""
-    if lanes > 1:
-        total += f", {lanes} cells at a time"
+    total = f", about {in_words(planned.seconds)} in all" if planned.seconds is not None else ""
+    if len(prepared.lanes) > 1:
+        total += f", {len(prepared.lanes)} cells at a time"
+    steps = prepared.config.training.steps
     console.print(
-        f"{training.steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
+        f"{steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
     )
 
 

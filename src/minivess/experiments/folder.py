@@ -22,7 +22,7 @@ from minivess.data.profile import DatasetProfile
 from minivess.data.splits import Splits
 from minivess.errors import RunError
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import ExperimentConfig, as_yaml
 from minivess.experiments.spec import CellResult, CellSpec, Retry
 from minivess.planning.plan import TrainingPlan
 from minivess.refusals import in_words
@@ -192,8 +192,7 @@ class RunFolder:
         return read_model(self.config, ExperimentConfig)
 
     def write_config(self, config: ExperimentConfig) -> None:
-        values = config.model_dump(mode="json")
-        write_text(self.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        write_text(self.config, as_yaml(config))
 
     def read_plan(self) -> TrainingPlan:
         return read_model(self.plan, TrainingPlan)

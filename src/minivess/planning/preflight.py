@@ -44,10 +44,14 @@ class PreflightResult:
         """Whether nothing is critical."""
         return all(finding.level != "critical" for finding in self.all_findings)
 
+    @property
+    def data_is_faulty(self) -> bool:
+        """Whether something is critical in the data itself."""
+        return any(finding.level == "critical" for finding in self.findings["data"])
+
     def raise_if_critical(self) -> None:
         """Raises a DataError where the data has a critical finding, else a PlanError; either names every critical finding."""
-        faulty = any(finding.level == "critical" for finding in self.findings["data"])
-        raise_critical(self.all_findings, DataError if faulty else PlanError)
+        raise_critical(self.all_findings, DataError if self.data_is_faulty else PlanError)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
