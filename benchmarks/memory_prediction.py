@@ -30,8 +30,8 @@ from minivess.losses.registry import build_loss
 from minivess.models.predict import predict_volume
 from minivess.models.registry import build_network, load_model_profile
 from minivess.planning.memory import predict_peak
-from minivess.planning.sizes import MIB
 from minivess.planning.workload import InferenceWorkload, TrainingWorkload, Workload
+from minivess.sizes import MIB
 from minivess.step.config import Precision, TrainingConfig
 from minivess.step.state import TrainState
 from minivess.step.step import Step, autocast

@@ -29,9 +29,9 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import predict_peak, predict_training_peak
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.planning.sizes import GIB, format_gib
 from minivess.planning.validation import check_plan
 from minivess.planning.workload import InferenceWorkload
+from minivess.sizes import GIB, format_gib
 from minivess.strides import patch_for
 
 LOSSES = sorted(registry.LOSSES)

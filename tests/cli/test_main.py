@@ -17,7 +17,7 @@ from minivess.cli import planning
 from minivess.cli.main import _SECTIONS, cli, main
 from minivess.data.nifti import write_volume
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

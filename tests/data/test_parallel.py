@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from minivess.data import parallel
 from minivess.data.parallel import WORTH_A_PROCESS_BYTES, choose_processes, map_in_processes
+from minivess.host import Host
+from minivess.sizes import GIB
 
 
 class TestChooseProcesses:
@@ -19,6 +23,15 @@ class TestChooseProcesses:
 
     def test_never_more_than_processors(self) -> None:
         assert 1 <= choose_processes(10**6 * WORTH_A_PROCESS_BYTES, 10**6) <= (os.cpu_count() or 1)
+
+    def test_the_limits_of_a_container_count_as_the_machine_s(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        container = Host(64, None, 2 * GIB, GIB, 0, 0)
+        monkeypatch.setattr(parallel, "read_host", lambda: container)
+        assert choose_processes(10**6 * WORTH_A_PROCESS_BYTES, 10**6) == 2
+        monkeypatch.setattr(
+            parallel, "read_host", lambda: replace(container, ram_available_bytes=64 * GIB, cpu_count=3)
+        )
+        assert choose_processes(10**6 * WORTH_A_PROCESS_BYTES, 10**6) == 3
 
 
 class TestMapInProcesses:

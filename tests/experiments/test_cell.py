@@ -16,7 +16,7 @@ from minivess.models.weights import tensors_of
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import PlanRequest
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 from minivess.step.config import TrainingConfig
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

@@ -15,7 +15,7 @@ from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import PlanRequest
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 from minivess.step.config import TrainingConfig
 
 LOSSES = """\

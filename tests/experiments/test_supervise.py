@@ -18,7 +18,7 @@ from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.supervise import supervise, supervise_cell
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 from minivess.training.outcome import Cause, Outcome
 
 CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)

@@ -17,7 +17,7 @@ from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 from minivess.strides import patch_for
 
 DYNUNET = load_model_profile("dynunet")

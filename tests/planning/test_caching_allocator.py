@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minivess.planning.caching_allocator import reserved_bytes
-from minivess.planning.sizes import MIB
+from minivess.sizes import MIB
 
 
 class TestSegments:

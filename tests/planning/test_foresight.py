@@ -17,7 +17,7 @@ from minivess.planning.lanes import lanes_of
 from minivess.planning.memory import PeakMemory
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.planning.sizes import GIB, MIB
+from minivess.sizes import GIB, MIB
 
 HERE = HardwareBudget.imagined(None, 16 * GIB)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minivess.planning.gpus import Gpu, _NoReadingError, _within, read_gpus, visible_gpus
-from minivess.planning.sizes import GIB, MIB
+from minivess.sizes import GIB, MIB
 
 LINE = "0, GPU-aaa, NVIDIA GeForce RTX 2070 SUPER, 8192, 7192, 7.5, 550.54.14"
 

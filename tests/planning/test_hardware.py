@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from minivess.host import Host
 from minivess.planning.gpus import Gpu
 from minivess.planning.hardware import HardwareBudget, detect_hardware
-from minivess.planning.host import Host
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 
 
 def fake_smi(folder: Path, *cards: tuple[int, int]) -> tuple[str, ...]:

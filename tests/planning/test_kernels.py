@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from minivess.planning.kernels import kernel_bytes
-from minivess.planning.sizes import MIB
 from minivess.planning.workload import Device
+from minivess.sizes import MIB
 
 ATEN = torch.ops.aten
 

@@ -7,7 +7,7 @@ import pytest
 from minivess.errors import ConfigError
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.lanes import lanes_of
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 
 
 def machine(*free_gib: int) -> HardwareBudget:

@@ -6,7 +6,7 @@ import pytest
 
 from minivess.planning.gpus import Gpu
 from minivess.planning.libraries import LibraryVersions, check_libraries, read_library_versions
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 
 GPU = Gpu(0, "GPU-0", "a card", 8 * GIB, 8 * GIB, (7, 5), "550.54.14")
 

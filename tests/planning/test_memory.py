@@ -19,8 +19,8 @@ from minivess.planning.memory import (
     predict_peak,
     predict_training_peak,
 )
-from minivess.planning.sizes import MIB
 from minivess.planning.workload import InferenceWorkload, TrainingWorkload
+from minivess.sizes import MIB
 from minivess.strides import Shape
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory_prediction.py"

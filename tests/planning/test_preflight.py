@@ -9,9 +9,9 @@ import pytest
 
 from minivess.errors import DataError, PlanError
 from minivess.findings import Finding
+from minivess.host import Host
 from minivess.planning.gpus import Gpu
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.host import Host
 from minivess.planning.libraries import LibraryVersions
 from minivess.planning.preflight import (
     PreflightResult,
@@ -23,7 +23,7 @@ from minivess.planning.preflight import (
     check_swap,
     run_preflight,
 )
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 
 DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 

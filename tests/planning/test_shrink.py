@@ -8,7 +8,7 @@ from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.shrink import shrink
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 
 MODEL = load_model_profile("dynunet", filters=(4, 8, 8))
 

@@ -10,8 +10,8 @@ from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import predict_training_peak
-from minivess.planning.sizes import GIB
 from minivess.planning.validation import check_plan, validate_cache, validate_gpu_memory, validate_patch, validate_ram
+from minivess.sizes import GIB
 
 
 def _profile(*depths: int) -> DatasetProfile:

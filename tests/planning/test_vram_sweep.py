@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from minivess.models.registry import PROFILES, load_model_profile
-from minivess.planning.sizes import GIB
 from minivess.planning.vram_sweep import SWEEP, SweepRow, sweep_vram, write_measured
 from minivess.planning.workload import CardUse
+from minivess.sizes import GIB
 
 USE = CardUse(
     date="2026-11-24",

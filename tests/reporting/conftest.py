@@ -23,7 +23,7 @@ from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run import run
 from minivess.experiments.spec import CellResult, CellSpec
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 from minivess.training.limits import Limits
 from minivess.training.outcome import Cause, Outcome, cure_for, status_of
 from minivess.training.record import MonitorRow, append_row

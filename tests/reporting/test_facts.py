@@ -7,8 +7,8 @@ import pytest
 
 from minivess.errors import RunError
 from minivess.experiments.folder import RunFolder
-from minivess.planning.sizes import GIB
 from minivess.reporting.facts import read_facts, read_samples
+from minivess.sizes import GIB
 from minivess.training.record import MonitorRow, append_row
 
 

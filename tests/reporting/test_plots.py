@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from minivess.evaluation.pareto import pareto_front
 from minivess.experiments.folder import RunFolder
-from minivess.planning.sizes import GIB
 from minivess.reporting.facts import MemorySample, RunFacts, read_facts
 from minivess.reporting.plots import loss_curve, memory_timeline, paired_points, series, trade_off, watched_curve
+from minivess.sizes import GIB
 
 
 def changed(facts: RunFacts, **values: object) -> RunFacts:

@@ -31,8 +31,8 @@ def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, wri
     from minivess.cli.tables import show_vram
     from minivess.models.registry import load_model_profile, profile_path
     from minivess.planning.hardware import detect_hardware
-    from minivess.planning.sizes import parse_size
     from minivess.planning.vram_sweep import sweep_vram, write_measured
+    from minivess.sizes import parse_size
 
     cap_bytes = parse_size(cap) if cap else None
     card = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES")).gpu

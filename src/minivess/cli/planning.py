@@ -89,8 +89,8 @@ def plan(
     from minivess.findings import raise_critical
     from minivess.planning.hardware import HardwareBudget
     from minivess.planning.plan import PlanRequest
-    from minivess.planning.sizes import parse_size
     from minivess.planning.validation import check_plan
+    from minivess.sizes import parse_size
 
     if data_dir is None:
         raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")

@@ -14,8 +14,8 @@ from minivess.cli.live import progress_bars
 from minivess.data.profiler import VolumeStats
 from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared
-from minivess.planning.sizes import GIB, format_gib
 from minivess.reporting.facts import read_samples
+from minivess.sizes import GIB, format_gib
 from minivess.training.outcome import Outcome
 
 _LINE_EVERY_S = 30.0

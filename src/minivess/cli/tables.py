@@ -11,7 +11,7 @@ from rich.table import Table
 
 from minivess.data.wording import by, counted, size
 from minivess.findings import Finding, grouped
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-import psutil
+from minivess.host import read_host
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,11 +22,12 @@ PROCESS_BYTES = 256 * 2**20
 
 
 def choose_processes(stored_bytes: int, items: int) -> int:
-    """Processes for so much work: as many as processors, items and half of the free memory allow, 1 for little work."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    processors = len(affinity(0)) if affinity else os.cpu_count() or 1
-    room = psutil.virtual_memory().available // 2 // PROCESS_BYTES
-    return max(1, min(processors, items, room, stored_bytes // WORTH_A_PROCESS_BYTES))
+    """Processes for so much work: as many as processors, items and half of the free memory allow (a cgroup's where it has less)."""
+    if stored_bytes < 2 * WORTH_A_PROCESS_BYTES:
+        return 1
+    host = read_host()
+    room = host.ram_available_bytes // 2 // PROCESS_BYTES
+    return max(1, min(host.cpu_count, items, room, stored_bytes // WORTH_A_PROCESS_BYTES))
 
 
 def map_in_processes(

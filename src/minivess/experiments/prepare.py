@@ -23,8 +23,8 @@ from minivess.planning.lanes import Lane, lanes_of
 from minivess.planning.peak_cache import PeakCache
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
-from minivess.planning.sizes import GIB
 from minivess.planning.validation import check_plan
+from minivess.sizes import GIB
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from minivess.experiments.supervise import Watcher, supervise
 from minivess.models.registry import load_model_profile
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.shrink import shrink
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 from minivess.training.outcome import OUT_OF_MEMORY, Outcome
 
 

@@ -18,9 +18,9 @@ from minivess.experiments.folder import CellFolder, write_model
 from minivess.experiments.lock import hold
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import CellSpec, Retry
+from minivess.host import read_host
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.host import read_host
-from minivess.planning.sizes import GIB
+from minivess.sizes import GIB
 from minivess.training.exit_codes import HEARTBEAT_FILE
 from minivess.training.limits import Limits
 from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Outcome

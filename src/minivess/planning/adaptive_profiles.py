@@ -19,8 +19,8 @@ from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, foresee
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.planning.sizes import format_gib
 from minivess.planning.workload import Device
+from minivess.sizes import format_gib
 from minivess.step.config import Precision
 from minivess.strides import Shape
 

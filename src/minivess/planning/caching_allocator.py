@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from minivess.planning.sizes import MIB
+from minivess.sizes import MIB
 
 _STEP = 512
 _SMALL = MIB  # up to here from the small pool, whose segments are of 2 MiB

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from minivess.errors import PlanError
 from minivess.models.registry import NetworkSpec
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 from minivess.strides import Shape
 
 Peak = Callable[[NetworkSpec, int], int]

@@ -8,7 +8,7 @@ from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import PeakMemory
 from minivess.planning.plan import TrainingPlan
-from minivess.planning.sizes import MIB, format_gib
+from minivess.sizes import MIB, format_gib
 from minivess.strides import patch_for
 
 PROCESS_BYTES = 700 * MIB

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from minivess.host import Host, read_host
 from minivess.planning.gpus import Gpu, read_gpus, visible_gpus
-from minivess.planning.host import Host, read_host
-from minivess.planning.sizes import GIB, format_gib
+from minivess.sizes import GIB, format_gib
 
 Tier = Literal["cpu", "gpu_low", "gpu_high", "gpu_extreme"]
 

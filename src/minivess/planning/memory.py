@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.models.registry import ModelProfile, NetworkSpec, load_model_profile
 from minivess.planning.caching_allocator import reserved_bytes
-from minivess.planning.sizes import GIB, MIB, format_gib
 from minivess.planning.workload import Device, InferenceWorkload, TrainingWorkload, Workload
+from minivess.sizes import GIB, MIB, format_gib
 from minivess.step.config import Precision
 from minivess.strides import Shape, Spacing
 

@@ -16,7 +16,7 @@ from minivess.findings import Finding, raise_critical
 from minivess.planning.environment import Environment, detect_environment
 from minivess.planning.hardware import HardwareBudget, at_least
 from minivess.planning.libraries import LibraryVersions, check_libraries, read_library_versions
-from minivess.planning.sizes import GIB, format_gib
+from minivess.sizes import GIB, format_gib
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from minivess.data.profiler import DatasetProfile
 from minivess.findings import Finding, Level
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import TrainingPlan
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 from minivess.strides import Shape, round_down
 
 _OF_A_BEGUN_RUN: dict[str, tuple[Level, str]] = {

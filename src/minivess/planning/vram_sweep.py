@@ -13,8 +13,8 @@ from minivess.atomic import write_text
 from minivess.errors import ConfigError, PlanError
 from minivess.models.registry import MeasuredVram, ModelProfile
 from minivess.planning.peak_process import PeakProcess
-from minivess.planning.sizes import GIB
 from minivess.planning.workload import CardUse, TrainingWorkload
+from minivess.sizes import GIB
 from minivess.step.config import Precision
 from minivess.strides import Shape, Spacing
 

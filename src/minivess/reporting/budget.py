@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minivess.planning.sizes import format_gib
 from minivess.reporting.facts import RunFacts
+from minivess.sizes import format_gib
 
 
 def budget_sentence(facts: RunFacts) -> str:

@@ -20,7 +20,6 @@ from minivess.evaluation.rounding import p_value
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.findings import grouped
-from minivess.planning.sizes import format_gib
 from minivess.reporting.budget import budget_sentence
 from minivess.reporting.card import model_card
 from minivess.reporting.facts import CellFacts, RunFacts, read_facts
@@ -39,6 +38,7 @@ from minivess.reporting.plots import (
 from minivess.reporting.shapes import shape_picture
 from minivess.reporting.svg import name_of, standalone
 from minivess.reporting.tables import column_title, csv_table, latex_table, markdown_table, sentences, table_rows
+from minivess.sizes import format_gib
 
 _HERE = Path(__file__).parent
 

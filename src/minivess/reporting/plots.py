@@ -15,10 +15,10 @@ from minivess.evaluation.comparison import MetricComparison
 from minivess.evaluation.evaluate import CaseRow
 from minivess.evaluation.pareto import OVERLAP, TOPOLOGY, pareto_front
 from minivess.evaluation.rounding import rounded
-from minivess.planning.sizes import GIB
 from minivess.reporting.facts import CellFacts, RunFacts
 from minivess.reporting.svg import SERIES, drawing, paint, to_svg
 from minivess.reporting.tables import column_title
+from minivess.sizes import GIB
 
 _POINTS_A_CELL = 200
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 from minivess.training.outcome import Cause
 from minivess.training.record import Look, Peaks
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from minivess.planning.host import read_host
+from minivess.host import read_host
 
 
 @dataclass(frozen=True, slots=True)

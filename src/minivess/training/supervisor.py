@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 from minivess.training.child import ASKING, end_descendants, signals_held, start_child
 from minivess.training.exit_codes import ExitCode
 from minivess.training.gpu_memory import GpuReader, GpuWatch

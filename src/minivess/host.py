@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-from minivess.planning.sizes import format_gib
+from minivess.sizes import format_gib
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from minivess.errors import ConfigError
-from minivess.planning.sizes import GIB, format_gib, parse_size
+from minivess.sizes import GIB, format_gib, parse_size
 
 
 class TestParseSize:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from minivess.planning.host import read_host
-from minivess.planning.sizes import GIB
+from minivess.host import read_host
+from minivess.sizes import GIB
 
 MEMINFO = """\
 MemTotal:       33554432 kB
