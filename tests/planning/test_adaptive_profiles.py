@@ -12,7 +12,7 @@ from minivess.data.phantom import minivess_cases
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, PlanError
 from minivess.models.registry import load_model_profile
-from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile, load_compute_profile
 from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.peak_cache import PeakCache
@@ -147,3 +147,10 @@ class TestManualOverride:
     def test_an_unknown_profile_answers_with_the_known_ones(self, minivess: DatasetProfile) -> None:
         with pytest.raises(ConfigError, match="gpu_low, gpu_high"):
             compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="gpu_medium"))
+
+
+class TestComputeProfiles:
+    def test_a_misspelt_key_is_named_with_its_budget_and_file(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text("gpu_low: {patch: [128, 128, 24], bach: 2}\n")
+        with pytest.raises(ConfigError, match=r"'bach' \(gpu_low in .*mine\.yaml\).*did you mean 'batch'"):
+            load_compute_profile("gpu_low", tmp_path / "mine.yaml")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from minivess.data.profiler import DatasetProfile
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
@@ -20,6 +20,7 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.planning.patches import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.workload import Device
+from minivess.refusals import refused
 from minivess.sizes import format_gib
 from minivess.step.config import Precision
 from minivess.strides import Shape
@@ -40,12 +41,15 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
     """The named budget.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is none of that name, or it does not hold what a budget holds.
     """
     known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in known:
         raise unknown("compute profile", name, ["auto", *known])
-    return ComputeProfile.model_validate(known[name])
+    try:
+        return ComputeProfile.model_validate(known[name])
+    except ValidationError as error:
+        raise refused(error, ComputeProfile, lambda location: f"{name} in {path}") from error
 
 
 def compute_adaptive_profile(
