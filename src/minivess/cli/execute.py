@@ -36,9 +36,11 @@ def execute(
     """
     quiet = quiet or as_json
     if dry_run:
-        from minivess.cli.tables import show_outline
+        from minivess.cli.tables import show_config, show_outline
         from minivess.experiments.outline import outline
 
+        if not quiet:
+            show_config(config)
         planned = outline(_prepare(config, quiet=quiet), only)
         if as_json:
             click.echo(json.dumps(planned.as_dict(), indent=2))

@@ -16,6 +16,7 @@ from minivess.sizes import format_gib
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile
     from minivess.evaluation.compare import Comparison
+    from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.folder import RunFolder
     from minivess.experiments.outline import Outline
     from minivess.planning.plan import TrainingPlan
@@ -128,14 +129,19 @@ def show_vram(rows: Sequence[SweepRow], title: str) -> None:
     console.print(table)
 
 
-def show_outline(planned: Outline) -> None:
-    """Configuration, and what a run would train, how long that would take, and where it would go."""
+def show_config(config: ExperimentConfig) -> None:
+    """Every key with its value, as YAML."""
     from minivess.experiments.config import as_yaml
+
+    console.print("configuration", style="bold")
+    console.print(as_yaml(config), highlight=False, markup=False)
+
+
+def show_outline(planned: Outline) -> None:
+    """What a run would train, how long that would take, and where it would go."""
     from minivess.experiments.duration import in_words
 
     prepared, timed = planned.prepared, planned.seconds is not None
-    console.print("configuration", style="bold")
-    console.print(as_yaml(prepared.config), highlight=False, markup=False)
     table = _table("cell", "trained on", "held out", "about" if timed else "")
     for cell in planned.cells:
         taken = in_words(cell.seconds) if cell.seconds is not None else ""
