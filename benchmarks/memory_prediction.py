@@ -6,7 +6,7 @@ oneDNN, OpenMP and the C library keep for themselves is not. "Resident" is the g
 without the profiler, above what it held after a step of a tiny network; it has the freed memory that the C library does
 not give back.
 
-    python benchmarks/memory_prediction.py [--threads 2]
+    python benchmarks/memory_prediction.py [--threads 2] [--largest MIB]
 """
 
 from __future__ import annotations
@@ -108,6 +108,10 @@ TRAININGS = (
     training(L, (32, 32, 8), 2, "dice_ce", "fp32", accumulated=True),
     training(L, (64, 64, 16), 2, "dice_ce", "fp32", 2, model="segresnet"),
     training(L, (64, 64, 16), 2, "cbdice", "bf16", model="segresnet"),
+    training(XS, (64, 64, 8), 2, "warp", "fp32"),
+    training(M, (64, 64, 16), 1, "warp", "bf16", 2),
+    training(XS, (64, 64, 8), 2, "skeleton_recall", "fp32"),
+    training(M, (64, 64, 16), 1, "skeleton_recall", "bf16", 2),
 )
 INFERENCES = (
     inference(S, (32, 32, 8), (96, 80, 20), 1, "fp32"),
@@ -199,18 +203,23 @@ def in_fresh_process(work: Workload, threads: int) -> dict[str, int]:
     return measured
 
 
-def compare(works: Sequence[Workload], cells: Callable[[Any], str], threads: int) -> list[float]:
-    """Print a row a workload; errors as shares of what was taken."""
+def compare(works: Sequence[Workload], cells: Callable[[Any], str], threads: int, largest: float) -> list[float]:
+    """Print a row a workload that is predicted to take at most ``largest`` MiB; errors as shares of what was taken."""
     errors = []
     for work in works:
-        real = in_fresh_process(work, threads)
         began = time.perf_counter()
         peak = predict_peak(work)
         seconds = time.perf_counter() - began
+        if int(peak) > largest * MIB:
+            continue
+        real = in_fresh_process(work, threads)
         errors.append(int(peak) / real["taken"] - 1)
         sizes = " | ".join(f"{size / MIB:.1f}" for size in (int(peak), real["taken"]))
         resident = f"{real['resident'] / MIB:.0f}"
-        print(f"| {cells(work)} | {sizes} | {100 * errors[-1]:+.2f} % | {peak.phase} | {resident} | {seconds:.1f} |")
+        print(
+            f"| {cells(work)} | {sizes} | {100 * errors[-1]:+.2f} % | {peak.phase} | {resident} | {seconds:.1f} |",
+            flush=True,
+        )
     sizes_of = [100 * error for error in errors]
     mean = sum(abs(size) for size in sizes_of) / len(sizes_of)
     print(
@@ -235,14 +244,14 @@ def by(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def print_tables(threads: int) -> None:
+def print_tables(threads: int, largest: float) -> None:
     predict_peak(training((4, 4, 4), (16, 16, 4), 2, "dice_ce", "fp32"))  # so that no row pays for imports
     print(f"CPU, {threads} threads, torch {torch.__version__}; sizes in MiB, time of the prediction in seconds\n")
     rest = "predicted | taken | error | peak in | resident | s"
     print(f"| network | batch | loss | precision | heads | {rest} |\n|{'---|' * 11}")
-    compare(TRAININGS, training_cells, threads)
+    compare(TRAININGS, training_cells, threads, largest)
     print(f"| network | volume | windows | precision | {rest} |\n|{'---|' * 10}")
-    compare(INFERENCES, inference_cells, threads)
+    compare(INFERENCES, inference_cells, threads, largest)
 
 
 def worker() -> None:
@@ -254,13 +263,14 @@ def worker() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--largest", type=float, default=float("inf"), help="leave out rows above so many MiB")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.worker:
         worker()
     else:
-        print_tables(options.threads)
+        print_tables(options.threads, options.largest)
 
 
 if __name__ == "__main__":
