@@ -67,6 +67,15 @@ class TestPairs:
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 8, k)) for k, name in enumerate("abcd"))).metric("dsc")
         assert {pair.better for pair in found.pairs} == {"b", "c", "d"}
 
+    def test_a_loss_against_the_best_is_the_pair_turned_round_where_need_be(self):
+        found = compare_two(rows("b", spread(0.7, 9, 0)), rows("a", spread(0.8, 9, 1)), rows("c", spread(0.6, 9, 2)))
+        metric = found.metric("dsc")
+        b, c = metric.against_best("b"), metric.against_best("c")
+        assert b is not None
+        assert c is not None
+        assert [(pair.first, pair.second, pair.test.effect_size) for pair in (b, c)] == [("b", "a", -1), ("c", "a", -1)]
+        assert metric.against_best("a") is None
+
 
 class TestBaselines:
     def test_a_baseline_is_shown_and_neither_tested_nor_best(self):

@@ -28,7 +28,7 @@ class TestMetricVerdict:
     def test_a_shown_difference_is_written_from_the_better_to_the_worse(self):
         sentence = compared(0.7, 0.8).metrics[0].verdict[1]
         assert sentence.startswith("MASD: b is better than a: mean difference -0.099 [")
-        assert sentence.endswith("µm, p = 0.0001, better on 24 of 24 cases.")
+        assert sentence.endswith("µm, p = 0.0001, effect size -1.00, better on 24 of 24 cases.")
 
     def test_the_order_of_the_methods_does_not_change_it(self):
         assert compared(0.8, 0.7).metrics[0].verdict[1].startswith("MASD: a is better than b: mean difference -0.")

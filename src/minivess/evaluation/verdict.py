@@ -80,7 +80,7 @@ def _shown(found: MetricComparison, pair: Pair) -> str:
     wins = test.a_larger if found.higher_is_better else test.b_larger
     return (
         f"{found.title}: {pair.better} is better than {worse}: mean difference {test}"
-        f"{_unit(found)}, p = {p_value(pair.p_holm)}, better on {wins} of {counted(test.n, 'case')}."
+        f"{_unit(found)}, p = {p_value(pair.p_holm)}, effect size {test.effect_size:+.2f}, better on {wins} of {counted(test.n, 'case')}."
     )
 
 
@@ -93,7 +93,8 @@ def _not_shown(found: MetricComparison, pairs: Sequence[Pair]) -> tuple[str, ...
 
 def _undecided(found: MetricComparison, pair: Pair) -> str:
     low, high = rounded(pair.test.low, pair.test.high)
-    return f"{pair.first} and {pair.second} (p = {p_value(pair.p_holm)}, difference between {low} and {high}{_unit(found)})"
+    p = f"p = {p_value(pair.p_holm)}, effect size {pair.test.effect_size:+.2f}"
+    return f"{pair.first} and {pair.second} ({p}, difference between {low} and {high}{_unit(found)})"
 
 
 def _untested(found: MetricComparison) -> tuple[str, ...]:
