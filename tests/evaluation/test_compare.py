@@ -77,6 +77,26 @@ class TestPairs:
         assert metric.against_best("a") is None
 
 
+@pytest.mark.slow
+class TestFamilyWise:
+    @pytest.mark.parametrize("ahead", [0, 0.5])
+    def test_a_false_claim_is_in_five_percent_of_the_comparisons(self, ahead: float):
+        """Four losses, three of them equal and the first perhaps not, in two folds that differ: any claim among equals counts."""
+        rng, claims, without_holm = np.random.default_rng(0), [], []
+        for _ in range(200):
+            scores = rng.normal(0.7, 0.02, size=(4, 10)) + rng.normal(0, 0.1, size=10) + 0.1 * (np.arange(10) % 2)
+            scores[0] += ahead
+            table = [
+                {"method": m, "fold": k % 2, "case": f"mv{k}", "dsc": scores[m, k]} for m in range(4) for k in range(10)
+            ]
+            pairs = compare(table, ("dsc",), resamples=100).metric("dsc").pairs
+            equal = [pair for pair in pairs if not ahead or pair.first != "0"]
+            claims.append(any(pair.better for pair in equal))
+            without_holm.append(any(pair.test.p_value <= 0.05 for pair in equal))
+        assert np.mean(claims) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+        assert np.mean(without_holm) > 0.1  # so that it is Holm who keeps it
+
+
 class TestBaselines:
     def test_a_baseline_is_shown_and_neither_tested_nor_best(self):
         found = compare_two(rows("a", [0.5, 0.6, 0.7]), rows("threshold", [0.8, 0.8, 0.9]))

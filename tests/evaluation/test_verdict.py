@@ -54,5 +54,18 @@ class TestMetricVerdict:
 
 class TestGeneralNotes:
     def test_what_the_sample_stands_for_is_always_said(self):
-        (note,) = compared(0.8, 0.7).notes
-        assert "with another seed, would rank the methods alike is not tested" in note
+        sample, _ = compared(0.8, 0.7).notes
+        assert "with another seed, would rank the methods alike is not tested" in sample
+        assert "over the pairs of each metric but not over metrics" in sample
+
+    def test_what_p_assumes_is_said_where_there_is_a_p(self):
+        assert (
+            compared(0.8, 0.7).notes[-1].startswith("p is exact for losses that could swap their scores on any case.")
+        )
+        (only,) = compared(0.8).notes
+        assert "p is exact" not in only
+
+    def test_folds_too_small_to_stratify_are_said(self):
+        note = "Some folds have fewer than 5 cases: there the intervals resample all cases as one sample, not within folds."
+        assert note in compared(0.8, 0.7, n=14).notes  # folds of 5, 5 and 4
+        assert note not in compared(0.8, 0.7, n=15).notes
