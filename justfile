@@ -69,6 +69,10 @@ chaos *options:
 plans *options:
     python benchmarks/random_plans.py "$@"
 
+# False positives and power of the test between losses, as docs/benchmarks/statistics.md has them.
+statistics *options:
+    python benchmarks/false_positives.py "$@"
+
 # Bring the lock up to pyproject.toml: every package pinned, no address, torch without a build tag. What is pinned stays so
 # unless `just lock --upgrade` asks for newer ones.
 lock *options:

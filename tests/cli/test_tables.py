@@ -50,6 +50,17 @@ class TestShowComparison:
         out = capsys.readouterr().out
         assert out.index("warp") < out.index("threshold") < out.index("cbdice looks best, but its lead may be chance.")
 
+    def test_every_loss_has_its_p_and_effect_size_against_the_best(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(tables, "console", Console(width=80))
+        tables.show_comparison(compare(ROWS))
+        out = capsys.readouterr().out
+        row = out[out.index("p, effect size") :].splitlines()[1:3]
+        assert row[0].split() == ["warp", *["0.500,", "-1.00"] * 2, "0.500,", "+1.00"]  # two cases: 2 of 4 patterns
+        assert row[1].split() == ["cbdice", "best", "best", "best"]
+        assert out.count("threshold") == 1
+
 
 class TestShowUnfinished:
     def test_a_run_with_cells_left_says_how_many_and_how_it_goes_on(

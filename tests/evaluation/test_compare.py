@@ -67,6 +67,35 @@ class TestPairs:
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 8, k)) for k, name in enumerate("abcd"))).metric("dsc")
         assert {pair.better for pair in found.pairs} == {"b", "c", "d"}
 
+    def test_a_loss_against_the_best_is_the_pair_turned_round_where_need_be(self):
+        found = compare_two(rows("b", spread(0.7, 9, 0)), rows("a", spread(0.8, 9, 1)), rows("c", spread(0.6, 9, 2)))
+        metric = found.metric("dsc")
+        b, c = metric.against_best("b"), metric.against_best("c")
+        assert b is not None
+        assert c is not None
+        assert [(pair.first, pair.second, pair.test.effect_size) for pair in (b, c)] == [("b", "a", -1), ("c", "a", -1)]
+        assert metric.against_best("a") is None
+
+
+@pytest.mark.slow
+class TestFamilyWise:
+    @pytest.mark.parametrize("ahead", [0, 0.5])
+    def test_a_false_claim_is_in_five_percent_of_the_comparisons(self, ahead: float):
+        """Four losses, three of them equal and the first perhaps not, in two folds that differ: any claim among equals counts."""
+        rng, claims, without_holm = np.random.default_rng(0), [], []
+        for _ in range(200):
+            scores = rng.normal(0.7, 0.02, size=(4, 10)) + rng.normal(0, 0.1, size=10) + 0.1 * (np.arange(10) % 2)
+            scores[0] += ahead
+            table = [
+                {"method": m, "fold": k % 2, "case": f"mv{k}", "dsc": scores[m, k]} for m in range(4) for k in range(10)
+            ]
+            pairs = compare(table, ("dsc",), resamples=100).metric("dsc").pairs
+            equal = [pair for pair in pairs if not ahead or pair.first != "0"]
+            claims.append(any(pair.better for pair in equal))
+            without_holm.append(any(pair.test.p_value <= 0.05 for pair in equal))
+        assert np.mean(claims) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+        assert np.mean(without_holm) > 0.1  # so that it is Holm who keeps it
+
 
 class TestBaselines:
     def test_a_baseline_is_shown_and_neither_tested_nor_best(self):

@@ -28,7 +28,7 @@ class TestMetricVerdict:
     def test_a_shown_difference_is_written_from_the_better_to_the_worse(self):
         sentence = compared(0.7, 0.8).metrics[0].verdict[1]
         assert sentence.startswith("MASD: b is better than a: mean difference -0.099 [")
-        assert sentence.endswith("µm, p = 0.0001, better on 24 of 24 cases.")
+        assert sentence.endswith("µm, p = 0.0001, effect size -1.00, better on 24 of 24 cases.")
 
     def test_the_order_of_the_methods_does_not_change_it(self):
         assert compared(0.8, 0.7).metrics[0].verdict[1].startswith("MASD: a is better than b: mean difference -0.")
@@ -54,5 +54,18 @@ class TestMetricVerdict:
 
 class TestGeneralNotes:
     def test_what_the_sample_stands_for_is_always_said(self):
-        (note,) = compared(0.8, 0.7).notes
-        assert "with another seed, would rank the methods alike is not tested" in note
+        sample, _ = compared(0.8, 0.7).notes
+        assert "with another seed, would rank the methods alike is not tested" in sample
+        assert "over the pairs of each metric but not over metrics" in sample
+
+    def test_what_p_assumes_is_said_where_there_is_a_p(self):
+        assert (
+            compared(0.8, 0.7).notes[-1].startswith("p is exact for losses that could swap their scores on any case.")
+        )
+        (only,) = compared(0.8).notes
+        assert "p is exact" not in only
+
+    def test_folds_too_small_to_stratify_are_said(self):
+        note = "Some folds have fewer than 5 cases: there the intervals resample all cases as one sample, not within folds."
+        assert note in compared(0.8, 0.7, n=14).notes  # folds of 5, 5 and 4
+        assert note not in compared(0.8, 0.7, n=15).notes

@@ -66,6 +66,7 @@ class TestMarkdown:
         text = markdown_table(TWO)
         assert "- DSC: a has the highest mean on the 4 cases all share" in text
         assert f"- {TWO.notes[-1]}" in text
+        assert "a and b (p = 0.125, effect size +1.00, difference between" in text
 
     def test_a_name_cannot_break_the_table(self):
         text = markdown_table(compared(**{"a|<b>": [0.6, 0.7]}))
@@ -87,4 +88,11 @@ class TestCsv:
         lines = csv_table(TWO).splitlines()
         assert len(lines) == 1 + 3 * 2
         assert "a,dsc,,0.75," in lines[2]
-        assert lines[1].endswith(",4,True")
+        assert lines[1].endswith(",4,True,a,,,")
+
+    def test_p_and_effect_size_are_those_of_the_loss_less_the_best(self):
+        lines = csv_table(TWO).splitlines()
+        assert lines[0].endswith(",best,p,p_holm,effect_size")
+        assert lines[2].endswith(",a,,,")  # a itself
+        assert lines[3].endswith(",a,0.125,0.125,-1")  # b is lower on all 4 cases: 2 of 16 patterns
+        assert lines[6].endswith(",a,0.125,0.125,1")  # and farther off

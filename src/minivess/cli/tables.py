@@ -173,6 +173,7 @@ def show_comparison(comparison: Comparison) -> None:
             cells.append(f"[bold]{text}[/]" if metric.best == method else text)
         table.add_row(f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method, *cells)
     console.print(table)
+    _show_tests(comparison)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
@@ -188,6 +189,28 @@ def show_unfinished(folder: RunFolder, how: str) -> None:
         console.print(
             f"{done} of {total} cells of {folder.path} are finished; {how} continues.", highlight=False, markup=False
         )
+
+
+def _show_tests(comparison: Comparison) -> None:
+    """Every loss against the one with the best mean, metric by metric; nothing where no pair was tested."""
+    from minivess.evaluation.rounding import p_value
+
+    if not any(metric.pairs for metric in comparison.metrics):
+        return
+    table = _table("p, effect size", *(metric.title for metric in comparison.metrics))
+    table.columns[0].no_wrap = True
+    for method in comparison.losses:
+        pairs = [metric.against_best(method) for metric in comparison.metrics]
+        cells = [f"{p_value(pair.p_holm)}, {pair.test.effect_size:+.2f}" if pair else "" for pair in pairs]
+        best = ["[bold]best[/]" if metric.best == method else "" for metric in comparison.metrics]
+        table.add_row(method, *(cell or word for cell, word in zip(cells, best, strict=True)))
+    console.print()
+    console.print(table)
+    console.print(
+        "Each loss against the best: p after Holm; effect size from -1, smaller on every case, to 1, larger on every case.",
+        style="dim",
+        highlight=False,
+    )
 
 
 def _table(*columns: str) -> Table:

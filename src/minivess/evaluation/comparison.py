@@ -46,6 +46,11 @@ class Pair(_Frozen):
     p_holm: float
     better: str
 
+    @property
+    def reversed(self) -> Pair:
+        """The same pair the other way round."""
+        return self.model_copy(update={"first": self.second, "second": self.first, "test": self.test.reversed})
+
 
 class MetricComparison(_Frozen):
     """One metric: every method's score, every pair of methods, and what may be concluded.
@@ -77,6 +82,15 @@ class MetricComparison(_Frozen):
     def score(self, method: str) -> MethodScore:
         """The score of one method; KeyError where it has none."""
         return {score.method: score for score in self.methods}[method]
+
+    def against_best(self, method: str) -> Pair | None:
+        """The pair of a method and the best one, turned to method - best; None where that was not tested."""
+        for pair in self.pairs:
+            if (pair.first, pair.second) == (method, self.best):
+                return pair
+            if (pair.first, pair.second) == (self.best, method):
+                return pair.reversed
+        return None
 
 
 class EmptyCase(_Frozen):

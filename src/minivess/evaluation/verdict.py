@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from minivess.data.wording import counted, listed
+from minivess.evaluation.bootstrap import SMALLEST_STRATUM, can_stratify
 from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
 from minivess.evaluation.pareto import pareto_front
 from minivess.evaluation.rounding import p_value, rounded
@@ -36,12 +37,31 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         [f"Not compared, for no case of theirs is scored: {', '.join(comparison.absent)}."] if comparison.absent else []
     )
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
-    sample = (
-        f"The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same "
-        f"kind. Whether training again, with another seed, would rank the methods alike is not tested. "
-        f"Intervals are not corrected for the number of pairs, p values are (by Holm's method); {comparison.level:.0%} level."
+    notes = (*_front(comparison), *_unstratified(comparison), *_meaning(comparison))
+    return (*absent, *missing_cases(comparison), *empty, *notes)
+
+
+def _meaning(comparison: Comparison) -> Iterator[str]:
+    """What intervals and tests stand for, and what p assumes; the figures are those of docs/benchmarks/statistics.md."""
+    yield (
+        "The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same kind. "
+        "Whether training again, with another seed, would rank the methods alike is not tested. Intervals are not corrected for "
+        "the number of pairs; p values are, by Holm's method over the pairs of each metric but not over metrics; "
+        f"{comparison.level:.0%} level."
     )
-    return (*absent, *missing_cases(comparison), *empty, *_front(comparison), sample)
+    if any(metric.pairs for metric in comparison.metrics):
+        yield (
+            "p is exact for losses that could swap their scores on any case. Where one fails on a few volumes and is better "
+            "elsewhere, equal in mean alone, 5% false positives become about 26% with 7 cases, 11% with 24, 8% with 70."
+        )
+
+
+def _unstratified(comparison: Comparison) -> Iterator[str]:
+    scores = [score for metric in comparison.metrics for score in metric.methods]
+    if any(len(score.folds) > 1 and not can_stratify(fold.interval.n for fold in score.folds) for score in scores):
+        yield (
+            f"Some folds have fewer than {SMALLEST_STRATUM} cases: there the intervals resample all cases as one sample, not within folds."
+        )
 
 
 def missing_cases(comparison: Comparison) -> tuple[str, ...]:
@@ -84,7 +104,7 @@ def _shown(found: MetricComparison, pair: Pair) -> str:
     wins = test.a_larger if found.higher_is_better else test.b_larger
     return (
         f"{found.title}: {pair.better} is better than {worse}: mean difference {test}"
-        f"{_unit(found)}, p = {p_value(pair.p_holm)}, better on {wins} of {counted(test.n, 'case')}."
+        f"{_unit(found)}, p = {p_value(pair.p_holm)}, effect size {test.effect_size:+.2f}, better on {wins} of {counted(test.n, 'case')}."
     )
 
 
@@ -97,7 +117,8 @@ def _not_shown(found: MetricComparison, pairs: Sequence[Pair]) -> tuple[str, ...
 
 def _undecided(found: MetricComparison, pair: Pair) -> str:
     low, high = rounded(pair.test.low, pair.test.high)
-    return f"{pair.first} and {pair.second} (p = {p_value(pair.p_holm)}, difference between {low} and {high}{_unit(found)})"
+    p = f"p = {p_value(pair.p_holm)}, effect size {pair.test.effect_size:+.2f}"
+    return f"{pair.first} and {pair.second} ({p}, difference between {low} and {high}{_unit(found)})"
 
 
 def _untested(found: MetricComparison) -> tuple[str, ...]:

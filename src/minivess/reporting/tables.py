@@ -118,13 +118,16 @@ def latex_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """One line a method and metric: mean, interval, cases, and whether it is a baseline."""
-    lines = ["method,metric,unit,mean,low,high,cases,baseline"]
+    """One line a method and metric: mean, interval, cases, whether it is a baseline, and the test of method - best loss."""
+    lines = ["method,metric,unit,mean,low,high,cases,baseline,best,p,p_holm,effect_size"]
     for metric in comparison.metrics:
         for score in metric.methods:
             numbers = f"{score.interval.mean:.6g},{score.interval.low:.6g},{score.interval.high:.6g}"
             cases = len(comparison.cases) - len(comparison.missing.get(score.method, ()))
-            lines.append(f"{score.method},{metric.metric},{metric.unit},{numbers},{cases},{score.baseline}")
+            pair = metric.against_best(score.method)
+            test = f"{pair.test.p_value:.6g},{pair.p_holm:.6g},{pair.test.effect_size:.6g}" if pair else ",,"
+            scores = f"{score.method},{metric.metric},{metric.unit},{numbers},{cases},{score.baseline}"
+            lines.append(f"{scores},{metric.best},{test}")
     return "\n".join(lines) + "\n"
 
 
