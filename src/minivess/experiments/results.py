@@ -20,6 +20,9 @@ from minivess.evaluation.named_metrics import known_metrics
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 from minivess.experiments.folder import RunFolder, read_model
 
+_VERSION = 2
+"""Changed with every change of what a comparison computes or says, so that those that stand are made anew."""
+
 
 def write_results(folder: RunFolder) -> Comparison:
     """Bring ``results/cases.csv`` and ``results/comparison.json`` up to date with the finished cells and the configuration.
@@ -150,7 +153,7 @@ def _passes(folder: RunFolder) -> Iterator[str]:
 
 
 def _source(rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
-    source = json.dumps([version("minivess"), rows, config.losses, config.evaluation.model_dump(mode="json")])
+    source = json.dumps([version("minivess"), _VERSION, rows, config.losses, config.evaluation.model_dump(mode="json")])
     return hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
 
 
