@@ -60,3 +60,11 @@ class TestRaiseCritical:
     def test_all_are_in_one_message(self) -> None:
         with pytest.raises(RunError, match=r"2 of them:\n.*got 16\.[^\n]*\n.*got 23\."):
             raise_critical([finding("critical", "16"), finding("critical", "23")], RunError)
+
+    def test_every_subject_is_named_however_many(self) -> None:
+        many = [
+            Finding("critical", "nan", f"mv{number}", "numbers", f"{number % 5} NaN", "mend") for number in range(20)
+        ]
+        with pytest.raises(RunError) as caught:
+            raise_critical(many, RunError)
+        assert all(f"mv{number}" in str(caught.value) for number in range(20))

@@ -45,9 +45,14 @@ class Finding:
         return " ".join(f"{self.level}: {self.check}: {self.what}: {expected}{self.got}{cure}".split())
 
 
-def grouped(findings: Iterable[Finding]) -> list[Finding]:
+def grouped(findings: Iterable[Finding], *, in_full: bool = False) -> list[Finding]:
     """For people: findings that differ by nothing but their subject become one, and so do more than three that differ in
-    what was found alone, as where each of forty volumes has another number of NaN. The order is that of the first of each."""
+    what was found alone, as where each of forty volumes has another number of NaN. The order is that of the first of each.
+
+    Args:
+        findings: Any.
+        in_full: Whether every subject is named and everything found is said, where no JSON has the rest.
+    """
     kinds: dict[tuple[Level, str, str, str], dict[str, list[str]]] = {}
     for finding in findings:
         kind = (finding.level, finding.check, finding.expected, finding.cure)
@@ -55,7 +60,7 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
     return [
         Finding(level, check, what, expected, got, cure)
         for (level, check, expected, cure), found in kinds.items()
-        for what, got in _lines(found)
+        for what, got in ([(", ".join(names), got) for got, names in found.items()] if in_full else _lines(found))
     ]
 
 
@@ -74,7 +79,7 @@ def _few(names: list[str]) -> str:
 
 def raise_critical(findings: Iterable[Finding], error: type[MinivessError]) -> None:
     """Raises ``error`` with every critical finding in one message; returns when there is none."""
-    critical = grouped(finding for finding in findings if finding.level == "critical")
+    critical = grouped((finding for finding in findings if finding.level == "critical"), in_full=True)
     if len(critical) == 1:
         only = critical[0]
         raise error(only.expected, f"{only.what}: {only.got}", only.cure)

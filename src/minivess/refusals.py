@@ -26,6 +26,8 @@ _KINDS = {
     "greater_than_equal": "{ge:g} or more",
     "less_than": "less than {lt:g}",
     "less_than_equal": "{le:g} or less",
+    "extra_forbidden": "a known key",
+    "missing": "a key that is not there",
 }
 """By how pydantic's types of error begin; whatever is not here is said as pydantic says it."""
 
@@ -47,7 +49,8 @@ def refused(error: ValidationError, model: type[BaseModel], where: Callable[[lis
     key, place = ".".join(location), where(location)
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, location[:-1])
-        cure = did_you_mean(location[-1], known) or f"known keys: {', '.join(known)}"
+        listed = f"known keys: {', '.join(known)}" if known else "leave it out"
+        cure = did_you_mean(location[-1], known) or listed
         return ConfigError("a known key", f"{key!r} ({place})", cure)
     if first["type"] == "missing":
         return ConfigError(f"the key {key!r}", f"none ({place})", "add it")
@@ -63,7 +66,15 @@ def in_words(found: ErrorDetails) -> str:
     return words.format(**values) if words else found["msg"]
 
 
+def first_fault(error: ValidationError) -> str:
+    """Key and words of the first fault, for a message that names the file itself."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), in_words(first)]))
+
+
 def _keys_at(model: Any, location: list[str]) -> list[str]:
+    """Keys of the group at ``location``; none where that is not a model's own group, as in a list."""
     for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else None
+    return list(getattr(model, "model_fields", {}))

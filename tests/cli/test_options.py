@@ -22,7 +22,7 @@ class TestParseSettings:
         assert parse_settings(("training=5", "training.max_epochs=1")) == {"training": {"max_epochs": 1}}
         assert parse_settings(("training.max_epochs=1", "training=5")) == {"training": 5}
 
-    @pytest.mark.parametrize("setting", ["folds", "=3", "losses=[warp"])
+    @pytest.mark.parametrize("setting", ["folds", "=3", "losses=[warp", "name=2024-13-45"])
     def test_what_cannot_be_read_names_the_option(self, setting: str) -> None:
         with pytest.raises(click.BadParameter) as caught:
             parse_settings((setting,))

@@ -9,7 +9,7 @@ import pytest
 
 from minivess.data.phantom import minivess_cases
 from minivess.data.profiler import VolumeStats
-from minivess.data.splits import Fold, Splits, import_splits, make_splits
+from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError, DataError
 
 
@@ -44,14 +44,6 @@ class TestMakeSplits:
     def test_round_trips_through_json(self) -> None:
         splits = make_splits(_volumes(7), 3)
         assert Splits.model_validate_json(splits.model_dump_json()) == splits
-
-    def test_among_fewer_cases_the_folds_stay(self) -> None:
-        splits = Splits(
-            seed=1, folds=(Fold(train=("a", "b"), held_out=("c", "d")), Fold(train=("c", "d"), held_out=("a", "b")))
-        )
-        assert splits.among("ac").folds == (Fold(train=("a",), held_out=("c",)), Fold(train=("c",), held_out=("a",)))
-        with pytest.raises(ConfigError, match="too few of them among 2 cases"):
-            splits.among("ab")
 
     @pytest.mark.parametrize("folds", [1, 8])
     def test_impossible_numbers_are_refused(self, folds: int) -> None:

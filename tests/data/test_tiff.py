@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import tifffile
 from PIL import Image
 
 from minivess.data.nifti import read_header, read_volume
+from minivess.data.nifti_header import VolumeError
 from minivess.data.profiler import scan_dataset
 from minivess.data.tiff import find_tiffs, import_tiffs
+from minivess.data.tiff_stack import read_stack, read_stack_shape
 from minivess.errors import DataError
 
 STACK = np.random.default_rng(0).integers(0, 255, (5, 7, 9), np.uint8)  # Z, Y, X
@@ -72,6 +75,25 @@ class TestImport:
         _import(source, tmp_path / "out")
         assert (tmp_path / "out/raw/mouse1.nii.gz").is_file()
 
+    @pytest.mark.parametrize("out", [".", "link"])
+    def test_the_present_folder_or_a_link_to_an_empty_one_will_do_as_well(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+    ) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+        monkeypatch.chdir(tmp_path / "elsewhere" if out == "." else tmp_path)
+        _import(source, Path(out))
+        assert (tmp_path / "elsewhere" / "raw" / "mouse1.nii.gz").is_file()
+
+    def test_a_folder_that_fills_meanwhile_is_said(self, source: Path, tmp_path: Path) -> None:
+        def fill(name: str) -> None:
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "mine.txt").touch()
+
+        with pytest.raises(DataError, match="which was filled meanwhile"):
+            import_tiffs(find_tiffs(source, SPACING_UM), tmp_path / "out", fill)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
     def test_nothing_is_written_over(self, source: Path, tmp_path: Path) -> None:
         _import(source, tmp_path / "out")
         (tmp_path / "out/raw/mouse1.nii.gz").write_text("mine")
@@ -121,6 +143,17 @@ class TestFaults:
         with pytest.raises(DataError, match=r"damaged: mouse1:(?s:.*)label_values: mouse2:"):
             _import(source, tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+    def test_an_lzw_stack_cut_short_anywhere_is_a_fault_and_no_traceback(self, source: Path) -> None:
+        pages = [Image.fromarray(page) for page in STACK]
+        path = source / "denoised/mouse1_BM4D_denoised.tif"
+        pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+        whole = path.read_bytes()
+        for length in range(0, len(whole), 7):
+            path.write_bytes(whole[:length])
+            with contextlib.suppress(VolumeError):
+                read_stack_shape(path)
+                read_stack(path)
 
     def test_no_tiff(self, source: Path, tmp_path: Path) -> None:
         (source / "denoised/mouse1_BM4D_denoised.tif").write_text("hello")

@@ -67,6 +67,11 @@ class TestLoadConfig:
             ("name: a\nlosses: []\n", "at least 1 of them"),
             ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),
             ("name: [a\n", "valid YAML"),
+            ("name: 2024-13-45\n", "valid YAML"),
+            (
+                "name: a\nlosses: [dice_ce]\nevaluation:\n  metrics: [dscc]\n",
+                r"evaluation.metrics: a known metric; did you mean 'DSC'.*dscc.*line 4",
+            ),
             ("- a\n", "keys and values"),
         ],
     )
@@ -90,6 +95,7 @@ class TestLoadConfig:
                 {"max_epoch": 1},
                 "a known key; got 'training.max_epoch' (--set). Cure: did you mean 'max_epochs'",
             ),
+            ("training", 5, "training: a group of keys; got 5 (--set)"),
             ("name", "a/b", "name: a usable folder name; got 'a/b' (--set)"),
         ],
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from minivess.cli.main import cli
+from minivess.data.profiler import scan_dataset
 from minivess.errors import ConfigError
 from minivess.experiments.config import load_config
 from minivess.experiments.folder import RunFolder
@@ -78,6 +81,8 @@ class TestExperimentRunner:
             word in done.output for word in ("memory", "computed from its trace", "\nseed: 3\n", "max_epochs: 50")
         )
         assert not (config.parent / "runs").exists()
+        shown = yaml.safe_load(done.output.partition("configuration\n")[2].partition("\nplan ")[0].split("\n\n")[0])
+        assert shown["data_dir"] == str(phantoms)
         refused = _run(config, phantoms, "--dry-run", "--patch-size", "96x96x23")
         assert "96x96x23" in str(refused.exception)
 
@@ -93,6 +98,16 @@ class TestExperimentRunner:
         prepared = prepare(load_config(config, values), detect_hardware(), os.environ)
         assert (len(prepared.profile.volumes), len(prepared.scanned.volumes)) == (3, 4)
         assert sum(len(fold.held_out) for fold in prepared.splits.folds) == 3
+
+    def test_a_trial_deals_its_own_folds_where_others_came_with_the_data(self, config: Path, phantoms: Path) -> None:
+        data = Path(shutil.copytree(phantoms, config.parent / "data"))
+        names = [volume.name for volume in scan_dataset(data).volumes]
+        folds = [{"train": [other for other in names if other != name], "val": [name]} for name in names]
+        (data / "splits_final.json").write_text(json.dumps(folds))
+        values = {"data_dir": str(data), "output_dir": str(config.parent / "runs"), "cases": 3}
+        assert len(prepare(load_config(config, values), detect_hardware(), os.environ).splits.folds) == 2
+        with pytest.raises(ConfigError, match="4 folds, as in"):
+            prepare(load_config(config, values | {"cases": None}), detect_hardware(), os.environ)
 
     def test_auto_profile_triggers_detection(self, config: Path, phantoms: Path, detected: Callable[..., None]) -> None:
         """The same command on two machines: card and memory of each are in its plan."""

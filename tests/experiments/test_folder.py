@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from minivess.errors import RunError
+from minivess.experiments.config import make_config
 from minivess.experiments.folder import RunFolder
 
 
@@ -35,3 +37,15 @@ class TestDamage:
     def test_a_folder_that_is_no_run_is_named(self, folder: RunFolder) -> None:
         with pytest.raises(RunError, match=r"no config\.yaml in .*a run writes it first of all"):
             folder.read_config()
+
+
+class TestConfig:
+    def test_is_read_back_from_yaml_and_from_the_json_of_older_runs(self, folder: RunFolder) -> None:
+        config = make_config(
+            {"name": "a", "losses": ["dice_ce"], "loss_options": {"dice_ce": {"smooth": 1e-8}}}, "a test"
+        )
+        folder.write_config(config)
+        assert yaml.safe_load(folder.config.read_text())["name"] == "a"
+        assert folder.read_config() == config
+        folder.config.write_text(config.model_dump_json(indent=2))
+        assert folder.read_config() == config

@@ -30,6 +30,12 @@ class TestModelProfile:
         with pytest.raises(ConfigError, match=r"a known key; got 'depth' \(.*mine.yaml\)"):
             load_model_profile(str(path))
 
+    def test_an_unknown_key_in_a_list_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("name: mine\nbuilder: a:b\nstrides: planned\nfilters: [8]\nmeasured: [{note: mine}]\n")
+        with pytest.raises(ConfigError, match=r"a known key; got 'measured.0.note' .*leave it out"):
+            load_model_profile(str(path))
+
     def test_a_wrong_value_is_said_in_our_words(self) -> None:
         with pytest.raises(ConfigError, match=r"filters\.0: a whole number; got 'many' \(.*dynunet.yaml\)"):
             load_model_profile("dynunet", filters=("many",))

@@ -13,7 +13,7 @@ from minivess.reporting.facts import read_facts
 class TestBudgetSentence:
     def test_kept_by_all(self, finished: RunFolder) -> None:
         said = budget_sentence(read_facts(finished))
-        assert said == "Within budget: all 6 cells that ran, below 16.0 GiB resident and without swap."
+        assert said == "Within budget: 6 cells, below 16.0 GiB resident and without swap."
 
     def test_a_cell_that_swapped_in_an_earlier_attempt_failed_it(self, copied: Callable[[], RunFolder]) -> None:
         folder = copied()
@@ -32,3 +32,11 @@ class TestBudgetSentence:
         outcome = folder.cell("dice_ce", 0).path / "outcome.json"
         outcome.write_text(json.dumps(json.loads(outcome.read_text()) | {"peak_rss_bytes": 17 * 2**30}))
         assert "dice_ce-fold0 (17.0 GiB resident of 16.0 GiB)" in budget_sentence(read_facts(folder))
+
+    def test_cells_that_older_code_ran_without_a_budget_are_not_judged(self, copied: Callable[[], RunFolder]) -> None:
+        folder = copied()
+        for order in folder.path.glob("cells/*/supervisor.json"):
+            told = json.loads(order.read_text())
+            del told["limits"]["rss_budget_bytes"]
+            order.write_text(json.dumps(told))
+        assert budget_sentence(read_facts(folder)) == ""

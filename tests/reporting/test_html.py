@@ -81,6 +81,7 @@ class TestPage:
         assert page.texts["h1"] == [f"{found.title}."]
         assert page.texts["title"][0] == f"one: {found.title}"
         assert all(line in page.text for line in (found.lead, *found.shown, *found.not_shown))
+        assert page.text.count("The sample is the case:") >= 2  # below the verdict, and in the verdict in full
 
     def test_its_scores_are_the_comparison_s(self, page: Page, finished: RunFolder):
         metrics = read_results(finished).metrics

@@ -114,8 +114,8 @@ def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quie
             said = {"comparison": comparison.as_dict(), "report": str(page), "over_budget": over}
             click.echo(json.dumps(said, indent=2))
         else:
-            if not quiet:
-                click.echo(budget_sentence(facts))
+            if not quiet and (kept := budget_sentence(facts)):
+                click.echo(kept)
             click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
     for cell, outcome in failures.items():
         first, *rest = outcome.message.splitlines()

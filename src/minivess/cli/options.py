@@ -45,7 +45,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
             raise click.BadParameter(f"expected key=value, got {setting!r}", param_hint="--set")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # a date that is none
             raise click.BadParameter(
                 f"expected a value as YAML writes it, got {setting!r}", param_hint="--set"
             ) from None

@@ -134,7 +134,7 @@ def show_config(config: ExperimentConfig) -> None:
     from minivess.experiments.config import as_yaml
 
     console.print("configuration", style="bold")
-    console.print(as_yaml(config), highlight=False, markup=False)
+    console.print(as_yaml(config), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_outline(planned: Outline) -> None:

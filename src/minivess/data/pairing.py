@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minivess.data.listing import nifti_files, other_files, visible
 from minivess.data.wording import counted, listed
+from minivess.errors import DataError
 from minivess.findings import Finding
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -101,7 +102,7 @@ def _misnamed(images: Set[str], labels: Mapping[str, Path]) -> dict[str, str]:
 def _no_labels(folders: Folders) -> Finding:
     place = folders.labels
     own = (folders.images, place, folders.sidecars)
-    beside = [path for path in visible(place.parent) if path not in own and path.is_dir() and nifti_files(path)]
+    beside = [path for path in visible(place.parent) if path not in own and _holds_nifti(path)]
     got = f"no {place.name}/ beside {folders.images}"
     if place.is_dir():
         got = f"no NIfTI file in {place}" + (f", only {others}" if (others := other_files(place)) else "")
@@ -111,3 +112,11 @@ def _no_labels(folders: Folders) -> Finding:
         got += f", but {seen}"
         cure = f"if {' or '.join(f'{path.name}/' for path in beside)} holds the labels, rename them to {folders.label}"
     return Finding("warning", "no_labels", "data set", "labels", got, cure)
+
+
+def _holds_nifti(path: Path) -> bool:
+    """Whether it is a folder with volumes; one that cannot be listed, such as a disk's lost+found, is none."""
+    try:
+        return bool(nifti_files(path))
+    except DataError:
+        return False

@@ -35,28 +35,6 @@ class Splits(BaseModel):
     seed: int | None
     folds: tuple[Fold, ...]
 
-    def among(self, names: Sequence[str]) -> Splits:
-        """The same folds with these cases alone.
-
-        Raises:
-            ConfigError: A fold is left with nothing to train on or nothing held out.
-        """
-        kept = set(names)
-        folds = tuple(
-            Fold(
-                train=tuple(name for name in fold.train if name in kept),
-                held_out=tuple(name for name in fold.held_out if name in kept),
-            )
-            for fold in self.folds
-        )
-        if any(not fold.train or not fold.held_out for fold in folds):
-            raise ConfigError(
-                f"a case to train on and one held out in each of {len(folds)} folds",
-                f"too few of them among {len(kept)} cases",
-                "use more cases (--set cases=N)",
-            )
-        return Splits(seed=self.seed, folds=folds)
-
 
 def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Splits:
     """Deal the cases, ordered by in-plane spacing and depth, out to the folds in blocks; the order within a block is random.

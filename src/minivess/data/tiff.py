@@ -89,8 +89,13 @@ def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], Non
     Raises:
         DataError: ``out`` is not empty; or every stack that cannot be read to its end, and every label of more than two values.
     """
+    out = out.resolve()
     if out.is_dir() and (there := sorted(path.name for path in out.iterdir())):
         raise DataError("a new or empty folder", f"{out}, which holds {listed(there)}", "name another folder")
+    if out.is_mount():  # nothing can be renamed to it
+        raise DataError(
+            "a folder that can appear whole", f"{out}, where a disk begins", f"name one in it: {out / 'data'}"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     found: list[Finding] = []
     with atomic_folder(out) as temporary:
@@ -98,6 +103,8 @@ def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], Non
             _convert(case, temporary, found)
             progress(case.name)
         raise_critical(found, DataError)
+        if out.is_dir() and any(out.iterdir()):
+            raise DataError("a new or empty folder", f"{out}, which was filled meanwhile", "name another folder")
 
 
 def _convert(case: TiffCase, out: Path, found: list[Finding]) -> None:
@@ -154,14 +161,18 @@ def _find_sizes(images: dict[str, Path], table: Path, found: list[Finding]) -> d
     sizes = _tried(table.name, found, _read_table, table)
     if sizes is None:
         return {}
+    faulty = set()
     for name in sorted(images.keys() - sizes.keys()):
+        before = len(found)
         if (size := _tried(name, found, _sidecar_spacing, images[name])) is not None:
             sizes[name] = size
+        elif len(found) > before:
+            faulty.add(name)
     cure = f"give --spacing-um, or a row name,x_um,y_um,z_um for each in {table}"
     found += [
         Finding("critical", "voxel_size", name, "a voxel size for every stack", "none", cure)
         for name in images
-        if name not in sizes
+        if name not in sizes and name not in faulty
     ]
     return sizes
 

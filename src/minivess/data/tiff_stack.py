@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +54,7 @@ def read_label_stack(path: Path) -> np.ndarray:
     """
     label = read_stack(path)
     values = np.unique(label)
-    if len(values) > 2 or values[0] != 0:
+    if not len(values) or len(values) > 2 or values[0] != 0:
         got = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
         cure = "write vessel as 255 and all else as 0"
         raise VolumeError("label_values", "a label of two values, background 0", f"{got} in {path}", cure)
@@ -79,6 +78,10 @@ def _read_pages(path: Path) -> np.ndarray:
 def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, IndexError, zlib.error, tifffile.TiffFileError) as error:
+    except MemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # of three libraries on damaged bytes: TypeError, KeyError, struct.error, SyntaxError, ...
         cure = "export it again as an uncompressed TIFF stack"
         raise VolumeError("damaged", "a TIFF stack", f"{path}: {error}", cure) from error

@@ -37,11 +37,11 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         [f"Not compared, for no case of theirs is scored: {', '.join(comparison.absent)}."] if comparison.absent else []
     )
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
-    notes = (*_front(comparison), *_unstratified(comparison), *_meaning(comparison))
+    notes = (*_front(comparison), *_unstratified(comparison), *meaning(comparison))
     return (*absent, *missing_cases(comparison), *empty, *notes)
 
 
-def _meaning(comparison: Comparison) -> Iterator[str]:
+def meaning(comparison: Comparison) -> Iterator[str]:
     """What intervals and tests stand for, and what p assumes; the figures are those of docs/benchmarks/statistics.md."""
     yield (
         "The sample is the case: intervals and tests say how these trained networks would do on other volumes of the same kind. "

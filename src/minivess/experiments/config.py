@@ -64,7 +64,10 @@ class EvaluationConfig(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        return known_metrics(metrics)
+        try:
+            return known_metrics(metrics)
+        except ConfigError as error:  # said with key and line, as any other wrong value
+            raise ValueError(f"{error.expected}; {error.cure}") from None
 
 
 class Limits(BaseModel):
@@ -180,7 +183,7 @@ def load_config(
         root = yaml.compose(text)
     except OSError as error:
         raise ConfigError("an experiment's YAML file", f"{path}: {error.strerror}", "check --config") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # also a date that is none
         raise ConfigError("valid YAML", f"{path}: {' '.join(str(error).split())}", "mend that line") from error
     if not isinstance(raw, dict):
         raise ConfigError(
@@ -231,10 +234,13 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _origin(source: str, options: Mapping[str, str], root: yaml.Node | None, location: list[str]) -> str:
-    """The option that gave the key at ``location`` or one above it, else the line of the file."""
+    """The option that gave the key at ``location``, one above it or one below it, else the line of the file."""
     for end in range(len(location), 0, -1):
         if option := options.get(".".join(location[:end])):
             return option
+    below = ".".join([*location, ""])
+    if option := next((option for key, option in options.items() if key.startswith(below)), None):
+        return option
     line = _line_of(root, location) or _line_of(root, ["debug", *location])
     return f"{source}, line {line}" if line else source
 

@@ -87,6 +87,7 @@ def _most_reserved(card_use: dict[str, CardUse]) -> int:
 
 
 def _checkpoint(folder: Path, state: TrainState) -> tuple[int, float]:
+    shutil.rmtree(folder, ignore_errors=True)  # of a dry start that was killed
     began = time.perf_counter()
     try:
         written = CheckpointManager(folder).save(state.step, state.tensors(), state.facts())

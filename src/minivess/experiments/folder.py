@@ -25,7 +25,7 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig, as_yaml
 from minivess.experiments.spec import CellResult, CellSpec, Retry
 from minivess.planning.plan import TrainingPlan
-from minivess.refusals import in_words
+from minivess.refusals import first_fault
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _MADE_AGAIN = "delete it: the same command makes it again"
@@ -225,7 +225,10 @@ def read_model(path: Path, model: type[_Model], cure: str = "restore it, or begi
     """
     try:
         text = path.read_bytes()
-        return model.model_validate(yaml.safe_load(text)) if path.suffix == ".yaml" else model.model_validate_json(text)
+        # Older runs have JSON in config.yaml, whose 1e-8 YAML takes for text.
+        if path.suffix == ".yaml" and not text.startswith(b"{"):
+            return model.model_validate(yaml.safe_load(text))
+        return model.model_validate_json(text)
     except OSError as error:
         raise RunError(
             "a run folder", f"no {path.name} in {path.parent}", "check the path; a run writes it first of all"
@@ -235,7 +238,4 @@ def read_model(path: Path, model: type[_Model], cure: str = "restore it, or begi
 
 
 def _first_fault(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), in_words(first)]))
+    return first_fault(error) if isinstance(error, ValidationError) else " ".join(str(error).split())

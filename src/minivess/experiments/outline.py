@@ -53,5 +53,5 @@ def outline(prepared: Prepared, only: Sequence[Only] = ()) -> Outline:
     for method, number in chosen(prepared.config, only):
         name, fold = f"{method}-fold{number}", prepared.splits.folds[number]
         cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), seconds.get(name)))
-    total = sum(cell.seconds or 0 for cell in cells) / len(prepared.lanes)
-    return Outline(prepared, tuple(cells), total if seconds else None)
+    timed = [cell.seconds for cell in cells if cell.seconds is not None]
+    return Outline(prepared, tuple(cells), sum(timed) / len(prepared.lanes) if timed else None)

@@ -103,11 +103,7 @@ def prepare(
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ)) as peaks:
             plan = compute_adaptive_profile(lanes[0].hardware, profile, model, config.plan, Forecast(losses, peaks))
-        imported = import_splits(config.data_dir, [volume.name for volume in scanned.volumes], config.folds)
-        if imported is None:
-            splits = make_splits(profile.volumes, config.folds, config.seed)
-        else:
-            splits = imported.among([volume.name for volume in profile.volumes])
+        splits = _splits(config, scanned, profile)
     preflight = run_preflight(
         hardware,
         config.data_dir,
@@ -118,6 +114,15 @@ def prepare(
     )
     preflight.raise_if_critical()
     return Prepared(config, folder, lanes, scanned, profile, splits, plan, preflight)
+
+
+def _splits(config: ExperimentConfig, scanned: DatasetProfile, profile: DatasetProfile) -> Splits:
+    """Folds that came with the data, else dealt ones; a trial on some of the cases deals its own."""
+    if config.cases is None and config.data_dir is not None:
+        imported = import_splits(config.data_dir, [volume.name for volume in scanned.volumes], config.folds)
+        if imported is not None:
+            return imported
+    return make_splits(profile.volumes, config.folds, config.seed)
 
 
 def limited(hardware: HardwareBudget, config: ExperimentConfig) -> HardwareBudget:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minivess.errors import ConfigError
 from minivess.names import unknown
-from minivess.refusals import in_words, refused
+from minivess.refusals import first_fault, refused
 from minivess.strides import Shape, Spacing, StridePlan, plan_strides
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
         return ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
     except ValidationError as error:
         raise refused(error, ModelProfile, lambda location: str(path)) from error
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(
             "a valid model profile",
             f"{path}: {' '.join(str(error).split())}",
@@ -171,7 +171,7 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Mod
     try:
         network: torch.nn.Module = builder(spec)
     except ValidationError as error:
-        first = error.errors()[0]
-        got = f"{'.'.join(map(str, first['loc']))}: {in_words(first)}"
-        raise ConfigError(f"options of {spec.builder}", got, "mend options in the model profile") from error
+        raise ConfigError(
+            f"options of {spec.builder}", first_fault(error), "mend options in the model profile"
+        ) from error
     return network

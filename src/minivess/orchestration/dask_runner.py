@@ -65,8 +65,11 @@ class OnDask:
         Raises:
             RunError: Nobody answers at the address, or a worker would take several cells at a time.
         """
-        with self._connect() as client:
-            _require_one_cell_a_worker(client)
+        try:
+            with self._connect() as client:
+                _require_one_cell_a_worker(client)
+        except OSError as error:  # distributed's CommClosedError is one
+            raise RunError("a Dask scheduler that stays", f"{self._address}: {error}", "start it again") from error
 
     def _connect(self) -> Client:
         try:

@@ -144,7 +144,8 @@ def check_ram_limit(hardware: HardwareBudget) -> list[Finding]:
         return []
     if limit > total:
         expected = f"no more than the {format_gib(total)} of this machine"
-        cure = f"set it lower or leave it out; a cell is ended at {format_gib(hardware.ram_abort_bytes)} instead"
+        share = format_gib(hardware.ram_abort_bytes)
+        cure = f"set it lower or leave it out; instead the cells that run at a time have {share} between them"
     else:
         expected = f"three quarters of this machine or less, {format_gib(total * 3 // 4)}"
         cure = "set it lower or leave it out, unless this machine has nothing else to do"

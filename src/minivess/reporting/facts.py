@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class CellFacts:
         last_attempt = self.outcome.duration_s if self.outcome else 0.0
         return max(last_attempt, self.samples[-1].at_s if self.samples else 0.0) or None
 
-    @property
+    @cached_property
     def peaks(self) -> Peaks:
         """The largest values of all attempts together."""
         peaks = Peaks()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain
@@ -17,6 +18,8 @@ from markupsafe import Markup
 from minivess.atomic import write_text
 from minivess.data.wording import counted, size
 from minivess.evaluation.rounding import p_value
+from minivess.evaluation.verdict import meaning
+from minivess.experiments.config import as_yaml
 from minivess.experiments.duration import in_words
 from minivess.experiments.folder import RunFolder
 from minivess.findings import grouped
@@ -63,6 +66,7 @@ def write_report(folder: RunFolder) -> Path:
         "memory": _all(memory_timeline(facts)),
         "shapes": [shape_picture(facts.profile)],
     }
+    shutil.rmtree(folder.figures, ignore_errors=True)  # of metrics and losses that are no longer there
     for figure in chain.from_iterable(figures.values()):
         write_text(folder.figures / f"{name_of(figure)}.svg", standalone(figure))
     write_text(folder.report, _render(facts, figures))
@@ -88,6 +92,7 @@ def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
     return environment.get_template("report.html.j2").render(
         facts=facts,
         headline=headline(facts.comparison),
+        meaning=list(meaning(facts.comparison)),
         sentences=sentences(facts.comparison),
         rows=table_rows(facts.comparison, facts.methods),
         series=lambda method: series(facts, method),
@@ -102,7 +107,7 @@ def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
         colours={"found": FOUND, "false": FALSE, "missed": MISSED},
         spacings=_spacings(facts),
         longest=max((cell.seconds or 0 for cell in facts.cells), default=0) or 1,
-        configuration=facts.folder.config.read_text(encoding="utf-8"),
+        configuration=as_yaml(facts.config),
         commands=list(_commands(facts)),
         card=model_card(facts),
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
