@@ -26,8 +26,6 @@ _KINDS = {
     "greater_than_equal": "{ge:g} or more",
     "less_than": "less than {lt:g}",
     "less_than_equal": "{le:g} or less",
-    "extra_forbidden": "a known key",
-    "missing": "a key that is not there",
 }
 """By how pydantic's types of error begin; whatever is not here is said as pydantic says it."""
 
@@ -62,14 +60,26 @@ def in_words(found: ErrorDetails) -> str:
     kind, values = found["type"], found.get("ctx", {})
     if kind == "value_error":  # said by a validator of ours
         return str(values["error"])
-    words = _KINDS.get(kind) or _KINDS.get(kind.split("_")[0])
+    words = _words(kind)
     return words.format(**values) if words else found["msg"]
 
 
+def _words(kind: str) -> str | None:
+    return _KINDS.get(kind) or _KINDS.get(kind.split("_")[0])
+
+
 def first_fault(error: ValidationError) -> str:
-    """Key and words of the first fault, for a message that names the file itself."""
+    """What the first fault is, for a message that names the file itself."""
     first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), in_words(first)]))
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"{key}, which is no known key"
+    if first["type"] == "missing":
+        return f"no {key}"
+    words = in_words(first)
+    return (
+        f"{key} = {first['input']!r}, not {words}" if _words(first["type"]) else ": ".join(filter(None, [key, words]))
+    )
 
 
 def _keys_at(model: Any, location: list[str]) -> list[str]:

@@ -64,8 +64,8 @@ class TestWhatCannotFitNeverBegins:
         detected(RAM_MIB)
         code, said = call(script, "--set", "limits.memory_limit_gib=1.2", "--workers", "500")
         assert code == 4
-        assert "expected at most 1.2 GiB, the usable memory; got 1." in said
-        assert "GiB predicted (the process of a cell). Cure: close other programs, use a smaller patch or fewer" in said
+        assert "expected at most 1.2 GiB, the usable memory; got the process of a cell: 1." in said
+        assert "GiB predicted. Cure: close other programs, use a smaller patch or fewer" in said
         assert not Path("runs").exists()
 
     def test_a_cache_beside_other_programs(self, script: str, call: Call, detected: Callable[..., None]) -> None:
@@ -83,7 +83,7 @@ class TestWhatCannotFitNeverBegins:
         detected(RAM_MIB, card_mib=800)
         code, said = call(script, "--compute", "gpu_low", "--patch-size", "16x16x4", "--batch", "1")
         assert code == 4
-        assert "expected at most 0.6 GiB, 80 % of the card; got 0.7 GiB predicted (a prediction). Cure: use a" in said
+        assert "expected at most 0.6 GiB, 80 % of the card; got a prediction: 0.7 GiB predicted. Cure: use a" in said
         assert not Path("runs").exists()
 
     def test_a_begun_run_without_its_card_or_on_a_lesser_one(
@@ -94,7 +94,7 @@ class TestWhatCannotFitNeverBegins:
         detected(RAM_MIB)
         code, said = call(script)
         assert code == 4
-        assert "expected the graphics card that the plan was made for; got none" in said
+        assert "expected the graphics card that the plan was made for; got graphics card: none" in said
         assert "Cure: see that `nvidia-smi` lists it" in said
         detected(RAM_MIB, card_mib=600)
         code, said = call(script)

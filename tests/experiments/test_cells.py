@@ -8,7 +8,7 @@ import pytest
 
 from minivess.errors import ConfigError
 from minivess.experiments.cells import Only, chosen, count_finished
-from minivess.experiments.config import EvaluationConfig, ExperimentConfig
+from minivess.experiments.config import ExperimentConfig, make_config
 from minivess.experiments.folder import RunFolder, write_model
 
 CONFIG = ExperimentConfig(name="one", losses=("dice_ce", "warp"), folds=2, data_dir=Path("data"))
@@ -40,7 +40,7 @@ class TestCountFinished:
 class TestChosen:
     def test_a_misspelt_metric_is_refused_before_anything_is_trained(self) -> None:
         with pytest.raises(ConfigError, match="did you mean 'betti0_error'"):
-            EvaluationConfig(metrics=("dsc", "betti0_eror"))
+            make_config({"name": "a", "losses": ["warp"], "evaluation": {"metrics": ["dsc", "betti0_eror"]}}, "a test")
 
     def test_all_without_a_filter_baselines_first(self) -> None:
         methods = ("threshold", "dice_ce", "warp")

@@ -69,5 +69,5 @@ class TestSegResNet:
         assert build_network(spec)(torch.randn(1, 1, 3, 3, 3)).shape == (1, 2, 3, 3, 3)
 
     def test_an_unknown_option_is_named(self) -> None:
-        with pytest.raises(ConfigError, match="blocks: Extra inputs"):
+        with pytest.raises(ConfigError, match="got blocks, which is no known key"):
             build_network(_spec((16, 16, 4), TWO_PHOTON, options={"blocks": 2}))
