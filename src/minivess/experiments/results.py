@@ -16,7 +16,6 @@ from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.evaluation.compare import compare
 from minivess.evaluation.comparison import Comparison
-from minivess.evaluation.named_metrics import known_metrics
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 from minivess.experiments.folder import RunFolder, read_model
 
@@ -65,7 +64,7 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
     rows, config = _rows(folders), folders[0].read_config()
     if metrics:
         config = config.model_copy(
-            update={"evaluation": config.evaluation.model_copy(update={"metrics": known_metrics(metrics)})}
+            update={"evaluation": config.evaluation.model_copy(update={"metrics": tuple(metrics)})}
         )
     if len(folders) == 1:
         return _standing(folders[0], rows, config) or _of_one_run(folders[0], rows, config)
