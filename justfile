@@ -3,6 +3,8 @@ set positional-arguments
 
 export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
 export UV_FIND_LINKS := env("UV_FIND_LINKS", env("PIP_FIND_LINKS", ""))
+# Where this is set, every process compiles torch and MONAI anew: ten seconds each.
+export PYTHONDONTWRITEBYTECODE := ""
 
 config := "configs/experiments/dynunet_losses.yaml"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.nets import DynUNet
 
 from minivess.errors import ConfigError
+from minivess.models.monai_parts import DynUNet
 from minivess.models.registry import NetworkSpec
 
 

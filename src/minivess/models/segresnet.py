@@ -7,11 +7,10 @@ that has no voxels left along one axis. Where SegResNetDS can express the plan, 
 from __future__ import annotations
 
 import torch
-from monai.networks.blocks.upsample import UpSample
-from monai.networks.nets.segresnet_ds import SegResBlock, aniso_kernel
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.functional import interpolate
 
+from minivess.models.monai_parts import SegResBlock, UpSample, aniso_kernel
 from minivess.models.registry import NetworkSpec
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from monai.networks.nets.segresnet_ds import SegResNetDS
-from monai.networks.nets.vista3d import ClassMappingClassify
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from minivess.errors import ConfigError, DataError, PlanError
+from minivess.models.monai_parts import ClassMappingClassify, SegResNetDS
 from minivess.models.registry import NetworkSpec
 
 _BLOCKS_DOWN = (1, 2, 2, 4, 4)
