@@ -30,7 +30,8 @@ import yaml
 
 MIB = 2**20
 POLL_S = 0.05
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": ""}
+"""Where the second is set, every process compiles torch and MONAI anew."""
 
 
 @dataclass

@@ -37,6 +37,22 @@ class TestShowComparison:
         assert "0.705" in out[first]
         assert max(map(len, out)) <= width
 
+    @pytest.mark.parametrize("width", [44, 60, 80])
+    def test_metrics_that_do_not_fit_come_below_with_every_name_and_interval_whole(
+        self, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(tables, "console", Console(width=width))
+        rows = [{**row, "betti0_error": 4.0, "betti1_error": 2.0 + row["fold"]} for row in ROWS]
+        tables.show_comparison(
+            compare(rows, metrics=[name for name in rows[0] if name not in ("method", "fold", "case")])
+        )
+        out = capsys.readouterr().out
+        assert "…" not in out
+        assert max(map(len, out.splitlines())) <= width
+        assert out.count("[2.000, 3.000]") == 3  # two losses and the baseline
+        names = [line.split()[0] for line in out.splitlines() if line.startswith(("cbdice ", "warp "))]
+        assert names.count("cbdice") == names.count("warp") >= 3  # two tables of scores or more, and the tests
+
     def test_nothing_is_said_twice(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setattr(tables, "console", Console(width=200))
         tables.show_comparison(compare(ROWS[:-1]))

@@ -132,6 +132,7 @@ class TestPairedBootstrap:
     def test_identical_methods_do_not_differ(self):
         test = paired_bootstrap_test([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
         assert (test.difference, test.low, test.high, test.p_value, test.effect_size) == (0, 0, 0, 1, 0)
+        assert f"{test.reversed} {test.reversed.effect_size:+.2f}" == f"{test} +0.00"
 
     def test_ties_are_left_out_of_the_effect(self):
         assert paired_bootstrap_test([1, 1, 1, 2], [1, 1, 1, 1]).effect_size == 1

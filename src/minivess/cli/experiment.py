@@ -186,7 +186,7 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
     else:
         show_comparison(comparison)
         for folder in folders:
-            show_unfinished(folder, "`minivess run`")
+            show_unfinished(folder, "the command that began it")
 
 
 @click.command()

@@ -161,18 +161,18 @@ def show_comparison(comparison: Comparison) -> None:
     from minivess.reporting.headline import headline
     from minivess.reporting.tables import column_title
 
-    table = _table(f"mean, {comparison.level:.0%} interval", *map(column_title, comparison.metrics))
-    for column in table.columns[1:]:
-        column.no_wrap = True
     # An interval goes below its mean where both would not fit.
     between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
-    for method in (*comparison.losses, *comparison.baselines):
+    methods = (*comparison.losses, *comparison.baselines)
+    columns = []
+    for metric in comparison.metrics:
         cells = []
-        for metric in comparison.metrics:
+        for method in methods:
             text = escape(str(metric.score(method).interval).replace(" ", between, 1))
             cells.append(f"[bold]{text}[/]" if metric.best == method else text)
-        table.add_row(f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method, *cells)
-    console.print(table)
+        columns.append((column_title(metric), cells))
+    names = [f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method for method in methods]
+    _show_beside(f"mean, {comparison.level:.0%} interval", names, columns)
     _show_tests(comparison)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
@@ -197,20 +197,45 @@ def _show_tests(comparison: Comparison) -> None:
 
     if not any(metric.pairs for metric in comparison.metrics):
         return
-    table = _table("p, effect size", *(metric.title for metric in comparison.metrics))
-    table.columns[0].no_wrap = True
-    for method in comparison.losses:
-        pairs = [metric.against_best(method) for metric in comparison.metrics]
-        cells = [f"{p_value(pair.p_holm)}, {pair.test.effect_size:+.2f}" if pair else "" for pair in pairs]
-        best = ["[bold]best[/]" if metric.best == method else "" for metric in comparison.metrics]
-        table.add_row(method, *(cell or word for cell, word in zip(cells, best, strict=True)))
+    columns = []
+    for metric in comparison.metrics:
+        cells = []
+        for method in comparison.losses:
+            pair = metric.against_best(method)
+            word = "[bold]best[/]" if metric.best == method else ""
+            cells.append(f"{p_value(pair.p_holm)}, {pair.test.effect_size:+.2f}" if pair else word)
+        columns.append((metric.title, cells))
     console.print()
-    console.print(table)
+    _show_beside("p, effect size", comparison.losses, columns)
     console.print(
         "Each loss against the best: p after Holm; effect size from -1, smaller on every case, to 1, larger on every case.",
         style="dim",
         highlight=False,
     )
+
+
+def _show_beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Columns of a heading and a cell a name, beside each other; those that do not fit go below, beside the names again."""
+    while columns:
+        fitting = len(columns)
+        while fitting > 1 and _least_width(_beside(title, names, columns[:fitting])) > console.width:
+            fitting -= 1
+        console.print(_beside(title, names, columns[:fitting]))
+        columns = columns[fitting:]
+
+
+def _beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    table = _table(title, *(heading for heading, _ in columns))
+    for column, texts in zip(table.columns, (names, *([heading, *cells] for heading, cells in columns)), strict=True):
+        column.min_width = max(console.measure(text).maximum for text in texts)
+        column.no_wrap = column is not table.columns[0]
+    for row in zip(names, *(cells for _, cells in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _least_width(table: Table) -> int:
+    return console.measure(table, options=console.options.update(max_width=10_000)).minimum
 
 
 def _table(*columns: str) -> Table:

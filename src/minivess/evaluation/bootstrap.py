@@ -82,10 +82,10 @@ class PairedTest:
         """The same test of b against a."""
         return replace(
             self,
-            difference=-self.difference,
-            low=-self.high,
-            high=-self.low,
-            effect_size=-self.effect_size,
+            difference=0.0 - self.difference,  # of nothing, 0 and not -0
+            low=0.0 - self.high,
+            high=0.0 - self.low,
+            effect_size=0.0 - self.effect_size,
             a_larger=self.b_larger,
             b_larger=self.a_larger,
         )
