@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,8 @@ from minivess.training.outcome import Cause, Outcome
 CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
 
-def prepared_for(hardware: HardwareBudget, data: Path, folder: Path) -> Prepared:
-    values = {"name": "one", "data_dir": data, "output_dir": folder, "losses": ["dice_ce"], "folds": 2}
+def prepared_for(hardware: HardwareBudget, data: Path, folder: Path, **more: Any) -> Prepared:
+    values = {"name": "one", "data_dir": data, "output_dir": folder, "losses": ["dice_ce"], "folds": 2, **more}
     return prepare(
         make_config({**values, "model": {"name": "example_custom", "filters": [4, 8, 8]}}, "a test"),
         hardware,
@@ -42,6 +43,15 @@ class TestSupervise:
         assert supervise(tmp_path, "this", prepared, lambda stage, done, total: None).status == "finished"
         told = json.loads((tmp_path / "supervisor.json").read_text())
         assert told["environment"]["CUDA_VISIBLE_DEVICES"] == "GPU-large"
+
+    def test_a_card_counts_as_large_as_its_limit(self, phantoms: Path, tmp_path: Path) -> None:
+        lab = replace(CARD, gpus=(replace(CARD.gpus[0], total_bytes=80 * GIB, free_bytes=80 * GIB),))
+        prepared = prepared_for(lab, phantoms, tmp_path, limits={"gpu_limit_gib": 8})
+        assert prepared.plan.profile_name == "auto_gpu_low_example_custom"
+        supervise(tmp_path, "this", prepared, lambda stage, done, total: None)
+        limits = json.loads((tmp_path / "supervisor.json").read_text())["limits"]
+        gib = [limits[key] / GIB for key in ("gpu_warn_bytes", "gpu_limit_bytes", "gpu_crowded_bytes")]
+        assert gib == [6, 7, 70]
 
     def test_a_card_that_is_no_longer_seen_is_no_limit_of_zero(self, phantoms: Path, tmp_path: Path) -> None:
         prepared = prepared_for(CARD, phantoms, tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ class TestTier:
     )
     def test_by_size_of_an_idle_card(self, gib: float, tier: str) -> None:
         assert machine(gib, gib).tier == tier
+
+    def test_a_limit_makes_a_large_card_a_small_one(self) -> None:
+        large = machine(80, 75)
+        limited = replace(large, gpus=(replace(large.gpus[0], limit_bytes=8 * GIB),))
+        assert limited.tier == "gpu_low"
+        shares = (limited.gpu_budget_bytes, limited.gpu_warn_bytes, limited.gpu_abort_bytes, limited.gpu_crowded_bytes)
+        assert shares == (6 * GIB, 6 * GIB, 7 * GIB, 70 * GIB)
+        assert "counts as one of 8.0 GiB: the limit that was set" in limited.explain()["tier"]
+        assert replace(large, gpus=(replace(large.gpus[0], limit_bytes=96 * GIB),)).gpu_abort_bytes == 70 * GIB
 
     def test_a_desktop_on_the_card_does_not_lower_it(self) -> None:
         assert machine(24, 23).tier == "gpu_high"

@@ -78,7 +78,16 @@ class TestFindBreach:
         assert find_breach(CALM, Limits()) is None
 
     def test_everything_set_and_kept(self) -> None:
-        limits = Limits(11 * GIB, 16 * GIB, 6 * GIB, 7 * GIB, GIB, 100 * GIB, 5.1)
+        limits = Limits(
+            memory_limit_bytes=11 * GIB,
+            available_min_bytes=16 * GIB,
+            gpu_warn_bytes=6 * GIB,
+            gpu_limit_bytes=7 * GIB,
+            gpu_crowded_bytes=7 * GIB,
+            swap_growth_warn_bytes=GIB,
+            disk_free_min_bytes=100 * GIB,
+            hang_s=5.1,
+        )
         assert find_breach(CALM, limits) is None
         assert not list(find_warnings(CALM, limits))
 
@@ -120,10 +129,10 @@ class TestFindWarnings:
 
     def test_a_card_that_others_fill(self) -> None:
         look = replace(CALM, gpu_tree_bytes=int(5.9 * GIB), gpu_used_bytes=int(7.9 * GIB))
-        ((about, text),) = find_warnings(look, Limits(gpu_limit_bytes=7 * GIB))
+        ((about, text),) = find_warnings(look, Limits(gpu_crowded_bytes=7 * GIB))
         assert about == "gpu card"
         assert text == (
-            "7.9 GiB of the graphics card were in use, above the limit of 7.0 GiB: "
+            "7.9 GiB of the graphics card were in use, more than 7.0 GiB: "
             "the process tree held 5.9 GiB, other programs the rest"
         )
         assert find_breach(look, Limits(gpu_limit_bytes=7 * GIB)) is None

@@ -40,6 +40,7 @@ from minivess.tracking.provenance import describe_environment
 from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.loop import fit
+from minivess.training.supervisor import ORDER_FILE, SupervisorSpec
 
 
 def run_cell(folder: CellFolder) -> CellResult:
@@ -90,7 +91,7 @@ def _baseline(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
 
 
 def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:
-    device = device_of(spec.plan)
+    device = device_of(spec.plan, folder.path)
     if not folder.trained:
         # Scores of other weights must not stand beside these.
         shutil.rmtree(folder.path / "cases", ignore_errors=True)
@@ -106,10 +107,11 @@ def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int,
     return predictor(network, spec.plan, beat), note
 
 
-def device_of(plan: TrainingPlan) -> torch.device:
-    """The plan's device; on a card torch itself refuses what would break the limit, also while cuDNN tries its algorithms."""
+def device_of(plan: TrainingPlan, folder: Path) -> torch.device:
+    """The plan's device; on a card torch itself refuses what would break the supervisor's limit, also while cuDNN tries algorithms."""
     if plan.device == "cuda":
-        cap_card()
+        order = SupervisorSpec.from_json((folder / ORDER_FILE).read_text(encoding="utf-8"))
+        cap_card(order.limits.gpu_limit_bytes)
     return torch.device(plan.device)
 
 

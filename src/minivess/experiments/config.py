@@ -78,6 +78,11 @@ class Limits(BaseModel):
     memory_limit_gib: float | None = Field(
         default=None, gt=0, description="memory of a cell's process tree in GiB at which it is ended"
     )
+    gpu_limit_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="GPU memory in GiB that counts as the whole card, to share one or to stand for a smaller one",
+    )
     cells_at_a_time: int | None = Field(
         default=None,
         ge=1,

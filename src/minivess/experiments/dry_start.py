@@ -36,7 +36,7 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
     store = Store(spec.cells[0].store)
     beat = heartbeat(folder.path)
     plan = spec.cells[0].plan
-    device_of(plan)
+    device_of(plan, folder.path)
     step_seconds: dict[str, float] = {}
     card_use: dict[str, CardUse] = {}
     state: TrainState | None = None

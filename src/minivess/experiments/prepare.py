@@ -126,9 +126,14 @@ def _splits(config: ExperimentConfig, scanned: DatasetProfile, profile: DatasetP
 
 
 def limited(hardware: HardwareBudget, config: ExperimentConfig) -> HardwareBudget:
-    """The machine with the memory limit of the configuration."""
-    gib = config.limits.memory_limit_gib
-    return hardware if gib is None else replace(hardware, ram_limit_bytes=int(gib * GIB))
+    """The machine with the limits of the configuration."""
+    ram, card = config.limits.memory_limit_gib, config.limits.gpu_limit_gib
+    if ram is not None:
+        hardware = replace(hardware, ram_limit_bytes=int(ram * GIB))
+    if card is not None:
+        gpus = tuple(replace(gpu, limit_bytes=int(card * GIB)) for gpu in hardware.gpus)
+        hardware = replace(hardware, gpus=gpus)
+    return hardware
 
 
 def store_root(config: ExperimentConfig) -> Path:

@@ -24,7 +24,7 @@ from minivess.sizes import GIB
 from minivess.training.exit_codes import HEARTBEAT_FILE
 from minivess.training.limits import Limits
 from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Outcome
-from minivess.training.supervisor import SupervisorSpec
+from minivess.training.supervisor import ORDER_FILE, SupervisorSpec
 
 _LOOK_S = 0.2
 _PATIENCE_S = 1800.0
@@ -142,7 +142,7 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
     Raises:
         RunError: The supervisor itself was killed.
     """
-    order = folder / "supervisor.json"
+    order = folder / ORDER_FILE
     write_text(order, _supervisor_spec(folder, module, prepared).to_json())
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
     supervisor = subprocess.Popen([sys.executable, "-m", "minivess.training.supervisor", str(order)], pass_fds=locks)
@@ -177,6 +177,7 @@ def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> Superviso
             available_min_bytes=available_min_bytes(hardware),
             gpu_warn_bytes=hardware.gpu_warn_bytes if card else None,
             gpu_limit_bytes=hardware.gpu_abort_bytes if card else None,
+            gpu_crowded_bytes=hardware.gpu_crowded_bytes if card else None,
             rss_budget_bytes=hardware.ram_abort_bytes * 2 // 3,  # 16 of 24 GiB
             swap_growth_warn_bytes=0,
             disk_free_min_bytes=GIB // 2,

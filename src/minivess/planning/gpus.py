@@ -28,6 +28,7 @@ class Gpu:
         free_bytes: What nobody uses now.
         compute_capability: Major and minor, (7, 5) for Turing; None when the driver does not say.
         driver: The driver's version.
+        limit_bytes: What a run may count as the whole card; None is all of it.
     """
 
     index: int
@@ -37,6 +38,12 @@ class Gpu:
     free_bytes: int
     compute_capability: tuple[int, int] | None
     driver: str
+    limit_bytes: int | None = None
+
+    @property
+    def counted_bytes(self) -> int:
+        """The card's memory, or less of it where a limit was set: budgets and limits are shares of this."""
+        return self.total_bytes if self.limit_bytes is None else min(self.total_bytes, self.limit_bytes)
 
 
 Reading = tuple[tuple[Gpu, ...], tuple[str, ...]]

@@ -86,14 +86,16 @@ class HardwareBudget:
     @property
     def gpu_warn_bytes(self) -> int:
         """GPU memory of a run above which it warns: 75 % of the card, 6 of 8 GB; 0 without a card."""
-        return self.gpu.total_bytes * 3 // 4 if self.gpu else 0
+        return self.gpu.counted_bytes * 3 // 4 if self.gpu else 0
 
     @property
     def gpu_abort_bytes(self) -> int:
-        """GPU memory of a run at which it is aborted: 87.5 % of the card, 7 of 8 GB; 0 without a card.
+        """GPU memory of a run at which it is aborted: 87.5 % of the card, 7 of 8 GB; 0 without a card."""
+        return gpu_abort_bytes(self.gpu.counted_bytes) if self.gpu else 0
 
-        When the whole card's use is above it and the run's is not, the run warns that other programs hold the rest.
-        """
+    @property
+    def gpu_crowded_bytes(self) -> int:
+        """Use of the whole card, by whomever, above which a run warns of the others: 87.5 % of all of it."""
         return gpu_abort_bytes(self.gpu.total_bytes) if self.gpu else 0
 
     def explain(self) -> dict[str, str]:
@@ -108,6 +110,8 @@ class HardwareBudget:
             return reasons | {"tier": f"cpu: {none}", "gpu_budget_bytes": f"0: {none}"}
         card = f"card {self.gpu.index} ({self.gpu.name}) has {format_gib(self.gpu.total_bytes)}"
         card += f", {format_gib(self.gpu.free_bytes)} of it free"
+        if self.gpu.counted_bytes < self.gpu.total_bytes:
+            card += f", and counts as one of {format_gib(self.gpu.counted_bytes)}: the limit that was set"
         rule = "what is free less an eighth" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
         budget = f"{format_gib(self.gpu_budget_bytes)}: {rule} of the card; {card}"
         return reasons | {"tier": f"{self.tier}: {card}", "gpu_budget_bytes": budget}
@@ -158,7 +162,7 @@ def gpu_budget_bytes(gpu: Gpu) -> int:
 
     So budget and others' use together stay below the size at which a run is aborted (87.5 %).
     """
-    return max(0, min(gpu.total_bytes * 3 // 4, gpu.free_bytes - gpu.total_bytes // 8))
+    return max(0, min(gpu.counted_bytes * 3 // 4, gpu.free_bytes - gpu.total_bytes // 8))
 
 
 def gpu_abort_bytes(total_bytes: int) -> int:

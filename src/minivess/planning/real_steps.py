@@ -57,7 +57,7 @@ def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> Ca
     if not torch.cuda.is_available():
         raise PlanError("a card that torch can use", "none", "measure on a machine with an NVIDIA card and its driver")
     if cap_bytes is not None:
-        cap_card(cap_bytes)
+        _allow(cap_bytes)
     forget_card_use()
     try:
         seconds = _fastest(work.model_copy(update={"device": "cuda"}), work.patch, work.batch)
@@ -87,12 +87,19 @@ def read_card_use(step_seconds: float) -> CardUse:
     )
 
 
-def cap_card(cap_bytes: int | None = None) -> None:
-    """Have torch take no more of the first card than ``cap_bytes``, or than the limit at which a cell is ended leaves it."""
-    total = torch.cuda.get_device_properties(0).total_memory
-    if cap_bytes is None:
-        cap_bytes = gpu_abort_bytes(total) - CONTEXT_BYTES
-    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total))
+def cap_card(limit_bytes: int | None = None) -> None:
+    """Have torch take no more of the first card than keeps a cell below the size at which it is ended; None is all of the card's."""
+    if limit_bytes is None:
+        limit_bytes = gpu_abort_bytes(_card_bytes())
+    _allow(limit_bytes - CONTEXT_BYTES)
+
+
+def _allow(size_bytes: int) -> None:
+    torch.cuda.set_per_process_memory_fraction(min(1.0, size_bytes / _card_bytes()))
+
+
+def _card_bytes() -> int:
+    return torch.cuda.get_device_properties(0).total_memory
 
 
 def _fastest(work: TrainingWorkload, patch: Shape, batch: int) -> float:

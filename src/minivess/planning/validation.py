@@ -37,7 +37,7 @@ def check_plan(
         found += validate_card(hardware)
     if plan.device == "cuda" and hardware.gpu is not None:
         for what, peak in (("a training step", plan.peak_bytes), ("a prediction", plan.prediction_bytes)):
-            found += validate_gpu_memory(peak or 0, hardware.gpu.total_bytes, what)
+            found += validate_gpu_memory(peak or 0, hardware.gpu.counted_bytes, what)
     found += validate_ram(plan.ram_bytes or 0, hardware.usable_ram_bytes)
     return [_of_a_begun_run(finding) for finding in found] if begun else found
 

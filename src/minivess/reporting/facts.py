@@ -23,6 +23,7 @@ from minivess.planning.preflight import PreflightResult
 from minivess.training.limits import Limits, broken_budgets
 from minivess.training.outcome import OUTCOME_FILE, Outcome
 from minivess.training.record import Peaks
+from minivess.training.supervisor import ORDER_FILE
 
 State = Literal["finished", "failed", "interrupted", "begun", "not begun"]
 
@@ -162,7 +163,7 @@ def _commits(folder: RunFolder) -> dict[str, list[str]]:
 
 
 def _read_cell(folder: CellFolder, method: str, fold: int) -> CellFacts:
-    outcome_file, order = folder.path / OUTCOME_FILE, folder.path / "supervisor.json"
+    outcome_file, order = folder.path / OUTCOME_FILE, folder.path / ORDER_FILE
     outcome = Outcome.read(outcome_file) if outcome_file.is_file() else None
     samples, started = read_samples(folder.monitor)
     return CellFacts(

@@ -27,8 +27,8 @@ class Limits:
         memory_limit_bytes: Resident memory of the tree without file-backed pages, which the kernel can take back.
         available_min_bytes: Memory that the whole machine must keep available, whoever uses the rest.
         gpu_warn_bytes: GPU memory of the tree on one card above which a warning is recorded.
-        gpu_limit_bytes: GPU memory of the tree on one card at which the tree is stopped. A warning is recorded when
-            the whole card's use, other programs included, is above it.
+        gpu_limit_bytes: GPU memory of the tree on one card at which the tree is stopped.
+        gpu_crowded_bytes: Use of the whole card, other programs included, above which a warning is recorded.
         rss_budget_bytes: Resident memory of the tree, file-backed pages and all, that a cell should stay below.
         swap_growth_warn_bytes: Growth of the machine's used swap since the start above which a warning is recorded.
         disk_free_min_bytes: Free space on the cell folder's disk below which the tree is stopped.
@@ -39,6 +39,7 @@ class Limits:
     available_min_bytes: int | None = None
     gpu_warn_bytes: int | None = None
     gpu_limit_bytes: int | None = None
+    gpu_crowded_bytes: int | None = None
     rss_budget_bytes: int | None = None
     swap_growth_warn_bytes: int | None = None
     disk_free_min_bytes: int | None = None
@@ -73,7 +74,7 @@ def find_warnings(look: Look, limits: Limits) -> Iterator[tuple[str, str]]:
     """What ``look`` shows that ends nothing: a key that says what about, and the words."""
     if limits.gpu_warn_bytes is not None and (look.gpu_tree_bytes or 0) > limits.gpu_warn_bytes:
         yield "gpu", f"GPU memory above its budget of {format_gib(limits.gpu_warn_bytes)}"
-    if limits.gpu_limit_bytes is not None and (others := _crowded(look, limits.gpu_limit_bytes)):
+    if limits.gpu_crowded_bytes is not None and (others := _crowded(look, limits.gpu_crowded_bytes)):
         yield "gpu card", others
     if limits.swap_growth_warn_bytes is not None and look.swap_growth_bytes > limits.swap_growth_warn_bytes:
         yield "swap", "the machine began to swap"
@@ -106,11 +107,11 @@ def next_wait_s(used_bytes: int, growth_bytes_per_s: float, limit_bytes: int | N
 
 
 def _crowded(look: Look, limit_bytes: int) -> str:
-    """In words, that the whole card's use is above a limit which the tree alone keeps; empty when it is not."""
+    """In words, that the whole card's use is above a size which the tree alone keeps below; empty when it is not."""
     tree_bytes, used_bytes = look.gpu_tree_bytes or 0, look.gpu_used_bytes or 0
     if not tree_bytes < limit_bytes < used_bytes:
         return ""
-    use = f"{format_gib(used_bytes)} of the graphics card were in use, above the limit of {format_gib(limit_bytes)}"
+    use = f"{format_gib(used_bytes)} of the graphics card were in use, more than {format_gib(limit_bytes)}"
     return f"{use}: the process tree held {format_gib(tree_bytes)}, other programs the rest"
 
 

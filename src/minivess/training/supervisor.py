@@ -27,6 +27,8 @@ from minivess.training.outcome import OUTCOME_FILE, Cause, Outcome, cause_of, cu
 from minivess.training.record import Look, Recorder, now_iso
 
 LOG_FILE = "log.txt"
+ORDER_FILE = "supervisor.json"
+"""In the cell folder: what the supervisor was told."""
 GPU_SILENCE_S = 30.0
 """A GPU reading older than this is a hung driver."""
 
