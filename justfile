@@ -71,6 +71,12 @@ chaos *options:
 plans *options:
     python benchmarks/random_plans.py "$@"
 
+# On a machine with a card: what only a card can show, in ten minutes or so; keeps measured memory in configs/model_profiles.
+card work="runs/card" cap="8GB":
+    for model in dynunet segresnet vista3d; do minivess benchmark vram --model $model --cap {{cap}} --write; done
+    python benchmarks/card.py {{work}} --cap {{cap}}
+    python benchmarks/chaos.py --kills 4 --set training.deterministic=true
+
 # False positives and power of the test between losses, as docs/benchmarks/statistics.md has them.
 statistics *options:
     python benchmarks/false_positives.py "$@"

@@ -5,7 +5,7 @@ undisturbed run: weights byte for byte, predictions voxel for voxel, scores digi
 alone, the command with its supervisor and its cell (a power failure), or the cell alone. Half of the kills come at a random
 time, half when a checkpoint is being written.
 
-    python benchmarks/chaos.py [--kills 200] [--seed 0]
+    python benchmarks/chaos.py [--kills 200] [--seed 0] [--set training.deterministic=true]
 
 The exit code is 1 where a sequence did not end, or ended with other bits.
 """
@@ -55,6 +55,7 @@ class Bench:
     """A place to run the command in."""
 
     folder: Path
+    settings: tuple[str, ...] = ()
     seen: Counter[str] = field(default_factory=Counter)
 
     def prepare(self) -> None:
@@ -65,7 +66,7 @@ class Bench:
     def start(self, name: str) -> psutil.Popen:
         paths = ("--config", "chaos.yaml", "--data-dir", "data", "--output-dir", "runs", "--name", name)
         return psutil.Popen(
-            [sys.executable, "-m", "minivess.cli.main", "run", *paths, "--quiet"],
+            [sys.executable, "-m", "minivess.cli.main", "run", *paths, *self.settings, "--quiet"],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "PREFECT_DISABLED": "1"},
             stdout=subprocess.DEVNULL,
@@ -141,11 +142,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], help="a key of the experiment, as for `minivess run`")
     options = parser.parse_args()
+    settings = tuple(word for setting in options.set for word in ("--set", setting))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     rng, kills, wrong, sequences = random.Random(options.seed), 0, [], 0
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), settings)
         bench.prepare()
         began = time.monotonic()
         bench.start("undisturbed").communicate()

@@ -1,0 +1,180 @@
+"""What only a graphics card can show: is predicted memory what torch takes there, and does half precision train as well?
+
+    python benchmarks/card.py WORK --cap 8GB                 every part, some minutes; prints Markdown
+    python benchmarks/card.py WORK --cap 8GB --part memory   models, patches, losses and precisions, predicted and taken
+    python benchmarks/card.py WORK --part context            what CUDA and its libraries take beside torch's tensors
+    python benchmarks/card.py WORK --part precision          one short study of phantoms in fp32, bf16 and fp16
+
+``--cap`` is what torch may take of the card, to stand for a smaller one. Phantoms and run folders go to WORK. Only the last
+part also runs without a card (fp16 is left out). Whether a killed run ends with the same bits on a card shows
+
+    python benchmarks/chaos.py --kills 4 --set training.deterministic=true
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import psutil
+import torch
+import yaml
+
+from minivess.data.phantom import small_cases, write_phantom
+from minivess.errors import PlanError
+from minivess.experiments.folder import RunFolder
+from minivess.models.registry import load_model_profile
+from minivess.planning.memory import CONTEXT_BYTES
+from minivess.planning.peak_process import PeakProcess
+from minivess.planning.workload import TrainingWorkload
+from minivess.sizes import GIB, MIB, parse_size
+from minivess.step.config import Precision
+from minivess.strides import Shape
+
+SPACING_UM = (0.99, 0.99, 5.0)
+ROWS: tuple[tuple[str, Shape, int, str, Precision], ...] = (
+    *(("dynunet", (96, 96, 8), 2, "dice_ce", precision) for precision in ("fp32", "bf16", "fp16")),
+    *(
+        ("dynunet", (96, 96, 16), 2, loss, "fp16")
+        for loss in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice", "warp", "skeleton_recall")
+    ),
+    ("dynunet", (128, 128, 32), 2, "dice_ce", "fp16"),
+    ("dynunet", (128, 128, 32), 4, "cbdice_cldice", "bf16"),
+    ("dynunet", (192, 192, 32), 2, "dice_ce", "fp16"),
+    ("segresnet", (96, 96, 16), 2, "dice_ce", "fp16"),
+    ("segresnet", (128, 128, 32), 2, "cbdice_cldice", "bf16"),
+    ("segresnet", (192, 192, 32), 2, "dice_ce", "fp16"),
+    ("vista3d", (128, 128, 16), 1, "dice_ce", "fp16"),
+    ("vista3d", (128, 128, 32), 2, "dice_ce", "bf16"),
+)
+STUDY = {
+    "losses": ["dice_ce", "cbdice_cldice"],
+    "folds": 2,
+    "model": {"name": "dynunet", "filters": [16, 32, 64]},
+    "plan": {"patch_size": [64, 64, 4], "batch": 4},
+    "training": {"max_epochs": 10, "steps_per_epoch": 20, "learning_rate": 0.003, "validate_every": 0},
+    "evaluation": {"baselines": []},
+    "tracking_uri": "none",
+}
+CONTEXT = """
+import psutil, torch
+process = psutil.Process()
+before = process.memory_info().rss
+free, total = torch.cuda.mem_get_info()
+layer = torch.nn.Conv3d(1, 8, 3).cuda()
+image = torch.randn(1, 1, 64, 64, 16, device="cuda")
+with torch.autocast("cuda", dtype=torch.float16):
+    layer(image).square().sum().backward()
+(torch.randn(512, 512, device="cuda") @ torch.randn(512, 512, device="cuda")).sum().item()
+print(total - torch.cuda.mem_get_info()[0] - torch.cuda.memory_reserved(), process.memory_info().rss - before)
+"""
+
+
+def memory(work: Path, cap_bytes: int | None) -> None:
+    """Predicted without the context, which torch does not count, against what real steps reserved and allocated."""
+    print("| model | patches | loss | precision | predicted, GiB | reserved | error | in tensors | s a step |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    process = PeakProcess()
+    for name, patch, batch, loss, precision in ROWS:
+        model = load_model_profile(name)
+        network = model.spec((patch,), model.plan_strides(patch, SPACING_UM))
+        step = TrainingWorkload(
+            network=network, loss=loss, patch=patch, batch=batch, precision=precision, device="cuda"
+        )
+        predicted = process.peak(step)
+        own = predicted.total_bytes - predicted.context_bytes
+        start = f"| {name} | {batch} of {'x'.join(map(str, patch))} | {loss} | {precision} | {own / GIB:.2f} "
+        try:
+            use = process.card_use(step, cap_bytes)
+        except PlanError as error:
+            print(f"{start}| {error.got} | | | |", flush=True)
+            continue
+        taken, tensors = use.reserved_bytes, use.allocated_bytes
+        error = f"{100 * (own / taken - 1):+.1f} %"
+        print(f"{start}| {taken / GIB:.2f} | {error} | {tensors / GIB:.2f} | {use.step_seconds:.3f} |", flush=True)
+    process.close()
+    print()
+
+
+def context(work: Path, cap_bytes: int | None) -> None:
+    """What a process takes of the card beyond torch's pool, and of main memory once CUDA is there; the card must be idle."""
+    used_before = torch.cuda.mem_get_info()
+    answer = subprocess.run([sys.executable, "-c", CONTEXT], check=True, stdout=subprocess.PIPE, text=True).stdout
+    card, host = map(int, answer.split())
+    others = used_before[1] - used_before[0]
+    print(
+        f"CUDA context and libraries: {(card - others) / MIB:.0f} MiB of the card beside what was in use before", end=""
+    )
+    print(f" ({others / MIB:.0f} MiB, this process among it), allowed are {CONTEXT_BYTES / MIB:.0f};", end=" ")
+    print(f"{host / MIB:.0f} MiB of main memory.\n", flush=True)
+
+
+def precision(work: Path, cap_bytes: int | None) -> None:
+    """The study of phantoms once in each precision."""
+    if not (work / "phantoms").is_dir():
+        write_phantom(work / "phantoms", small_cases(8))
+    print("| loss | precision | DSC | clDice | worst DSC | s a step | s a cell | peak of the card, GiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for kind in ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16"):
+        for line in _study(work, kind, cap_bytes):
+            print(line, flush=True)
+    print()
+
+
+def _study(work: Path, kind: str, cap_bytes: int | None) -> list[str]:
+    limits = {} if cap_bytes is None else {"limits": {"gpu_limit_gib": cap_bytes / GIB}}
+    config: dict[str, Any] = {**STUDY, **limits, "name": kind}
+    config["plan"] = {**STUDY["plan"], "precision": kind}  # type: ignore[dict-item]
+    path = work / f"{kind}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    folders = ["--data-dir", str(work / "phantoms"), "--output-dir", str(work / "runs")]
+    command = [sys.executable, "-m", "minivess.cli.main", "run", "--config", str(path), *folders, "--fresh", "--quiet"]
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "PREFECT_DISABLED": "1"})
+    run = RunFolder(work / "runs" / kind)
+    plan, cells = run.read_plan(), run.cells()
+    lines = []
+    for loss in config["losses"]:
+        own = [cell for cell in cells if cell.read_result().method == loss]
+        scores = [row.metrics for cell in own for row in cell.read_result().rows]
+        peaks = [json.loads((cell.path / "outcome.json").read_text())["peak_gpu_bytes"] for cell in own]
+        dscs = [score.dsc for score in scores]
+        values = (mean(dscs), mean(score.centreline_dsc for score in scores), min(dscs))
+        facts = " | ".join(f"{value:.3f}" for value in values)
+        seconds = mean(cell.read_result().seconds for cell in own)
+        peak = "" if None in peaks else f"{max(peaks) / GIB:.2f}"
+        lines.append(f"| {loss} | {kind} | {facts} | {plan.step_seconds[loss]:.3f} | {seconds:.0f} | {peak} |")
+    return lines
+
+
+PARTS: dict[str, Callable[[Path, int | None], None]] = {"memory": memory, "context": context, "precision": precision}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("--cap", help='such as "8GB"')
+    parser.add_argument("--part", choices=PARTS)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    card = "no card"
+    if torch.cuda.is_available():
+        card = f"{torch.cuda.get_device_name(0)}, cuDNN {torch.backends.cudnn.version()}"
+    cap = f", {options.cap} of it" if options.cap else ""
+    memory_gib = psutil.virtual_memory().total / GIB
+    print(
+        f"{card}{cap}; {psutil.cpu_count()} processors, {memory_gib:.0f} GiB; torch {torch.__version__}\n", flush=True
+    )
+    for name in [options.part] if options.part else PARTS:
+        PARTS[name](options.work, parse_size(options.cap) if options.cap else None)
+
+
+if __name__ == "__main__":
+    main()
