@@ -11,8 +11,8 @@ from minivess.planning.plan import TrainingPlan
 from minivess.sizes import MIB, format_gib
 from minivess.strides import patch_for
 
-PROCESS_BYTES = 700 * MIB
-"""What Python, torch and MONAI hold before the first tensor: 560 to 650 MiB were seen, without a card."""
+PROCESS_BYTES = 560 * MIB
+"""What Python, torch and MONAI hold beside the tensors of a step: 470 to 480 MiB were seen, without a card."""
 
 RESIDENT_FACTOR = 1.6
 """Resident memory of a CPU step over what torch's allocator handed out, since the C library keeps some of what is freed:
