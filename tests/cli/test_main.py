@@ -127,7 +127,7 @@ class TestCommands:
     def test_preflight_says_what_does_not_fit_the_memory(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        small = HardwareBudget.imagined(None, GIB)
+        small = HardwareBudget.imagined(None, 3 * GIB // 4)
         monkeypatch.setattr(planning, "_detect", lambda: small)
         options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "runs"), "--json")
         assert _run(monkeypatch, "preflight", *options) == 4
