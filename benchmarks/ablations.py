@@ -45,13 +45,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
 METRICS = ("dsc", "centreline_dsc", "betti0_error")
 
 
-def train(name: str, data: Path, out: Path, seed: int) -> None:
-    """One variant as a user would run it."""
+def train(name: str, data: Path, out: Path, seed: int, folds: list[int] | None) -> None:
+    """One variant as a user would run it, on these folds or on all."""
     settings = [
         f"--set={key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
         for key, value in {"seed": seed, **VARIANTS[name]}.items()
     ]
-    options = ["--config", str(CONFIG), "--data-dir", str(data), "--output-dir", str(out), "--name", name, *settings]
+    only = [f"--only=loss=dice_ce,fold={fold}" for fold in folds or ()]
+    options = [
+        "--config",
+        str(CONFIG),
+        "--data-dir",
+        str(data),
+        "--output-dir",
+        str(out),
+        "--name",
+        name,
+        *settings,
+        *only,
+    ]
     subprocess.run([sys.executable, "-m", "minivess.cli.main", "run", "--quiet", *options], check=True)
 
 
@@ -87,9 +99,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seed", type=int, default=0, help="of weights, patches and folds; give each its own OUT")
+    parser.add_argument("--fold", type=int, action="append", help="this fold alone (repeatable); all where left out")
     options = parser.parse_args()
     for name in options.only:
-        train(name, options.data, options.out, options.seed)
+        train(name, options.data, options.out, options.seed, options.fold)
     finished = {name: results(RunFolder(options.out / name)) for name in VARIANTS if (options.out / name).is_dir()}
     base = {row.case: row for cell in finished["base"] for row in cell.rows}
     print(

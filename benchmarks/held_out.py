@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minivess.data.importers import find_cases
@@ -15,14 +15,15 @@ from minivess.metrics.case import score_case
 METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
 
 
-def scored(folder: RunFolder, mask_of: Callable[[int, str], Path]) -> list[CaseRow]:
-    """Masks by fold and name of the case, scored as the run's were, in order of case."""
+def scored(folder: RunFolder, folds: Sequence[int], mask_of: Callable[[int, str], Path]) -> list[CaseRow]:
+    """Masks of these folds, by fold and name of the case, scored as the run's were, in order of case."""
     config = folder.read_config()
     spacing = {volume.name: volume.spacing_um for volume in folder.read_profile().volumes}
     labels = {case.name: case.label for case in find_cases(config.data_dir)}
     rows = []
-    for number, fold in enumerate(folder.read_splits().folds):
-        for name in fold.held_out:
+    splits = folder.read_splits().folds
+    for number in folds:
+        for name in splits[number].held_out:
             metrics = score_case(
                 read_volume(mask_of(number, name)),
                 read_volume(labels[name]),

@@ -141,8 +141,9 @@ def as_minivess(own: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
 
 
 def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[str, float]]) -> None:
-    """Means of each loss of RUN and of nnU-Net, paired by case with it, and the scores of every case."""
+    """Means of each loss that RUN has finished on those folds and of nnU-Net, paired by case with it, and the scores of every case."""
     cells = [cell.read_result() for cell in folder.cells() if cell.finished]
+    folds = {row.fold for row in theirs}
     print(
         "| | s a fold | DSC | clDice | MASD (µm) | Betti-0 error | DSC less nnU-Net's | p | clDice less nnU-Net's | p |"
     )
@@ -150,7 +151,9 @@ def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[s
     methods = {"nnU-Net": theirs}
     print_row("nnU-Net", [one["seconds"] for one in measured], theirs, ["", "", "", ""])
     for loss in folder.read_config().losses:
-        own = [cell for cell in cells if cell.rows[0].method == loss]
+        own = [cell for cell in cells if cell.rows[0].method == loss and cell.rows[0].fold in folds]
+        if len(own) < len(folds):
+            continue
         methods[loss] = rows = sorted((row for cell in own for row in cell.rows), key=lambda row: row.case)
         tests = [text for metric in METRICS[:2] for text in compared(rows, theirs, metric)]
         print_row(loss, [cell.seconds for cell in own], rows, tests)
@@ -172,16 +175,17 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--nnunet", type=Path, required=True, help="folder of nnUNetv2_train and its like")
+    parser.add_argument("--fold", type=int, action="append", help="this fold alone (repeatable); all where left out")
     options = parser.parse_args()
     folder, peer = RunFolder(options.run), NNUNet(options.nnunet.resolve(), options.work.resolve())
     config = folder.read_config()
     peer.work.mkdir(parents=True, exist_ok=True)
     peer.prepare(folder)
     training, at_a_time = config.training, config.limits.cells_at_a_time or 1
-    numbers = range(len(folder.read_splits().folds))
+    numbers = options.fold or range(len(folder.read_splits().folds))
     with ThreadPoolExecutor(at_a_time) as pool:
         measured = list(pool.map(lambda one: peer.train(one, training.max_epochs, training.steps_per_epoch), numbers))
-    theirs = scored(folder, lambda number, name: peer.fold(number) / "validation" / f"{name}.nii.gz")
+    theirs = scored(folder, numbers, lambda number, name: peer.fold(number) / "validation" / f"{name}.nii.gz")
     print_tables(folder, theirs, measured)
 
 

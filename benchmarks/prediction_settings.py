@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -22,12 +23,13 @@ from minivess.experiments.folder import RunFolder
 SETTINGS = ((0.25, False), (0.5, False), (0.25, True), (0.5, True))
 
 
-def predict(folder: RunFolder, loss: str, out: Path, overlap: float, mirror: bool) -> float:
-    """Every held-out volume by the network that has not seen it: seconds a volume, of those that were not there yet."""
+def predict(folder: RunFolder, folds: Sequence[int], loss: str, out: Path, overlap: float, mirror: bool) -> float:
+    """Every held-out volume of these folds by the network that has not seen it: seconds a volume, of those that were not there yet."""
     images = {case.name: case.image for case in find_cases(folder.read_config().data_dir)}
+    splits = folder.read_splits().folds
     seconds = []
-    for number, fold in enumerate(folder.read_splits().folds):
-        for name in fold.held_out:
+    for number in folds:
+        for name in splits[number].held_out:
             if (out / f"{name}_y.nii.gz").is_file():
                 continue
             began = time.perf_counter()
@@ -42,8 +44,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--loss", default="dice_ce")
+    parser.add_argument("--fold", type=int, action="append", help="this fold alone (repeatable); all where left out")
     options = parser.parse_args()
     folder = RunFolder(options.run)
+    folds = options.fold or range(len(folder.read_splits().folds))
     first: list[CaseRow] = []
     print(
         "| overlap | mirrored | s a volume | DSC | clDice | MASD (µm) | Betti-0 error | DSC less first | p | clDice less first | p |"
@@ -51,8 +55,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for overlap, mirror in SETTINGS:
         out = options.work / f"{options.loss}_{overlap}{'_mirrored' if mirror else ''}"
-        seconds = predict(folder, options.loss, out, overlap, mirror)
-        rows = scored(folder, lambda number, name: out / f"{name}_y.nii.gz")  # noqa: B023 - called at once
+        seconds = predict(folder, folds, options.loss, out, overlap, mirror)
+        rows = scored(folder, folds, lambda number, name: out / f"{name}_y.nii.gz")  # noqa: B023 - called at once
         tests = [text for metric in METRICS[:2] for text in compared(rows, first, metric)] if first else [""] * 4
         first = first or rows
         print(f"| {' | '.join([f'{overlap}', 'yes' if mirror else 'no', f'{seconds:.1f}', *means(rows), *tests])} |")
