@@ -1,7 +1,7 @@
 """What makes the difference in accuracy: one training, changed one thing at a time, every volume scored by a network that has not seen it.
 
     python benchmarks/ablations.py DATA OUT                     # all variants; finished cells are not redone
-    python benchmarks/ablations.py DATA OUT --only base wide    # these now, and the table of all that have finished
+    python benchmarks/ablations.py DATA OUT --only base pad     # these now, and the table of all that have finished
 
 Prints Markdown. Differences are paired by case against "base", with the test of `minivess compare`, each on its own.
 """

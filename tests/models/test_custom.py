@@ -12,6 +12,7 @@ from minivess.errors import ConfigError
 from minivess.models.predict import predict_volume
 from minivess.models.registry import NetworkSpec, build_network, load_model_profile
 from minivess.models.weights import load_network, save_network
+from minivess.planning.memory import predict_training_peak
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -41,6 +42,11 @@ class TestCustomModel:
 
     def test_five_slices_come_back_as_five(self, spec: NetworkSpec) -> None:
         assert predict_volume(build_network(spec), np.ones((20, 18, 5)), (16, 16, 4)).shape == (20, 18, 5)
+
+    def test_auxiliary_heads_that_it_does_not_have_are_refused_in_the_plan(self, spec: NetworkSpec) -> None:
+        asked = spec.model_copy(update={"deep_supervision": 2})
+        with pytest.raises(ConfigError, match=r"list of 2 logits.*got one tensor.*model.deep_supervision to 0"):
+            predict_training_peak(asked, "dice_ce", (16, 16, 4), 1, "fp32", device="cpu")
 
     def test_weights_and_options_are_saved_together(self, spec: NetworkSpec, tmp_path: Path) -> None:
         save_network(tmp_path, build_network(spec), spec)

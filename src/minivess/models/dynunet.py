@@ -35,7 +35,6 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
             f"{len(spec.strides)}: filters {spec.filters}, patch {spec.largest_patch}",
             "give model.filters three numbers or more, and a patch of at least 8 voxels along two axes",
         )
-    heads = min(spec.deep_supervision, len(spec.filters) - 2)
     return _DynUNet(
         DynUNet(
             spatial_dims=3,
@@ -46,7 +45,7 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
             upsample_kernel_size=spec.strides[1:],
             filters=spec.filters,
             norm_name=("INSTANCE", {"affine": True}),
-            deep_supervision=heads > 0,
-            deep_supr_num=max(heads, 1),
+            deep_supervision=spec.heads > 0,
+            deep_supr_num=max(spec.heads, 1),
         )
     )

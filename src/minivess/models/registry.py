@@ -106,6 +106,11 @@ class NetworkSpec(BaseModel):
     out_channels: int = 2
 
     @property
+    def heads(self) -> int:
+        """Auxiliary heads that its levels have room for: none at the output and none at the coarsest."""
+        return max(min(self.deep_supervision, len(self.filters) - 2), 0)
+
+    @property
     def largest_patch(self) -> Shape:
         """The patch of most voxels: what memory is computed for."""
         return max(self.patches, key=lambda patch: patch[0] * patch[1] * patch[2])

@@ -54,8 +54,7 @@ class _SegResNet(torch.nn.Module):
             for level in reversed(levels[:-1])
         )
         self.heads = torch.nn.ModuleList(
-            torch.nn.Conv3d(spec.filters[level], spec.out_channels, kernel_size=1)
-            for level in levels[: 1 + max(min(spec.deep_supervision, len(levels) - 2), 0)]
+            torch.nn.Conv3d(spec.filters[level], spec.out_channels, kernel_size=1) for level in levels[: 1 + spec.heads]
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:

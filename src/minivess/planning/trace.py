@@ -24,9 +24,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from minivess.errors import PlanError
+from minivess.errors import ConfigError, PlanError
 from minivess.losses.registry import build_loss
-from minivess.models.registry import build_network
+from minivess.models.registry import NetworkSpec, build_network
 from minivess.models.slabs import WindowSums, plane_corners, slab_spans
 from minivess.planning.kernels import kernel_bytes
 from minivess.planning.workload import Device, InferenceWorkload, TrainingWorkload
@@ -144,7 +144,7 @@ def trace_training(work: TrainingWorkload) -> Trace:
     """Two optimizer steps; the second has what every later one has, the optimizer's moments above all.
 
     Raises:
-        ConfigError: The network or the loss cannot be built.
+        ConfigError: The network or the loss cannot be built, or the network lacks the auxiliary heads that it was asked for.
         PlanError: One of them does what depends on values, such as indexing by a mask.
     """
     return _traced(work.device, partial(_two_steps, work))
@@ -185,6 +185,7 @@ def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> Trace:
     shape = (work.batch * (2 if work.accumulated else 1), 1, *work.patch)
     batch = torch.empty(shape), torch.empty(shape, dtype=torch.uint8), torch.empty(shape, dtype=torch.bool)
     network.register_forward_pre_hook(partial(recorder.enter, "forward"))
+    network.register_forward_hook(partial(_require_heads, work.network))
     step.loss.register_forward_pre_hook(partial(recorder.enter, "loss"))
     step.loss.register_forward_hook(partial(recorder.enter, "backward"))
     state.optimizer.register_step_pre_hook(partial(recorder.enter, "update"))
@@ -196,6 +197,15 @@ def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> Trace:
     recorder.assign("average", [*state.average.parameters(), *state.average.buffers()])
     recorder.assign("optimizer", [slot for slots in state.optimizer.state.values() for slot in slots.values()])
     return recorder.trace(settled)
+
+
+def _require_heads(spec: NetworkSpec, _network: object, _images: object, outputs: object) -> None:
+    if spec.heads and isinstance(outputs, torch.Tensor):
+        raise ConfigError(
+            f"a list of {1 + spec.heads} logits from {spec.model} while it trains (deep_supervision {spec.deep_supervision})",
+            "one tensor",
+            "set model.deep_supervision to 0, or give the network the heads",
+        )
 
 
 def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> Trace:
