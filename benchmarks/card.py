@@ -97,8 +97,8 @@ def memory(work: Path, cap_bytes: int | None) -> None:
             print(f"{start}| {error.got} | | | |", flush=True)
             continue
         taken, tensors = use.reserved_bytes, use.allocated_bytes
-        error = f"{100 * (own / taken - 1):+.1f} %"
-        print(f"{start}| {taken / GIB:.2f} | {error} | {tensors / GIB:.2f} | {use.step_seconds:.3f} |", flush=True)
+        off = f"{100 * (own / taken - 1):+.1f} %"
+        print(f"{start}| {taken / GIB:.2f} | {off} | {tensors / GIB:.2f} | {use.step_seconds:.3f} |", flush=True)
     process.close()
     print()
 

@@ -31,7 +31,7 @@ NOISE, FAILURE, SHARE = 0.05, 0.5, 0.1  # of a score; a loss that fails loses ha
 
 def fails(rng: np.random.Generator, n: int) -> Values:
     """What a loss loses on each case by failing now and then."""
-    return FAILURE * (rng.random(n) < SHARE)
+    return np.where(rng.random(n) < SHARE, FAILURE, 0.0)
 
 
 def skewed(sigma: float) -> Draw:

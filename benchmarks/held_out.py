@@ -15,18 +15,25 @@ from minivess.metrics.case import score_case
 METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
 
 
+def files_of(folder: RunFolder) -> dict[str, tuple[Path, Path]]:
+    """Image and label of every case of the run's data, by name."""
+    data = folder.read_config().data_dir
+    assert data is not None, "a run has its data"
+    return {case.name: (case.image, case.label) for case in find_cases(data) if case.label is not None}
+
+
 def scored(folder: RunFolder, folds: Sequence[int], mask_of: Callable[[int, str], Path]) -> list[CaseRow]:
     """Masks of these folds, by fold and name of the case, scored as the run's were, in order of case."""
     config = folder.read_config()
     spacing = {volume.name: volume.spacing_um for volume in folder.read_profile().volumes}
-    labels = {case.name: case.label for case in find_cases(config.data_dir)}
+    files = files_of(folder)
     rows = []
     splits = folder.read_splits().folds
     for number in folds:
         for name in splits[number].held_out:
             metrics = score_case(
                 read_volume(mask_of(number, name)),
-                read_volume(labels[name]),
+                read_volume(files[name][1]),
                 spacing[name],
                 config.evaluation.tolerance_um,
             )

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -250,7 +250,7 @@ Cases = dict[str, tuple[np.ndarray, np.ndarray]]
 Reader = Callable[[str, Box], tuple[np.ndarray, np.ndarray]]
 
 
-def _mapped(order: str) -> Callable[[Path, Cases], Reader]:
+def _mapped(order: Literal["C", "F"]) -> Callable[[Path, Cases], Reader]:
     def make(where: Path, cases: Cases) -> Reader:
         shapes = {}
         for name, arrays in cases.items():
@@ -261,7 +261,9 @@ def _mapped(order: str) -> Callable[[Path, Cases], Reader]:
 
         def read(name: str, box: Box) -> tuple[np.ndarray, np.ndarray]:
             image, label = (
-                np.array(np.memmap(where / f"{name}.{part}", types[part], "r", 0, shapes[name], order)[box])
+                np.array(
+                    np.memmap(where / f"{name}.{part}", types[part], mode="r", shape=shapes[name], order=order)[box]
+                )
                 for part in (0, 1)
             )
             return image, label

@@ -19,9 +19,8 @@ from statistics import mean
 from typing import Any
 
 import psutil
-from held_out import METRICS, compared, means, scored
+from held_out import METRICS, compared, files_of, means, scored
 
-from minivess.data.importers import find_cases
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.folder import RunFolder
 
@@ -67,7 +66,7 @@ class NNUNet:
         target = self.preprocessed / DATASET
         plans = target / "nnUNetPlans.json"
         if not plans.is_file():
-            self._link(folder.read_config().data_dir)
+            self._link(files_of(folder))
             self.run(
                 "nnUNetv2_plan_and_preprocess", "-d", "1", "-c", "3d_fullres", "-np", "2", "--verify_dataset_integrity"
             )
@@ -77,18 +76,17 @@ class NNUNet:
         folds = [{"train": fold.train, "val": fold.held_out} for fold in folder.read_splits().folds]
         (target / "splits_final.json").write_text(json.dumps(folds, default=list))
 
-    def _link(self, data: Path) -> None:
+    def _link(self, files: dict[str, tuple[Path, Path]]) -> None:
         images, labels = self.raw / DATASET / "imagesTr", self.raw / DATASET / "labelsTr"
         for made in (images, labels, self.preprocessed, self.results):
             made.mkdir(parents=True, exist_ok=True)
-        cases = find_cases(data)
-        for case in cases:
-            (images / f"{case.name}_0000.nii.gz").symlink_to(case.image.resolve())
-            (labels / f"{case.name}.nii.gz").symlink_to(case.label.resolve())
+        for name, (image, label) in files.items():
+            (images / f"{name}_0000.nii.gz").symlink_to(image.resolve())
+            (labels / f"{name}.nii.gz").symlink_to(label.resolve())
         described = {
             "channel_names": {"0": "two-photon"},
             "labels": {"background": 0, "vessel": 1},
-            "numTraining": len(cases),
+            "numTraining": len(files),
             "file_ending": ".nii.gz",
         }
         (self.raw / DATASET / "dataset.json").write_text(json.dumps(described))

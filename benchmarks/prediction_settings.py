@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from held_out import METRICS, compared, means, scored
+from held_out import METRICS, compared, files_of, means, scored
 
-from minivess.data.importers import find_cases
 from minivess.evaluation.evaluate import CaseRow
 from minivess.evaluation.predict_files import predict_file
 from minivess.experiments.folder import RunFolder
@@ -25,7 +24,7 @@ SETTINGS = ((0.25, False), (0.5, False), (0.25, True), (0.5, True))
 
 def predict(folder: RunFolder, folds: Sequence[int], loss: str, out: Path, overlap: float, mirror: bool) -> float:
     """Every held-out volume of these folds by the network that has not seen it: seconds a volume, of those that were not there yet."""
-    images = {case.name: case.image for case in find_cases(folder.read_config().data_dir)}
+    files = files_of(folder)
     splits = folder.read_splits().folds
     seconds = []
     for number in folds:
@@ -33,7 +32,7 @@ def predict(folder: RunFolder, folds: Sequence[int], loss: str, out: Path, overl
             if (out / f"{name}_y.nii.gz").is_file():
                 continue
             began = time.perf_counter()
-            predict_file(folder.cell(loss, number).weights, images[name], out, overlap=overlap, mirror=mirror)
+            predict_file(folder.cell(loss, number).weights, files[name][0], out, overlap=overlap, mirror=mirror)
             seconds.append(time.perf_counter() - began)
     return mean(seconds) if seconds else float("nan")
 

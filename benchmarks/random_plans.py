@@ -17,10 +17,11 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import minivess.losses.registry as registry
 from minivess.data.profiler import DatasetProfile, VolumeStats
-from minivess.errors import MinivessError
+from minivess.errors import MinivessError, PlanError
 from minivess.findings import raise_critical
 from minivess.models.registry import ModelProfile, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
@@ -73,7 +74,7 @@ def draw(rng: random.Random) -> Draw:
     model = load_model_profile(rng.choice(["dynunet", "dynunet", "dynunet", "segresnet", "segresnet", "vista3d"]))
     if model.name != "vista3d":
         width, levels = rng.choice([8, 16, 32, 48]), rng.randint(3, 5)
-        changes = {"filters": tuple(min(width * 2**level, 320) for level in range(levels))}
+        changes: dict[str, Any] = {"filters": tuple(min(width * 2**level, 320) for level in range(levels))}
         if model.name == "dynunet":
             changes["deep_supervision"] = rng.choice([0, 0, 2])
             model = load_model_profile(model.name, **changes)
@@ -113,7 +114,7 @@ def answer(question: Draw, cache: PeakCache) -> tuple[TrainingPlan | None, str]:
     try:
         forecast = Forecast({question.loss: {}}, cache, timed=False)
         plan = compute_adaptive_profile(question.hardware, question.profile, question.model, question.request, forecast)
-        raise_critical(check_plan(plan, question.profile, question.hardware))
+        raise_critical(check_plan(plan, question.profile, question.hardware), PlanError)
     except MinivessError as error:
         if not error.cure:
             raise
@@ -146,10 +147,8 @@ def prove(question: Draw, plan: TrainingPlan) -> int:
     )
     assert plan.device == ("cuda" if question.on_card else "cpu"), "a card that is there and was not used"
     assert int(step) <= question.budget_bytes, f"a step takes {format_gib(int(step))}"
-    if plan.device == "cuda":
-        assert int(prediction) <= 0.8 * question.hardware.gpu.total_bytes, (
-            "a prediction takes more than 80 % of the card"
-        )
+    if plan.device == "cuda" and (card := question.hardware.gpu):
+        assert int(prediction) <= 0.8 * card.total_bytes, "a prediction takes more than 80 % of the card"
     for patch in network.patches:
         assert all(size % d == 0 for size, d in zip(patch, network.divisor, strict=True)), "a patch the strides refuse"
     if question.request.patch_size is not None:

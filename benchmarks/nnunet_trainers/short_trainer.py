@@ -11,7 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 _CARD = torch.device("cuda")
 
 
-class ShortTrainer(nnUNetTrainer):  # type: ignore[misc]
+class ShortTrainer(nnUNetTrainer):
     """Everything as it comes but the number of steps, and one look at the held-out fold an epoch, which changes no weight."""
 
     # nnU-Net stores a trainer's arguments by name, so the signature is to be its own.
