@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from functools import partial
+
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from minivess.experiments.child import exit_code_of
 from minivess.training.exit_codes import ExitCode
@@ -30,6 +35,15 @@ class TestExitCodeOf:
     )
     def test_a_card_that_is_full_by_any_name(self, error: RuntimeError) -> None:
         assert exit_code_of(lambda: _raise(error)) is ExitCode.CUDA_OUT_OF_MEMORY
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_a_disk_or_a_quota_that_is_full_whoever_says_so(self, number: int) -> None:
+        for error in (
+            OSError(number, os.strerror(number)),
+            SafetensorError(f"I/O error: it is full (os error {number})"),
+        ):
+            assert exit_code_of(partial(_raise, error)) is ExitCode.DISK_FULL
+        assert exit_code_of(lambda: _raise(SafetensorError("header too large"))) is ExitCode.INTERNAL_ERROR
 
     def test_what_has_nothing_to_do_with_memory_goes_on_up(self) -> None:
         with pytest.raises(RuntimeError, match="shapes"):

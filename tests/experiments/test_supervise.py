@@ -13,6 +13,7 @@ import pytest
 import minivess.experiments.supervise
 from minivess.data.profiler import VolumeStats
 from minivess.data.store import build_store
+from minivess.errors import RunError
 from minivess.experiments.cells import cell_specs
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import CellFolder
@@ -22,6 +23,12 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.sizes import GIB
 from minivess.training.outcome import Cause, Outcome
 
+DEAF = """
+import json, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1], "heartbeat").write_text(json.dumps({"stage": "train", "done": 1, "total": 2}))
+time.sleep(1.5)
+"""
 CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
 
@@ -59,6 +66,28 @@ class TestSupervise:
         supervise(tmp_path, "this", gone, lambda stage, done, total: None)
         limits = json.loads((tmp_path / "supervisor.json").read_text())["limits"]
         assert (limits["gpu_warn_bytes"], limits["gpu_limit_bytes"]) == (None, None)
+
+    def test_an_interrupt_as_the_process_ends_by_itself_is_not_lost(
+        self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "deaf.py").write_text(DEAF)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+        prepared = prepared_for(HardwareBudget.imagined(None, 8 * GIB), phantoms, tmp_path)
+
+        def interrupt(stage: str, done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(RunError, match=r"a run to its end.*interrupted.*same command again"):
+            supervise(tmp_path, "deaf", prepared, interrupt)
+        assert Outcome.read(tmp_path / "outcome.json").status == "finished"
+
+    def test_files_of_the_working_folder_stand_in_for_no_library(
+        self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "psutil.py").write_text("raise SystemExit('not the library')")
+        monkeypatch.chdir(tmp_path)
+        prepared = prepared_for(HardwareBudget.imagined(None, 8 * GIB), phantoms, tmp_path)
+        assert supervise(tmp_path, "this", prepared, lambda stage, done, total: None).status == "finished"
 
 
 class Ear:

@@ -63,7 +63,7 @@ class Server:
         with (home / "server.txt").open("wb") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, **self.environment})
 
-    def wait_until_healthy(self, seconds: float = 60.0) -> None:
+    def wait_until_healthy(self, seconds: float = 120.0) -> None:
         deadline = time.monotonic() + seconds
         while not self._is_healthy():
             assert time.monotonic() < deadline, "the server did not answer"

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from minivess.errors import RunError
+from minivess.experiments.folder import RunFolder
+
 Start = Callable[..., subprocess.Popen[str]]
 
 LOSES_ITS_SERVER = """\
@@ -49,6 +52,21 @@ class TestServer:
         assert set(artifacts) == {"tiny-comparison", "tiny-report"}
         assert "threshold" in artifacts["tiny-comparison"]
         assert (tmp_path / "tiny" / "report.html").as_uri() in artifacts["tiny-report"]
+
+    def test_kill_ends_a_run_there_as_anywhere(self, server: Any, minivess_run: Start, tmp_path: Path) -> None:
+        only = ("--only", "loss=dice_ce,fold=0", "--set", "training.max_epochs=3000", "--set", "dry_start=false")
+        process = minivess_run(tmp_path, *only, **server.environment)
+        cell = RunFolder(tmp_path / "tiny").cell("dice_ce", 0)
+        deadline = time.monotonic() + 120
+        while not cell.journal.is_file():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, "Traceback" in err) == (RunError.exit_code, False), err
+        assert "run the same command again: it resumes" in err
+        assert list(cell.checkpoints.glob("step-*"))
 
     @pytest.mark.slow
     def test_one_that_dies_in_mid_run_takes_nothing_with_it_and_comes_last_here(

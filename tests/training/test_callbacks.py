@@ -92,7 +92,10 @@ class TestPoliteStop:
                 stop.after_step(state)
             assert saved == [state]
         finally:
-            stop.at_end(state)
+            with pytest.raises(
+                StopRequestedError, match="the last one"
+            ):  # as where it was asked during the last checkpoint
+                stop.at_end(state)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def test_a_second_interrupt_ends_at_once(self, state: TrainState) -> None:
@@ -102,5 +105,8 @@ class TestPoliteStop:
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
         finally:
-            stop.at_end(state)
+            with pytest.raises(
+                StopRequestedError, match="the last one"
+            ):  # as where it was asked during the last checkpoint
+                stop.at_end(state)
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -112,8 +113,11 @@ class TestBusiestCard:
         cards = [Card(8000, {1: 7000}), Card(3000, {2: 1000, 3: 500, 4: 100})]
         assert busiest_card(cards, [2, 3]) == GpuSample(tree_bytes=1500, used_bytes=3000)
 
-    def test_tree_not_listed(self) -> None:
-        assert busiest_card([Card(10, {1: 5}), Card(20, {})], [9]) == GpuSample(tree_bytes=None, used_bytes=20)
+    def test_a_tree_that_is_not_listed_beside_others_of_this_machine_holds_nothing_yet(self) -> None:
+        assert busiest_card([Card(10, {os.getpid(): 5})], [2**30]) == GpuSample(tree_bytes=0, used_bytes=10)
+
+    def test_a_driver_that_lists_nobody_whom_we_know_says_nothing_of_the_tree(self) -> None:
+        assert busiest_card([Card(10, {}), Card(20, {2**30: 5})], [9]) == GpuSample(tree_bytes=None, used_bytes=20)
 
 
 class TestChosenCards:

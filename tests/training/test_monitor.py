@@ -68,7 +68,13 @@ class TestSampleTree:
 class TestSampleSystem:
     def test_disk_is_the_folders(self, tmp_path: Path) -> None:
         stat, sample = os.statvfs(tmp_path), sample_system(tmp_path)
+        assert sample.disk_free_bytes is not None
         assert abs(sample.disk_free_bytes - stat.f_bavail * stat.f_frsize) < 2**30
+        assert sample.available_bytes > 0
+
+    def test_a_disk_that_does_not_answer_hides_nothing_else(self, tmp_path: Path) -> None:
+        sample = sample_system(tmp_path / "gone")
+        assert sample.disk_free_bytes is None
         assert sample.available_bytes > 0
 
 

@@ -19,6 +19,7 @@ from minivess.data.nifti import read_volume
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
 from minivess.planning.foresight import SCORING_WORTH_A_PROCESS_VOXELS
+from minivess.processes import PYTHON
 
 
 class ScoringJob(BaseModel):
@@ -92,7 +93,7 @@ def cases_at_a_time(planned: int, largest_voxels: int, cases: int) -> int:
 
 
 def _in_process(job: ScoringJob) -> None:
-    command = [sys.executable, "-m", "minivess.evaluation.scoring", job.model_dump_json()]
+    command = [*PYTHON, "-m", "minivess.evaluation.scoring", job.model_dump_json()]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode == -9:
         raise MemoryError(f"the process that scored {job.record.stem} was killed")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from minivess.errors import MinivessError
 from minivess.step.step import NanLossError
@@ -45,13 +46,19 @@ def exit_code_of(work: Callable[[], None]) -> int:
     except MemoryError:
         traceback.print_exc()
         return ExitCode.HOST_OUT_OF_MEMORY
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         traceback.print_exc()
-        return ExitCode.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else ExitCode.INTERNAL_ERROR
+        return ExitCode.DISK_FULL if _room_refused(error) else ExitCode.INTERNAL_ERROR
     except MinivessError as error:
         logging.error("%s", error)
         return ExitCode.INTERNAL_ERROR
     return ExitCode.FINISHED
+
+
+def _room_refused(error: OSError | SafetensorError) -> bool:
+    """Whether a disk or a quota is full; safetensors, written in Rust, says so in words alone."""
+    number = error.errno if isinstance(error, OSError) else None
+    return any(number == full or f"(os error {full})" in str(error) for full in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _memory_refused(error: RuntimeError) -> ExitCode | None:

@@ -78,23 +78,26 @@ def prepare(
         )
     for loss in (*config.losses, *config.loss_options):
         require_known(loss)
+    # Images are found again by these paths, by a worker that was started elsewhere as well.
+    data_dir = config.data_dir.absolute()
+    config = config.model_copy(update={"data_dir": data_dir})
     hardware = limited(hardware, config)
-    lanes = lanes_of(hardware, config.plan.compute, config.limits.cells_at_a_time)
     folder = RunFolder(config.output_dir / config.name)
-    if folder.config.exists():
-        _refuse_another_experiment(config, folder)
-    scanned = load_profile(saved_profile(config), config.data_dir) or scan_dataset(
-        config.data_dir, voxels=True, progress=progress
+    begun = folder.config.exists()
+    if begun:
+        refuse_another_experiment(config, folder)
+    lanes = lanes_of(
+        hardware,
+        compute_of(folder.read_plan()) if begun else config.plan.compute,
+        config.limits.cells_at_a_time,
     )
+    scanned = load_profile(saved_profile(config), data_dir) or scan_dataset(data_dir, voxels=True, progress=progress)
     # Volumes without labels are data to predict; there is nothing to train on.
     data_findings = [replace(f, level="critical") if f.check == "no_labels" else f for f in scanned.findings]
     if any(finding.level == "critical" for finding in data_findings):
         # A faulty data set has no sound plan; the findings alone decide.
-        run_preflight(
-            hardware, config.data_dir, folder.path, environ=environ, data_findings=data_findings
-        ).raise_if_critical()
+        run_preflight(hardware, data_dir, folder.path, environ=environ, data_findings=data_findings).raise_if_critical()
     profile = scanned.some(config.cases)
-    begun = folder.plan.exists()
     if begun:
         plan, splits = folder.read_plan(), folder.read_splits()
         _refuse_other_data(profile, folder)
@@ -106,7 +109,7 @@ def prepare(
         splits = _splits(config, scanned, profile)
     preflight = run_preflight(
         hardware,
-        config.data_dir,
+        data_dir,
         folder.path,
         environ=environ,
         data_findings=data_findings,
@@ -123,6 +126,11 @@ def _splits(config: ExperimentConfig, scanned: DatasetProfile, profile: DatasetP
         if imported is not None:
             return imported
     return make_splits(profile.volumes, config.folds, config.seed)
+
+
+def compute_of(plan: TrainingPlan) -> str:
+    """For the lanes of a plan that is made: where it computes, however busy the cards are by now."""
+    return "cpu" if plan.device == "cpu" else "gpu"
 
 
 def limited(hardware: HardwareBudget, config: ExperimentConfig) -> HardwareBudget:
@@ -147,7 +155,12 @@ def saved_profile(config: ExperimentConfig) -> Path:
     return store_root(config) / f"profile-{digest}.json"
 
 
-def _refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> None:
+def refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> None:
+    """Make sure that the folder was begun with these settings, but for those that may change.
+
+    Raises:
+        ConfigError: With each that differs.
+    """
     before = folder.read_config().model_dump(mode="json", exclude=_MAY_CHANGE)
     now = config.model_dump(mode="json", exclude=_MAY_CHANGE)
     changed = sorted(_differences(before, now))

@@ -11,7 +11,7 @@ from minivess.errors import RunError
 from minivess.experiments.cells import Job, Only, cell_specs, chosen
 from minivess.experiments.folder import CellFolder, write_model
 from minivess.experiments.lock import hold
-from minivess.experiments.prepare import Prepared, saved_profile, store_root
+from minivess.experiments.prepare import Prepared, refuse_another_experiment, saved_profile, store_root
 from minivess.experiments.rehearsal import rehearse
 from minivess.experiments.results import write_results
 from minivess.experiments.spec import CellSpec
@@ -48,14 +48,15 @@ def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Onl
         The outcome of each cell that did not finish, by name; empty when all did.
 
     Raises:
-        ConfigError: A filter matches no cell.
-        RunError: Another run holds the folder, or the run was interrupted.
+        ConfigError: A filter matches no cell, or the folder was begun with other settings meanwhile.
+        RunError: Another run holds the folder or has changed it meanwhile, or the run was interrupted.
     """
     folder = prepared.folder
     chosen(prepared.config, only)
     folder.path.mkdir(parents=True, exist_ok=True)
     failures = {}
     with hold(folder.path / ".lock") as lock:
+        _refuse_what_came_between(prepared)
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), watcher.stored)
         write_model(saved_profile(prepared.config), prepared.scanned)
@@ -82,6 +83,25 @@ def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], watcher: Watcher)
         else:
             jobs.append(job)
     return jobs
+
+
+def _refuse_what_came_between(prepared: Prepared) -> None:
+    """Another process may have begun or changed the run since it was prepared, which nobody held then.
+
+    Raises:
+        ConfigError: It was begun with other settings.
+        RunError: It was begun with other decisions.
+    """
+    folder = prepared.folder
+    if not folder.config.exists():
+        return
+    refuse_another_experiment(prepared.config, folder)
+    if (folder.read_plan(), folder.read_splits()) != (prepared.plan, prepared.splits):
+        raise RunError(
+            "the run as it was when this command prepared it",
+            f"{folder.path} was begun or changed by another process meanwhile",
+            "run the same command again: it continues",
+        )
 
 
 def _write_decisions(prepared: Prepared) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,10 +19,11 @@ from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import CellSpec, Retry
 from minivess.host import read_host
 from minivess.planning.hardware import HardwareBudget
+from minivess.processes import PYTHON
 from minivess.sizes import GIB
 from minivess.training.exit_codes import HEARTBEAT_FILE
 from minivess.training.limits import Limits
-from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Outcome
+from minivess.training.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Outcome, cause_of, cure_for
 from minivess.training.supervisor import ORDER_FILE, SupervisorSpec
 
 _LOOK_S = 0.2
@@ -135,17 +135,20 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
         folder: Holds log, heartbeat and outcome.
         module: What to run.
         prepared: Its first lane is where it runs.
-        moves: Called with stage, done and total; what it raises asks the process to save and stop, and comes back.
+        moves: Called with stage, done and total; what it raises asks the process to save and stop, and comes back. After a
+            KeyboardInterrupt the outcome comes back instead, if the process did stop.
         locks: Of the run folder and of the cell. The supervisor inherits them, so that both stay taken until it has ended
             its process, whatever becomes of us.
 
     Raises:
-        RunError: The supervisor itself was killed.
+        RunError: The supervisor itself was killed; or an interrupt came as the process ended by itself, and what would come
+            next is not wanted.
     """
     order = folder / ORDER_FILE
     write_text(order, _supervisor_spec(folder, module, prepared).to_json())
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
-    supervisor = subprocess.Popen([sys.executable, "-m", "minivess.training.supervisor", str(order)], pass_fds=locks)
+    supervisor = subprocess.Popen([*PYTHON, "-m", "minivess.training.supervisor", str(order)], pass_fds=locks)
+    interrupted = False
     try:
         while supervisor.poll() is None:
             report_progress(folder, moves)
@@ -156,21 +159,31 @@ def supervise(folder: Path, module: str, prepared: Prepared, moves: Moves, *lock
         supervisor.wait()
         if not isinstance(error, KeyboardInterrupt):
             raise
-    try:
-        return Outcome.read(folder / OUTCOME_FILE)
-    except FileNotFoundError:
+        interrupted = True
+    outcome = _read_outcome(folder)
+    if interrupted and (outcome is None or outcome.status != "stopped"):
+        raise RunError("a run to its end", f"interrupted in {folder.name}", cure_for(Cause.INTERRUPTED))
+    if outcome is None:
         raise RunError(
             "a supervisor that outlives its cell",
             f"it ended with code {supervisor.returncode}",
-            "run the same command again; it resumes",
-        ) from None
+            cure_for(cause_of(supervisor.returncode)),
+        )
+    return outcome
+
+
+def _read_outcome(folder: Path) -> Outcome | None:
+    try:
+        return Outcome.read(folder / OUTCOME_FILE)
+    except FileNotFoundError:
+        return None
 
 
 def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
     card = hardware.gpu if prepared.plan.device == "cuda" else None
     return SupervisorSpec(
-        argv=(sys.executable, "-m", module, str(folder.absolute())),
+        argv=(*PYTHON, "-m", module, str(folder.absolute())),
         folder=folder.absolute(),
         limits=Limits(
             memory_limit_bytes=hardware.ram_abort_bytes,

@@ -13,7 +13,7 @@ from distributed import Reschedule
 from minivess.data.profiler import VolumeStats
 from minivess.errors import RunError
 from minivess.experiments.folder import CellFolder
-from minivess.experiments.prepare import Prepared, limited
+from minivess.experiments.prepare import Prepared, compute_of, limited
 from minivess.experiments.spec import CellSpec
 from minivess.experiments.supervise import supervise_cell
 from minivess.planning.hardware import detect_hardware
@@ -48,7 +48,7 @@ def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
             "a graphics card on every worker", f"none on {socket.gethostname()}", "start workers where a card is"
         )
     _unset_nanny_environment()
-    lane = lanes_of(limited(hardware, prepared.config), prepared.config.plan.compute, cells=1)
+    lane = lanes_of(limited(hardware, prepared.config), compute_of(prepared.plan), cells=1)
     cell = CellFolder(folder)
     outcome = supervise_cell(cell, spec, replace(prepared, lanes=lane), _Ear(cell), None)
     if outcome is not None and outcome.status == "stopped":

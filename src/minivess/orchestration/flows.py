@@ -7,6 +7,7 @@ server. Trouble with the server is a note on stderr.
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,8 +26,15 @@ class _ShownAsFailedError(Exception):
 
 
 def as_flow(name: str, work: Callable[[], T]) -> T:
-    """Do ``work`` as a flow run called ``name``."""
-    return _shown(flow(name="minivess", flow_run_name=_quoted(name)), work, lambda value: None)
+    """Do ``work`` as a flow run called ``name``; to be called from the main thread. SIGTERM is a KeyboardInterrupt there."""
+
+    def interruptible() -> T:
+        # Prefect makes an exception of its own of SIGTERM, which nothing above would know; it takes its handler back at the end.
+        if ENABLED:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return work()
+
+    return _shown(flow(name="minivess", flow_run_name=_quoted(name)), interruptible, lambda value: None)
 
 
 def as_task(name: str, work: Callable[[], T]) -> T:

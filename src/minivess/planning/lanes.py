@@ -28,7 +28,7 @@ def lanes_of(hardware: HardwareBudget, compute: str = "auto", cells: int | None 
 
     Args:
         hardware: The whole machine.
-        compute: As in a plan's request; "cpu" leaves the cards alone.
+        compute: As in a plan's request; "cpu" leaves the cards alone, and whatever names a card takes one, busy or not.
         cells: How many lanes. None makes one for each card that has nine tenths of the largest budget (a plan for a lesser
             one would waste the others), and a single one for a CPU.
 

@@ -20,6 +20,7 @@ from minivess import errors
 from minivess.errors import MinivessError, PlanError
 from minivess.planning.memory import PeakMemory, predict_peak
 from minivess.planning.workload import CardUse, TrainingWorkload, Workload
+from minivess.processes import PYTHON
 
 _PATIENCE_S = 900.0
 """Longest time for one answer; a trace takes seconds, half a minute on a busy machine."""
@@ -51,7 +52,7 @@ class PeakProcess:
 
     def _ask(self, question: str, work: Workload, *more: Any) -> Any:
         if self._process is None:
-            command = [sys.executable, "-W", "ignore", "-m", __name__]
+            command = [*PYTHON, "-W", "ignore", "-m", __name__]
             pipe = subprocess.PIPE
             # As in the cells: threads that spin while they wait would make every step slower than theirs.
             patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -88,7 +88,10 @@ class Checkpoints(Callback):
 
 
 class PoliteStop(Callback):
-    """On SIGTERM or SIGINT: save at the end of the step, then raise ``StopRequestedError``; a second SIGINT ends at once."""
+    """On SIGTERM or SIGINT: save at the end of the step, then raise ``StopRequestedError``; a second SIGINT ends at once.
+
+    Comes last of the callbacks: at the end of training the checkpoint is there already.
+    """
 
     def __init__(self, save: Callable[[TrainState], None]) -> None:
         self._save = save
@@ -104,6 +107,8 @@ class PoliteStop(Callback):
     def at_end(self, state: TrainState) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        if self._asked:
+            raise StopRequestedError(f"stopped after step {state.step}, the last one")
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked and number == signal.SIGINT:

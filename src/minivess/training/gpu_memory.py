@@ -24,8 +24,8 @@ class GpuSample:
     """GPU memory on the card that is watched.
 
     Attributes:
-        tree_bytes: What the tree's processes hold; None when the driver lists none of them, as before their first
-            use of the card, but also in containers and under WSL.
+        tree_bytes: What the tree's processes hold; 0 when the driver lists others of this machine and none of them, as before
+            their first use of the card; None when it lists nobody whom we know, as in containers and under WSL.
         used_bytes: What all processes hold on that card.
     """
 
@@ -108,7 +108,8 @@ def busiest_card(cards: Iterable[Card], pids: Iterable[int]) -> GpuSample | None
     samples = []
     for card in cards:
         held = [size for pid, size in card.bytes_by_pid.items() if pid in pids]
-        samples.append(GpuSample(sum(held) if held else None, card.used_bytes))
+        known = held or any(Path(f"/proc/{pid}").exists() for pid in card.bytes_by_pid)
+        samples.append(GpuSample(sum(held) if known else None, card.used_bytes))
     return max(samples, key=lambda sample: (sample.tree_bytes or 0, sample.used_bytes), default=None)
 
 

@@ -132,7 +132,8 @@ def _breaches(look: Look, limits: Limits) -> Iterator[Breach]:
     if limits.gpu_limit_bytes is not None and (look.gpu_tree_bytes or 0) >= limits.gpu_limit_bytes:
         held = f"the process tree held {format_gib(look.gpu_tree_bytes or 0)} of GPU memory"
         yield Breach(Cause.GPU_MEMORY_LIMIT, f"{held}; the limit is {format_gib(limits.gpu_limit_bytes)}", Verdict.ASK)
-    if limits.disk_free_min_bytes is not None and look.system.disk_free_bytes < limits.disk_free_min_bytes:
-        yield Breach(Cause.DISK_FULL, f"{format_gib(look.system.disk_free_bytes)} left on the disk", Verdict.ASK)
+    free_bytes = look.system.disk_free_bytes
+    if limits.disk_free_min_bytes is not None and free_bytes is not None and free_bytes < limits.disk_free_min_bytes:
+        yield Breach(Cause.DISK_FULL, f"{format_gib(free_bytes)} left on the disk", Verdict.ASK)
     if limits.hang_s is not None and look.silence_s >= limits.hang_s:
         yield Breach(Cause.HANG, f"no sign of life for {look.silence_s:.0f} s", Verdict.ASK)

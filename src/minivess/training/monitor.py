@@ -35,11 +35,14 @@ class TreeSample:
 
 @dataclass(frozen=True, slots=True)
 class SystemSample:
-    """One look at the machine, where a cgroup's limit counts as the machine's; the disk is the cell folder's."""
+    """One look at the machine, where a cgroup's limit counts as the machine's.
+
+    ``disk_free_bytes`` is of the cell folder's disk; None where that does not answer, as a network disk may for a while.
+    """
 
     available_bytes: int
     swap_used_bytes: int
-    disk_free_bytes: int
+    disk_free_bytes: int | None
 
 
 def descendants(pid: int) -> list[psutil.Process]:
@@ -72,7 +75,7 @@ def sample_tree(pid: int) -> TreeSample:
 def sample_system(folder: Path) -> SystemSample:
     """Look at the machine and at the disk that holds ``folder``."""
     host = read_host()
-    return SystemSample(host.ram_available_bytes, host.swap_used_bytes, psutil.disk_usage(str(folder)).free)
+    return SystemSample(host.ram_available_bytes, host.swap_used_bytes, _disk_free_bytes(folder))
 
 
 def count_oom_kills() -> int:
@@ -81,6 +84,13 @@ def count_oom_kills() -> int:
         if line.startswith("oom_kill "):
             return int(line.split()[1])
     return 0
+
+
+def _disk_free_bytes(folder: Path) -> int | None:
+    try:
+        return psutil.disk_usage(str(folder)).free
+    except OSError:
+        return None
 
 
 def _session(pid: int) -> int | None:

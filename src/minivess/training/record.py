@@ -36,7 +36,7 @@ class MonitorRow(NamedTuple):
     system_available_bytes: int
     swap_used_bytes: int
     swap_growth_bytes: int
-    disk_free_bytes: int
+    disk_free_bytes: int | None
     processes: int
     cpu_percent: float
 
@@ -118,6 +118,7 @@ class Recorder:
         self._gpu_at_start_bytes: int | None = None
         self._growth = Growth()
         self._rows, self._row_at_s, self._row_cpu_s = 0, 0.0, 0.0
+        self._heartbeat: int | None = None
         self._heartbeat, self._heartbeat_at_s = self._heartbeat_mtime(), 0.0
 
     def look(self) -> Look:
@@ -166,6 +167,8 @@ class Recorder:
             return (self._folder / HEARTBEAT_FILE).stat().st_mtime_ns
         except FileNotFoundError:
             return None
+        except OSError:  # a network disk that is away for a moment is no news of the process
+            return self._heartbeat
 
     def _append_row(self, look: Look) -> None:
         since_s = look.elapsed_s - self._row_at_s

@@ -92,11 +92,11 @@ def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outc
                 returncode = watch.until_exit(held)
         finally:
             end_descendants()
-    outcome = watch.outcome(returncode)
-    try:
-        outcome.write(spec.folder)
-    except OSError as error:  # a full disk: the exit code still tells the category
-        print(f"could not write {spec.folder / OUTCOME_FILE}: {error}\n{outcome}", file=sys.stderr)
+        outcome = watch.outcome(returncode)
+        try:
+            outcome.write(spec.folder)
+        except OSError as error:  # a full disk: the exit code still tells the category
+            print(f"could not write {spec.folder / OUTCOME_FILE}: {error}\n{outcome}", file=sys.stderr)
     return outcome
 
 
