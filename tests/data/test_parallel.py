@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from minivess.data import parallel
@@ -54,3 +56,23 @@ class TestMapInProcesses:
         )
         done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
         assert done.stdout == "[3, 2]\n"
+
+    def test_its_processes_end_with_a_parent_that_is_killed(self, tmp_path: Path) -> None:
+        script = tmp_path / "killed.py"
+        script.write_text(
+            "import os, sys, time\n"
+            "from pathlib import Path\n"
+            "from minivess.data.parallel import map_in_processes\n"
+            "def begin(name):\n"
+            "    Path(sys.path[0], f'{name}.{os.getpid()}').touch()\n"
+            "    time.sleep(600)\n"
+            "if __name__ == '__main__':\n"
+            "    map_in_processes(begin, ['a', 'b'], 2, lambda item: None)\n"
+        )
+        with subprocess.Popen([sys.executable, str(script)]) as parent:
+            while len(begun := [*tmp_path.glob("[ab].*")]) < 2:
+                assert parent.poll() is None
+                time.sleep(0.05)
+            workers = [psutil.Process(int(path.suffix[1:])) for path in begun]
+            parent.kill()
+        assert psutil.wait_procs(workers, timeout=30)[1] == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -51,7 +53,7 @@ def map_in_processes(
     if processes > 1:
         # Spawned: a copy of a process with threads may hang on a lock that no thread of its own will give back.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(processes, len(items)), context, initializer=_leave_ctrl_c_to_the_parent)
+        pool = ProcessPoolExecutor(min(processes, len(items)), context, initializer=_belong_to_the_parent)
         try:
             futures: dict[Future[Result], int] = {pool.submit(function, item): k for k, item in enumerate(items)}
             for future in as_completed(futures):
@@ -68,5 +70,14 @@ def map_in_processes(
     return [results[number] for number in range(len(items))]
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
+def _belong_to_the_parent() -> None:
+    """Ctrl-C is the parent's to answer; and where the parent was killed, nobody else would ever end this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a process of a pool has the one that began it"
+    parent.join()
+    os._exit(1)
