@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.atomic import atomic_path, write_json
+from minivess.atomic import atomic_folder, atomic_path, write_json
 
 
 class TestAtomicPath:
@@ -23,6 +23,21 @@ class TestAtomicPath:
             assert temporary.name.endswith(".nii.gz")
             temporary.write_bytes(b"x")
         assert (tmp_path / "mv01.nii.gz").read_bytes() == b"x"
+
+
+class TestAtomicFolder:
+    def test_one_that_was_filled_meanwhile_is_kept(self, tmp_path: Path) -> None:
+        with atomic_folder(tmp_path / "a") as temporary:
+            (temporary / "ours").touch()
+            (tmp_path / "a").mkdir()
+            (tmp_path / "a" / "theirs").touch()
+        assert [path.name for path in tmp_path.rglob("*")] == ["a", "theirs"]
+
+    def test_an_empty_one_is_filled(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        with atomic_folder(tmp_path / "a") as temporary:
+            (temporary / "ours").touch()
+        assert [path.name for path in tmp_path.rglob("*")] == ["a", "ours"]
 
 
 def _write_half(target: Path) -> None:

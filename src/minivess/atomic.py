@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -51,9 +52,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        if not path.exists() or not any(path.iterdir()):
+        try:
             os.rename(temporary, path)
-            _fsync(path.parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        _fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +16,17 @@ from minivess.data.nifti import read_volume
 from minivess.data.profiler import DatasetProfile, scan_dataset, scan_volume
 from minivess.data.store import Store, build_store
 from minivess.errors import DataError
+
+_BUILD_AND = """
+import os, signal, sys, time
+from pathlib import Path
+from minivess.data.profile import DatasetProfile
+from minivess.data.store import build_store
+
+folder = Path(sys.argv[1])
+profile = DatasetProfile.model_validate_json((folder / "profile.json").read_bytes())
+build_store(profile, folder / "store", lambda volume: exec(sys.argv[2]))
+"""
 
 
 class TestStore:
@@ -58,13 +72,34 @@ class TestStore:
         (tmp_path / "before").rename(tmp_path / "after")
         case = build_store(scan_dataset(tmp_path / "after", voxels=True), tmp_path / "store").case("phantom01")
         assert case.stats.image == str(tmp_path / "after/raw/phantom01.nii.gz")
-        assert len(list((tmp_path / "store").iterdir())) == 1
+        assert len(list((tmp_path / "store").glob("*-*"))) == 1
 
     def test_a_failure_leaves_nothing(self, profile: DatasetProfile, tmp_path: Path) -> None:
         gone = profile.volumes[0].model_copy(update={"image": str(tmp_path / "gone.nii.gz")})
         with pytest.raises(DataError, match="no file at"):
             build_store(DatasetProfile(folder="", volumes=(gone,)), tmp_path / "store")
-        assert list((tmp_path / "store").iterdir()) == []
+        assert [path.name for path in (tmp_path / "store").iterdir()] == [".lock"]
+
+    def test_what_a_killed_one_left_goes_with_the_next(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        (tmp_path / "profile.json").write_text(profile.model_dump_json())
+        command = [sys.executable, "-c", _BUILD_AND, str(tmp_path), "os.kill(os.getpid(), signal.SIGKILL)"]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        (orphan,) = (tmp_path / "store").glob(".tmp-*")
+        assert (orphan / "phantom01.image.npy").is_file()
+        build_store(profile, tmp_path / "store")
+        assert not orphan.exists()
+
+    def test_two_at_once_are_one_after_the_other(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        (tmp_path / "profile.json").write_text(profile.model_dump_json())
+        command = [sys.executable, "-c", _BUILD_AND, str(tmp_path), "print('storing', flush=True); time.sleep(0.2)"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            told: list[str] = []
+            ours = build_store(profile, tmp_path / "store", lambda volume: told.append(volume.name))
+        assert other.returncode == 0
+        assert told == []
+        assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [".lock", ours.folder.name]
 
     def test_header_facts_are_not_enough(self, phantoms: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="content hash"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from minivess.data.nifti_header import Header, read_header
 from minivess.data.parallel import choose_processes, map_in_processes
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import DataError
+from minivess.flock import acquire
 
 _PROFILE = "profile.json"
 _VERSION = "2"
@@ -96,7 +98,8 @@ class Store:
 def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None) -> Store:
     """Write the store of a labelled data set under ``root``, named by its content; an existing one is reused.
 
-    Volumes pass through a few megabytes of memory, however large they are.
+    Volumes pass through a few megabytes of memory, however large they are. Where another process writes a store there,
+    waits for it; what one that was killed left half-written goes.
 
     Args:
         profile: Of the data set, with its voxels.
@@ -105,21 +108,32 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
 
     Raises:
         DataError: The profile was made without reading the voxels, or a file cannot be read.
+        RunError: The disk of ``root`` knows no locks.
     """
     if profile.content_hash is None:
         raise DataError("a profile with a content hash", "header facts only", "scan the data set with its voxels")
     folder = root / f"{profile.content_hash}-{_VERSION}"
-    if (folder / _PROFILE).is_file():
-        if Store(folder).profile != profile:  # the same voxels under another path
-            write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
-        return Store(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(folder) as temporary:
-        processes = choose_processes(profile.stored_bytes, len(profile.volumes))
-        store = partial(_store_case, folder=temporary)
-        map_in_processes(store, profile.volumes, processes, progress or (lambda volume: None))
-        write_text(temporary / _PROFILE, profile.model_dump_json(indent=1))
+    if not (folder / _PROFILE).is_file():
+        _build(profile, folder, progress or (lambda volume: None))
+    if Store(folder).profile != profile:  # the same voxels under another path
+        write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
     return Store(folder)
+
+
+def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStats], None]) -> None:
+    """Write ``folder``, unless another process does so first; one at a time works in the folder around."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / ".lock").open("a") as lock:
+        acquire(lock.fileno(), folder.parent)
+        if (folder / _PROFILE).is_file():
+            return
+        for orphan in folder.parent.glob(".tmp-*"):
+            if orphan.is_dir():  # a file may be a profile that another run is writing
+                shutil.rmtree(orphan, ignore_errors=True)
+        with atomic_folder(folder) as temporary:
+            processes = choose_processes(profile.stored_bytes, len(profile.volumes))
+            map_in_processes(partial(_store_case, folder=temporary), profile.volumes, processes, progress)
+            write_text(temporary / _PROFILE, profile.model_dump_json(indent=1))
 
 
 def _store_case(volume: VolumeStats, folder: Path) -> None:

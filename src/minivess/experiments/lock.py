@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
@@ -11,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minivess.errors import RunError
+from minivess.flock import acquire
 
 _PATIENCE_S = 60.0
+_LOOK_S = 0.2
 
 
 @contextmanager
@@ -26,7 +27,8 @@ def hold(path: Path, *, patient: bool = False) -> Iterator[int]:
         patient: Whether to wait for as long as anybody holds it.
 
     Raises:
-        RunError: Not patient, and another process is alive, or a supervisor does not end within a minute.
+        RunError: Not patient, and another process is alive, or a supervisor does not end within a minute; or the disk
+            knows no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -40,12 +42,8 @@ def hold(path: Path, *, patient: bool = False) -> Iterator[int]:
 
 def _acquire(descriptor: int, path: Path, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            process, _, host = os.pread(descriptor, 512, 0).decode().partition(" ")
+    while not acquire(descriptor, path, _LOOK_S):
+        process, _, host = os.pread(descriptor, 512, 0).decode().partition(" ")
         may_live = process != "" and (host != socket.gethostname() or Path(f"/proc/{process}").exists())
         if time.monotonic() > deadline or (may_live and patience_s < float("inf")):
             raise RunError(
@@ -53,4 +51,3 @@ def _acquire(descriptor: int, path: Path, patience_s: float) -> None:
                 f"{path.parent} is held by process {process} on {host}",
                 "wait for it to end, or stop it",
             )
-        time.sleep(0.2)

@@ -6,7 +6,6 @@ deleted database, a second server or a sync that was killed half-way need no spe
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from uuid import uuid4
 
 from minivess.atomic import atomic_path, write_json
 from minivess.errors import MinivessError
+from minivess.flock import acquire
 from minivess.tracking.record import CellRecord, RunRecord, flat_params, flat_tags, numbers, points
 
 if TYPE_CHECKING:
@@ -145,16 +145,9 @@ def _check_unlocked(database: Path) -> None:
 def hold(path: Path, patience_s: float) -> Iterator[None]:
     """Hold the lock beside ``path``; the kernel releases it when its holder is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience_s
     with path.with_name(f"{path.name}.lock").open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TrackingError(f"{path.name} to itself", "another sync is at work on it") from None
-            time.sleep(0.05)
+        if not acquire(file.fileno(), path, patience_s):
+            raise TrackingError(f"{path.name} to itself", "another sync is at work on it")
         yield
 
 
