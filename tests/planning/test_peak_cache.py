@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,25 @@ class TestPeakCache:
         file.write_text("{", encoding="utf-8")
         assert cache.peak(work) == peak
         assert PeakMemory.model_validate_json(file.read_bytes()) == peak
+
+    def test_a_folder_that_cannot_be_written_costs_time_alone(self, work: TrainingWorkload, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with PeakCache(tmp_path / "file" / "peaks") as cache:
+            assert int(cache.peak(work)) > 0
+            assert cache.seconds(work.model_copy(update={"device": "cpu"})) > 0
+
+
+class TestFolder:
+    def test_without_a_home_is_a_temporary_one(self) -> None:
+        """As in a container that is begun with a number for its user: no entry of that number, and no HOME."""
+        code = (
+            "import os; from minivess.planning.forecast import cache_folder; os.setuid(54321); print(cache_folder({}))"
+        )
+        if os.geteuid() != 0:
+            pytest.skip("needs the right to become another user")
+        alone = {key: value for key, value in os.environ.items() if key != "HOME"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=alone)
+        assert done.stdout.strip().endswith("cache-54321/minivess/peaks"), done.stderr
 
 
 class TestKey:

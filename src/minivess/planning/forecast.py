@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,5 +86,13 @@ class Forecast:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where forecasts are kept for all runs: in ``$XDG_CACHE_HOME/minivess``, or ``~/.cache/minivess``."""
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minivess" / "peaks"
+    """Where forecasts are kept for all runs: in ``$XDG_CACHE_HOME/minivess``, or ``~/.cache/minivess``.
+
+    A user without a home, as in some containers, has a folder of the user's own among the temporary ones.
+    """
+    place = environ.get("XDG_CACHE_HOME")
+    try:
+        caches = Path(place) if place else Path.home() / ".cache"
+    except RuntimeError:
+        caches = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return caches / "minivess" / "peaks"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -35,7 +36,7 @@ class PeakCache:
     """Peaks and times by workload, library versions and source code, so that none outlives what it was computed from.
 
     Of a network or loss of one's own the module that builds it counts, not what that module imports. What is unknown is
-    computed by one process, which lives as long as the ``with`` block.
+    computed by one process, which lives as long as the ``with`` block. A folder that cannot be written costs time alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +61,7 @@ class PeakCache:
             return PeakMemory.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             peak = self._process.peak(work)
-        write_text(path, peak.model_dump_json(indent=2) + "\n")
+        _keep(path, peak.model_dump_json(indent=2))
         return peak
 
     def seconds(self, work: TrainingWorkload) -> float:
@@ -70,8 +71,14 @@ class PeakCache:
             return float(json.loads(path.read_bytes()))
         except (OSError, ValueError):
             seconds = self._process.seconds(work)
-        write_text(path, json.dumps(seconds) + "\n")
+        _keep(path, json.dumps(seconds))
         return seconds
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write the file where that can be done; without it the next run computes the same again."""
+    with suppress(OSError):
+        write_text(path, text + "\n")
 
 
 def _digest(work: Workload) -> str:
