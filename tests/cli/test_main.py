@@ -90,6 +90,12 @@ class TestPlaces:
         assert _run(monkeypatch, "profile", str(data), "--full", "--save", str(tmp_path / "file" / "x.json")) == 5
         assert "expected a place that can be read and written; got" in capsys.readouterr().err
 
+    def test_a_name_that_is_too_long_is_one_message(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert _run(monkeypatch, "profile", str(data), "--full", "--save", str(tmp_path / ("x" * 300))) == 5
+        assert "File name too long. Cure: choose another folder or a shorter name" in capsys.readouterr().err
+
     def test_the_home_folder_is_found_where_the_shell_leaves_it(
         self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

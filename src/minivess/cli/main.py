@@ -12,7 +12,10 @@ import click
 from minivess.cli import benchmark, data, experiment, planning, predict, promote, ui
 from minivess.errors import MinivessError, RunError
 
-_OF_A_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
+_OF_A_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY, errno.EIO, errno.ESTALE),
+}
 
 _SECTIONS = {
     "Look before spending": ("profile", "preflight", "plan", "benchmark"),
@@ -76,7 +79,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _OF_A_PLACE:
             raise
-        cure = "choose another folder, mend its permissions, or free space on its disk"
+        cure = "choose another folder or a shorter name, mend its permissions, or free space on its disk"
         mendable = RunError("a place that can be read and written", f"{error.filename or ''}: {error.strerror}", cure)
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {mendable}", err=True)
         sys.exit(mendable.exit_code)
