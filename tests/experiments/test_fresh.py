@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from minivess.cli.main import cli
-from minivess.errors import DataError, RunError
+from minivess.errors import DataError, MinivessError, RunError
 from minivess.experiments.folder import RunFolder
 from minivess.experiments.fresh import describe, move_aside
 from minivess.experiments.lock import hold
+from minivess.orchestration import runners
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
@@ -65,11 +66,35 @@ class TestFresh:
             assert "dice_ce-fold1: begun" in done.output
         assert old.cell("dice_ce", 0).finished
 
-    def test_yes_moves_before_anything_else(self, old: RunFolder, tmp_path: Path) -> None:
-        done = _run(tmp_path, "--fresh", "--yes", "--data-dir", str(tmp_path / "none"))
-        assert isinstance(done.exception, DataError)
+    def test_yes_moves_before_anything_else(
+        self, old: RunFolder, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runners, "on_this_machine", lambda *_: iter(()))
+        options = ("--set", "dry_start=false", "--set", "tracking_uri=none", "--data-dir", str(phantoms))
+        done = _run(tmp_path, "--fresh", "--yes", *options)
+        assert done.exit_code == 0, done.output
         assert re.search(r"Moved to .*one\.old-\d{8}T\d{6}", done.output)
-        assert not old.path.exists()
+        assert RunFolder(old.path).cells() == []
+
+    def test_a_mistyped_data_folder_is_said_before_the_question(self, old: RunFolder, tmp_path: Path) -> None:
+        done = _run(tmp_path, "--fresh", "--data-dir", str(tmp_path / "none"))
+        assert isinstance(done.exception, DataError)
+        assert "Begin anew?" not in done.output
+        assert old.cell("dice_ce", 0).finished
+
+    def test_what_cannot_begin_leaves_the_old_run_under_its_name(
+        self, old: RunFolder, phantoms: Path, tmp_path: Path
+    ) -> None:
+        done = _run(tmp_path, "--fresh", "--yes", "--data-dir", str(phantoms), "--set", "folds=50")
+        assert isinstance(done.exception, MinivessError)
+        assert f"Moved back to {old.path}" in done.output
+        assert old.cell("dice_ce", 0).finished
+
+    def test_a_living_run_is_said_before_the_question(self, old: RunFolder, tmp_path: Path) -> None:
+        with hold(old.path / ".lock"):
+            done = _run(tmp_path, "--fresh")
+        assert "no other run uses" in str(done.exception)
+        assert "Begin anew?" not in done.output
 
     def test_not_in_a_dry_run(self, old: RunFolder, tmp_path: Path) -> None:
         assert _run(tmp_path, "--fresh", "--dry-run").exit_code == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +63,7 @@ def run(
     plan_keys: dict[str, Any],
 ) -> None:
     """Every loss on every fold, then the table and the report. The same command again continues."""
+    from minivess.data.importers import read_layout
     from minivess.experiments.cells import Only, chosen
     from minivess.experiments.config import load_config, merge
     from minivess.experiments.folder import RunFolder
@@ -74,9 +77,10 @@ def run(
     chosen(resolved, filters)
     if fresh and dry_run:
         raise click.UsageError("--dry-run writes nothing, so it cannot move anything aside: leave --fresh out")
-    if fresh:
-        _begin_anew(RunFolder(resolved.output_dir / resolved.name), yes=yes)
-    execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
+    if fresh and resolved.data_dir:
+        read_layout(resolved.data_dir)  # a mistyped one is said before the question
+    with _begun_anew(RunFolder(resolved.output_dir / resolved.name), yes=yes) if fresh else nullcontext():
+        execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
 
 
 @click.command()
@@ -216,11 +220,14 @@ def sync(run: Path) -> None:
     click.echo(publish(RunFolder(run)))
 
 
-def _begin_anew(folder: RunFolder, *, yes: bool) -> None:
-    from minivess.experiments.fresh import describe, move_aside
+@contextmanager
+def _begun_anew(folder: RunFolder, *, yes: bool) -> Iterator[None]:
+    """Move the run aside, after asking; and back, should what follows end before it has begun another."""
+    from minivess.experiments.fresh import describe, move_aside, move_back
 
     lines = describe(folder)
     if not lines:
+        yield
         return
     click.echo("\n".join(["Will be moved aside, not deleted:", *lines]), err=True)
     try:
@@ -229,7 +236,14 @@ def _begin_anew(folder: RunFolder, *, yes: bool) -> None:
         agreed = False
     if not agreed:
         raise RunError("a yes", "none; nothing was changed", "answer y, or give --yes")
-    click.echo(f"Moved to {move_aside(folder, datetime.now())}", err=True)
+    aside = move_aside(folder, datetime.now())
+    click.echo(f"Moved to {aside}", err=True)
+    try:
+        yield
+    except BaseException:
+        if move_back(aside, folder):
+            click.echo(f"Moved back to {folder.path}: no other run was begun", err=True)
+        raise
 
 
 COMMANDS = (run, train, compare, report, track)
