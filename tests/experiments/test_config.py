@@ -64,6 +64,12 @@ class TestLoadConfig:
             ("losses: [dice_ce]\n", "the key 'name'"),
             ("name: a\nlosess: [dice_ce]\n", "losess.*line 2.*did you mean 'losses'"),
             ("name: a/b\nlosses: [dice_ce]\n", "folder name"),
+            (
+                "name: store\nlosses: [dice_ce]\n",
+                r"no file or folder beside the runs has, such as 'store-1'; got 'store'",
+            ),
+            ("name: mlartifacts\nlosses: [dice_ce]\n", "such as 'mlartifacts-1'"),
+            ("name: mlflow.db.lock\nlosses: [dice_ce]\n", "such as 'mlflow-1'"),
             ("name: a\nlosses: []\n", "at least 1 of them"),
             ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),
             ("name: [a\n", "valid YAML"),

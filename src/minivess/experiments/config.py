@@ -23,6 +23,8 @@ DEBUG: dict[str, Any] = {
     "training": {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1},
 }
 """The same path in minutes, whatever the experiment."""
+_BESIDE_THE_RUNS = ("store", "mlartifacts")
+"""Names that the shared folders of an output folder have."""
 
 
 class ModelChoice(BaseModel):
@@ -137,6 +139,8 @@ class ExperimentConfig(BaseModel):
     def _is_a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
             raise ValueError("a usable folder name")
+        if name in _BESIDE_THE_RUNS or name.startswith("mlflow.db"):  # with its lock and its journal
+            raise ValueError(f"a name that no file or folder beside the runs has, such as '{name.split('.')[0]}-1'")
         return name
 
     @field_validator("data_dir", "output_dir")
