@@ -14,6 +14,7 @@ from minivess.names import did_you_mean
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
+    "finite_number": "a finite number",
     "bool": "true or false",
     "string": "text",
     "path": "a path",

@@ -104,6 +104,27 @@ class TestPlaces:
         assert json.loads(capsys.readouterr().out)["volumes"]
 
 
+class TestTrain:
+    @pytest.mark.parametrize(
+        ("option", "value", "said"),
+        [
+            ("--memory-limit-gb", "inf", "a finite number; got inf (--memory-limit-gb)"),
+            ("--monitor-interval", "inf", "a finite number; got inf (--monitor-interval)"),
+        ],
+    )
+    def test_a_number_that_cannot_be_used_names_its_option(
+        self,
+        option: str,
+        value: str,
+        said: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert _run(monkeypatch, "train", "--loss", "dice_ce", "--log-dir", str(tmp_path / "a"), option, value) == 2
+        assert said in capsys.readouterr().err
+
+
 class TestCommands:
     def test_profile_as_json(
         self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

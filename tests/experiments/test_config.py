@@ -102,6 +102,15 @@ class TestLoadConfig:
                 "a known key; got 'training.max_epoch' (--set). Cure: did you mean 'max_epochs'",
             ),
             ("training", 5, "training: a group of keys; got 5 (--set)"),
+            ("limits", {"memory_limit_gib": float("inf")}, "limits.memory_limit_gib: a finite number; got inf (--set)"),
+            ("evaluation", {"tolerance_um": float("inf")}, "evaluation.tolerance_um: a finite number; got inf (--set)"),
+            ("training", {"learning_rate": float("nan")}, "training.learning_rate: a finite number; got nan (--set)"),
+            ("plan", {"overlap": float("nan")}, "plan.overlap: a finite number; got nan (--set)"),
+            (
+                "loss_options",
+                {"warp": {"weight": float("inf")}},
+                "loss_options: finite numbers; got {'warp': {'weight': inf}} (--set)",
+            ),
             ("name", "a/b", "name: a usable folder name; got 'a/b' (--set)"),
         ],
     )

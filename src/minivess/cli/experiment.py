@@ -151,7 +151,12 @@ def train(
         values = merge(values, DEBUG)
     if max_epochs is not None:
         values = merge(values, {"training": {"max_epochs": max_epochs}})
-    options = {"name": "--log-dir"} | keys_of(settings)
+    options = {
+        "name": "--log-dir",
+        "limits.memory_limit_gib": "--memory-limit-gb",
+        "limits.monitor_interval_s": "--monitor-interval",
+        "seed": "--seed",
+    } | keys_of(settings)
     config = make_config(merge(values, parse_settings(settings)), "the command line", options)
     execute(config, quiet=quiet, as_json=as_json)
 

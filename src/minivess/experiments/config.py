@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -30,7 +31,7 @@ _BESIDE_THE_RUNS = ("store", "mlartifacts")
 class ModelChoice(BaseModel):
     """Which network."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(default="dynunet", description="name in configs/model_profiles, or path of such a YAML file")
     filters: tuple[int, ...] | None = Field(
@@ -46,7 +47,7 @@ class ModelChoice(BaseModel):
 class EvaluationConfig(BaseModel):
     """How held-out cases are scored and losses compared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     tolerance_um: float = Field(
         default=2.0, gt=0, description="tolerance of the normalised surface distance, micrometre"
@@ -75,7 +76,7 @@ class EvaluationConfig(BaseModel):
 class Limits(BaseModel):
     """What a cell may take of the machine; None follows from what is detected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_limit_gib: float | None = Field(
         default=None, gt=0, description="memory of a cell's process tree in GiB at which it is ended"
@@ -99,7 +100,7 @@ class Limits(BaseModel):
 class ExperimentConfig(BaseModel):
     """An experiment: every loss on every fold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="name of the run folder")
     experiment_name: str | None = Field(default=None, description="MLflow experiment; the run's name where None")
@@ -159,6 +160,15 @@ class ExperimentConfig(BaseModel):
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (for a database, its own variables) instead",
             )
         return uri
+
+    @field_validator("loss_options")
+    @classmethod
+    def _finite(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        try:
+            json.dumps(options, allow_nan=False, default=str)  # as a cell is told of them
+        except ValueError:
+            raise ValueError("finite numbers") from None
+        return options
 
     @field_validator("losses")
     @classmethod

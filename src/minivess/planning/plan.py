@@ -17,7 +17,7 @@ PatchPolicy = Literal["min_volume", "pad", "bucketed"]
 class PlanRequest(BaseModel):
     """What the researcher asks of the plan; None leaves the choice to it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     compute: str = Field(default="auto", description="auto, or a name from configs/compute_profiles.yaml: a budget")
     patch_size: Shape | None = Field(default=None, description="X, Y, Z in voxels: used exactly or refused")

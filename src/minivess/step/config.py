@@ -13,7 +13,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class TrainingConfig(BaseModel):
     """Length is counted in optimizer steps: ``max_epochs`` x ``steps_per_epoch``, whatever the size of the data set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_epochs: int = Field(default=100, ge=1, description="epochs; an epoch is steps_per_epoch optimizer steps")
     steps_per_epoch: int = Field(default=250, ge=1, description="optimizer steps an epoch")
