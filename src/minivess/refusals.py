@@ -26,7 +26,7 @@ _KINDS = {
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "{ge:g} or more",
     "less_than": "less than {lt:g}",
-    "less_than_equal": "{le:g} or less",
+    "less_than_equal": "{le:.15g} or less",
 }
 """By how pydantic's types of error begin; whatever is not here is said as pydantic says it."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from minivess.errors import ConfigError
 from minivess.experiments.config import load_config, merge
@@ -70,6 +71,12 @@ class TestLoadConfig:
             ),
             ("name: mlartifacts\nlosses: [dice_ce]\n", "such as 'mlartifacts-1'"),
             ("name: mlflow.db.lock\nlosses: [dice_ce]\n", "such as 'mlflow-1'"),
+            (
+                "name: a\ntraining: {max_epochs: 3}\nlosses: [dice_ce]\ntraining:\n  augment: false\n",
+                r"valid YAML; got .*experiment\.yaml: line 4 has the key 'training' a second time",
+            ),
+            ("name: a\nlosses: [dice_ce]\nplan:\n  batch: 2\n  batch: 4\n", "line 5 has the key 'batch' a second"),
+            ("name: a\nlosses: [dice_ce]\nseed: 20250101123456\n", r"seed: 10000000000000 or less; got .* line 3"),
             ("name: a\nlosses: []\n", "at least 1 of them"),
             ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),
             ("name: [a\n", "valid YAML"),
@@ -121,6 +128,17 @@ class TestLoadConfig:
         with pytest.raises(ConfigError) as caught:
             load_config(path, {key: value}, {key: "--set"})
         assert str(caught.value).startswith(f"expected {expected}")
+
+    def test_a_group_may_change_what_it_takes_over(self, tmp_path: Path) -> None:
+        path = _write(
+            tmp_path,
+            "name: a\nlosses: [warp, cbdice]\nloss_options:\n  warp: &one {weight: 1}\n  cbdice: {<<: *one, weight: 2}\n",
+        )
+        assert load_config(path).loss_options["cbdice"] == {"weight": 2}
+
+    def test_the_largest_seed_suits_torch(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nseed: 10000000000000\n")
+        torch.manual_seed(load_config(path).seed * 1_000_003 + 10**9)
 
     def test_titles_of_metrics_are_names(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nevaluation: {metrics: [clDice, dsc]}\n")

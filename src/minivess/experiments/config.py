@@ -26,6 +26,22 @@ DEBUG: dict[str, Any] = {
 """The same path in minutes, whatever the experiment."""
 _BESIDE_THE_RUNS = ("store", "mlartifacts")
 """Names that the shared folders of an output folder have."""
+_LARGEST_SEED = 10**13
+"""A million times as much, and the number of a step, still go into the 64 bits of torch's generators."""
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses a group that has a key twice: the first, with all that it says, would be dropped without a word."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: list[Any] = []
+        for key, _ in node.value:
+            if key.value in keys:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line} has the key {key.value!r} a second time; join the two")
+            keys.append(key.value)
+        return node
 
 
 class ModelChoice(BaseModel):
@@ -116,7 +132,7 @@ class ExperimentConfig(BaseModel):
     losses: tuple[str, ...] = Field(min_length=1, description="names of losses, each trained on every fold")
     loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by loss name")
     folds: int = Field(default=3, ge=2, description="folds of the cross-validation")
-    seed: int = Field(default=0, ge=0, description="seed of splits, initial weights and patches")
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED, description="seed of splits, initial weights and patches")
     model: ModelChoice = ModelChoice()
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
@@ -198,7 +214,7 @@ def load_config(
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, _EachKeyOnce)
         root = yaml.compose(text)
     except OSError as error:
         raise ConfigError("an experiment's YAML file", f"{path}: {error.strerror}", "check --config") from error
