@@ -60,5 +60,12 @@ class TestSamples:
         assert started is not None
         assert started.minute == 4
 
+    @pytest.mark.parametrize("damage", [b"\0" * 40, b"\xff" * 40, b"\0" * 200_000])
+    def test_a_damaged_header_leaves_no_samples(self, tmp_path: Path, damage: bytes):
+        file = tmp_path / "monitor.csv"
+        append_row(file, MonitorRow("2026-01-02T03:04:00", 0.0, 30, 10, None, None, *[1] * 5, 1.0))
+        file.write_bytes(damage + file.read_bytes()[len(damage) :] + b"\n1,2,3\n")
+        assert read_samples(file) == ([], None)
+
     def test_no_file_has_no_samples(self, tmp_path: Path):
         assert read_samples(tmp_path / "monitor.csv") == ([], None)

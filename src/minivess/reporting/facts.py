@@ -189,21 +189,22 @@ def _state(folder: CellFolder, outcome: Outcome | None) -> State:
 
 
 def read_samples(path: Path) -> tuple[list[MemorySample], datetime | None]:
-    """The rows of a monitor.csv and when the first was written; a row cut short by a kill is left out.
+    """The rows of a monitor.csv and when the first was written.
 
-    The clock of the file starts anew with every attempt; here it goes on.
+    A row cut short by a kill is left out; so are all where a power cut damaged the names of the columns. The clock of the
+    file starts anew with every attempt; here it goes on.
     """
     samples: list[MemorySample] = []
     started, before_s, last_s = None, 0.0, 0.0
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for row in csv.DictReader(lines):
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for row in csv.DictReader(line.replace("\0", "") for line in lines):  # a long run of them would be no field to csv
         try:
             elapsed_s = float(row["elapsed_s"])
             rss_bytes, swap_growth_bytes = int(row["tree_rss_bytes"]), int(row["swap_growth_bytes"])
             memory_bytes = rss_bytes - int(row["tree_file_bytes"])
             gpu_bytes = int(row["gpu_tree_bytes"]) if row["gpu_tree_bytes"] else None
             started = started or datetime.fromisoformat(row["time_iso"])
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             continue
         if elapsed_s < last_s:
             before_s += last_s
