@@ -34,7 +34,9 @@ class TestParetoFront:
             for method, values in scores.items()
             for case, dsc in enumerate(values)
         ]
-        assert pareto_front(compare(rows, ("dsc", "centreline_dsc"))) == ("a",)
+        found = compare(rows, ("dsc", "centreline_dsc"))
+        assert pareto_front(found) == ("a",)
+        assert "DSC against clDice: no loss has the better mean in both than a, on the 1 shared case." in found.notes
 
     def test_needs_both_metrics(self) -> None:
         rows = [{"method": "a", "fold": 0, "case": "c", "dsc": 0.5}]

@@ -223,6 +223,15 @@ class TestPartialRun:
         assert "Not begun: threshold-fold1." in page.text
         assert re.search(r"cbdice lacks [23] cases \([^)]*\); it is compared on those", page.text)
 
+    def test_a_tile_tells_the_best_mean_on_the_shared_cases(self, new_run: Callable[..., RunFolder]):
+        folder = new_run(causes={"cbdice-fold1": Cause.CUDA_OUT_OF_MEMORY})
+        page, metric = Page(write_report(folder)), read_results(folder).metrics[0]
+        best = metric.score(metric.best).shared
+        assert best is not None
+        words = f"on the {best.n} shared cases"
+        assert f"Best mean {metric.title} {words} {best.parts[0]} {best.parts[1]}{metric.best}" in page.text
+        assert page.texts[".tag"] == [f"best mean {words}"] * 3
+
     def test_baselines_alone_make_a_page(self, copied: Callable[[], RunFolder]):
         folder = copied()
         for cell in folder.path.glob("cells/*ce-fold*"):

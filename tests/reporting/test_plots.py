@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from minivess.evaluation.compare import compare
 from minivess.evaluation.pareto import pareto_front
 from minivess.experiments.folder import RunFolder
 from minivess.reporting.facts import MemorySample, RunFacts, read_facts
@@ -45,6 +46,18 @@ class TestTradeOff:
         text = str(trade_off(facts))
         assert text.count("<title>") == len(facts.losses)
         assert f"On the Pareto front: {', '.join(pareto_front(facts.comparison))}." in text
+
+    def test_where_cases_are_missing_means_are_over_the_shared_ones_as_the_front_is(self, finished: RunFolder):
+        facts = read_facts(finished)
+        rows = [row for row in facts.rows if row.method != "cbdice" or row.fold == 0]
+        fewer = replace(facts, comparison=compare([row.flat() for row in rows], resamples=1000))
+        overlap = fewer.comparison.metric("dsc").score("dice_ce")
+        assert overlap.shared is not None
+        assert overlap.shared.mean != overlap.interval.mean
+        text = str(trade_off(fewer))
+        assert f"<title>dice_ce: DSC {overlap.shared}, clDice" in text
+        assert f"on the {overlap.shared.n} shared cases: " in text
+        assert "shared cases" not in str(trade_off(facts))
 
     def test_a_loss_alone_has_none(self, finished: RunFolder):
         facts = read_facts(finished)

@@ -21,6 +21,10 @@ def compared(**scores: list[float]) -> Comparison:
 TWO = compared(threshold=[0.3, 0.4, 0.5, 0.6], a=[0.6, 0.7, 0.8, 0.9], b=[0.5, 0.6, 0.6, 0.7])
 
 
+# a is better on the 4 cases that both have, b in the mean of what each has.
+UNEVEN = compared(a=[0.8, 0.7, 0.75, 0.72] + [0.6 + 0.01 * k for k in range(8)], b=[0.78, 0.69, 0.72, 0.69])
+
+
 class TestRows:
     def test_rows_follow_the_order_asked_for_and_the_best_loss_is_marked(self):
         rows = table_rows(TWO, ["b", "a", "not run", "threshold"])
@@ -71,6 +75,29 @@ class TestMarkdown:
     def test_a_name_cannot_break_the_table(self):
         text = markdown_table(compared(**{"a|<b>": [0.6, 0.7]}))
         assert r"| a\|\<b> | 2 |" in text
+
+
+class TestMissingCases:
+    def test_what_is_bold_is_said_to_be_best_on_the_shared_cases(self):
+        text = markdown_table(UNEVEN)
+        assert "| a | 12 | **0.671 [" in text
+        assert "| b | 4 | 0.720 [" in text
+        legend = "over each loss's own of 12 held-out cases; the best mean on the 4 shared cases is bold."
+        assert legend in text
+        below = latex_table(UNEVEN).splitlines()[-2]
+        assert below.startswith(r"\multicolumn{3}{l}{\scriptsize Mean [95\% interval] over each loss's own of 12")
+
+    def test_without_them_nothing_of_the_kind_is_said(self):
+        assert "over 4 held-out cases; the best mean is bold." in markdown_table(TWO)
+        assert "multicolumn" not in latex_table(TWO)
+
+    def test_losses_that_share_no_case_have_no_best_to_be_bold(self):
+        rows = [
+            {"method": method, "fold": 0, "case": case, "dsc": 0.5}
+            for method, cases in (("a", "uv"), ("b", "xy"))
+            for case in cases
+        ]
+        assert "over each loss's own of 4 held-out cases.\n" in markdown_table(compare(rows, ("dsc",), resamples=1000))
 
 
 class TestLatex:

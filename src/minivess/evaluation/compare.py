@@ -119,19 +119,22 @@ def _compare_metric(metric: str, table: _Table, compared: Sequence[str], setting
 def _method_score(metric: str, by_case: Mapping[str, _Row], shared: Sequence[str], settings: _Settings) -> MethodScore:
     rows = list(by_case.values())
     by_fold = {fold: [row for row in rows if row.fold == fold] for fold in sorted({row.fold for row in rows})}
+    interval = _interval(metric, rows, settings)
     return MethodScore(
         method=rows[0].method,
         baseline=rows[0].method in settings.baselines,
-        interval=_interval(metric, rows, settings),
+        interval=interval,
         folds=tuple(FoldScore(fold=fold, interval=_interval(metric, own, settings)) for fold, own in by_fold.items()),
-        shared_mean=_shared_mean(metric, by_case, shared),
+        shared=interval if by_case.keys() == set(shared) else _shared_interval(metric, by_case, shared, settings),
     )
 
 
-def _shared_mean(metric: str, by_case: Mapping[str, _Row], shared: Sequence[str]) -> float | None:
+def _shared_interval(
+    metric: str, by_case: Mapping[str, _Row], shared: Sequence[str], settings: _Settings
+) -> Interval | None:
     if not shared or not by_case.keys() >= set(shared):
         return None
-    return float(np.mean([by_case[case].scores[metric] for case in shared]))
+    return _interval(metric, [by_case[case] for case in shared], settings)
 
 
 def _interval(metric: str, rows: Sequence[_Row], settings: _Settings) -> Interval:

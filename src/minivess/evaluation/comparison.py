@@ -24,14 +24,14 @@ class FoldScore(_Frozen):
 class MethodScore(_Frozen):
     """One method in one metric, over all of its out-of-fold cases and fold by fold.
 
-    ``shared_mean`` is over the cases that all losses share, by which methods are ranked; None where it lacks one of them.
+    ``shared`` is over the cases that all losses share, by which methods are ranked; None where it lacks one of them.
     """
 
     method: str
     baseline: bool
     interval: Interval
     folds: tuple[FoldScore, ...]
-    shared_mean: float | None
+    shared: Interval | None
 
 
 class Pair(_Frozen):
@@ -134,6 +134,12 @@ class Comparison(_Frozen):
     def losses(self) -> tuple[str, ...]:
         """All methods but the baselines."""
         return tuple(method for method in self.methods if method not in self.baselines)
+
+    @property
+    def shared_cases(self) -> int | None:
+        """How many cases all losses share, by which the best is found; None where these are all cases, or there is no loss."""
+        shared = self.metrics[0].shared_cases
+        return shared if self.losses and shared < len(self.cases) else None
 
     def metric(self, name: str) -> MetricComparison:
         """The comparison in one metric; KeyError where it was not asked for."""

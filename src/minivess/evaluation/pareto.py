@@ -17,9 +17,9 @@ def pareto_front(comparison: Comparison) -> tuple[str, ...]:
     if not {OVERLAP, TOPOLOGY} <= {found.metric for found in comparison.metrics}:
         return ()
     overlap, topology = (
-        {score.method: score.shared_mean for score in comparison.metric(name).losses} for name in (OVERLAP, TOPOLOGY)
+        {score.method: score.shared for score in comparison.metric(name).losses} for name in (OVERLAP, TOPOLOGY)
     )
-    points = {method: (x, y) for method, x in overlap.items() if x is not None and (y := topology[method]) is not None}
+    points = {method: (x.mean, y.mean) for method, x in overlap.items() if x and (y := topology[method])}
     front = [
         method
         for method, (x, y) in points.items()

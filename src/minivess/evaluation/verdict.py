@@ -76,7 +76,8 @@ def _front(comparison: Comparison) -> tuple[str, ...]:
     front = pareto_front(comparison)
     if not front or len(comparison.losses) < 2:
         return ()
-    return (f"DSC against clDice: no loss has the better mean in both than {' or '.join(front)}.",)
+    where = f", on the {counted(shared, 'shared case')}" if (shared := comparison.shared_cases) else ""
+    return (f"DSC against clDice: no loss has the better mean in both than {' or '.join(front)}{where}.",)
 
 
 def _best(found: MetricComparison) -> str:

@@ -19,7 +19,7 @@ from minivess.evaluation.comparison import Comparison
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 from minivess.experiments.folder import RunFolder, read_model
 
-_VERSION = 2
+_VERSION = 3
 """Changed with every change of what a comparison computes or says, so that those that stand are made anew."""
 
 

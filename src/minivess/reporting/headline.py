@@ -78,12 +78,11 @@ def _lead(comparison: Comparison) -> str:
     winners = _winners(comparison)
     folds = counted(len(comparison.folds), "fold")
     cases = counted(len(comparison.cases), "held-out case")
-    shared = comparison.metrics[0].shared_cases
-    if 0 < shared < len(comparison.cases):
+    if shared := comparison.shared_cases:
         cases = f"the {counted(shared, 'case')} that all losses share, of {cases}"
     if len(winners) == 1 and len(comparison.losses) > 1 and not _behind_in_everything(comparison):
         return f"Of all losses it has the best mean {listed(*winners.values())}, over {cases} in {folds}."
-    return f"Means are over {cases} in {folds}."
+    return f"{'Losses are ranked by means' if shared else 'Means are'} over {cases} in {folds}."
 
 
 def _shown(comparison: Comparison) -> tuple[str, ...]:
@@ -145,16 +144,16 @@ def _behind_in_everything(comparison: Comparison) -> bool:
 def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
     if not metric.best:
         return []
-    best = metric.score(metric.best).shared_mean
+    best = metric.score(metric.best).shared
     assert best is not None
     unit = f" {metric.unit}" if metric.unit else ""
     return [
         f"{metric.title}: the baseline {score.method} has a better mean than every loss "
-        f"({' against '.join(rounded(score.shared_mean, best))}{unit}); baselines are not tested."
+        f"({' against '.join(rounded(score.shared.mean, best.mean))}{unit}); baselines are not tested."
         for score in metric.methods
         if score.baseline
-        and score.shared_mean is not None
-        and (score.shared_mean > best if metric.higher_is_better else score.shared_mean < best)
+        and score.shared is not None
+        and (score.shared.mean > best.mean if metric.higher_is_better else score.shared.mean < best.mean)
     ]
 
 

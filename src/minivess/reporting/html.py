@@ -40,7 +40,15 @@ from minivess.reporting.plots import (
 )
 from minivess.reporting.shapes import shape_picture
 from minivess.reporting.svg import name_of, standalone
-from minivess.reporting.tables import column_title, csv_table, latex_table, markdown_table, sentences, table_rows
+from minivess.reporting.tables import (
+    best_mean,
+    column_title,
+    csv_table,
+    latex_table,
+    markdown_table,
+    sentences,
+    table_rows,
+)
 from minivess.sizes import format_gib
 
 _HERE = Path(__file__).parent
@@ -92,6 +100,7 @@ def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
     return environment.get_template("report.html.j2").render(
         facts=facts,
         headline=headline(facts.comparison),
+        best_mean=best_mean(facts.comparison),
         meaning=list(meaning(facts.comparison)),
         sentences=sentences(facts.comparison),
         rows=table_rows(facts.comparison, facts.methods),

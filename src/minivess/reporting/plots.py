@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from minivess.data.wording import counted
 from minivess.evaluation.comparison import MetricComparison
 from minivess.evaluation.evaluate import CaseRow
 from minivess.evaluation.pareto import OVERLAP, TOPOLOGY, pareto_front
@@ -63,13 +64,14 @@ def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
 def trade_off(facts: RunFacts) -> Markup | None:
     """Mean DSC against mean clDice of every loss with intervals, and the Pareto front; None where one is not compared.
 
+    Means are over the cases that all losses share, as the front is: over its easy cases alone a loss would seem to be ahead.
     Baselines are left out: far below, they would press the losses into a corner.
     """
     front = pareto_front(facts.comparison)
     if not front or len(facts.losses) < 2:
         return None
     across, up = (facts.comparison.metric(name) for name in (OVERLAP, TOPOLOGY))
-    x, y = ({score.method: score.interval for score in metric.methods} for metric in (across, up))
+    x, y = ({score.method: score.shared for score in metric.losses if score.shared} for metric in (across, up))
     losses = [loss for loss in facts.losses if loss in x]
     with drawing():
         figure = Figure(figsize=(5.2, 3.8), layout="constrained")
@@ -92,10 +94,12 @@ def trade_off(facts: RunFacts) -> Markup | None:
             point.set(gid=f"trade-{method}", label=method)
         figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=paint("ink"), handlelength=1)
         axes.grid(axis="x")
-        axes.set_xlabel(f"mean {column_title(across)}")
-        axes.set_ylabel(f"mean {column_title(up)}")
+        shared = facts.comparison.shared_cases
+        where = f" on the {counted(shared, 'shared case')}" if shared else ""
+        axes.set_xlabel(f"mean {column_title(across)}{where}")
+        axes.set_ylabel(f"mean {column_title(up)}{where}")
         words = {f"trade-{method}": f"{method}: DSC {x[method]}, clDice {y[method]}" for method in losses}
-        alt = f"Mean DSC against mean clDice: {'; '.join(words.values())}. On the Pareto front: {', '.join(front)}."
+        alt = f"Mean DSC against mean clDice{where}: {'; '.join(words.values())}. On the Pareto front: {', '.join(front)}."
         return to_svg(figure, "trade-off", alt, words)
 
 

@@ -20,7 +20,7 @@ class Score:
 
     Attributes:
         interval: Mean and interval.
-        best: Whether it is the best mean of several losses.
+        best: Whether it is the best mean of several losses, on the cases that all share.
         left_percent: Lower bound on that scale.
         width_percent: Width of the interval on that scale, cut off at its end.
         mean_percent: The mean on that scale; above 100 it is beyond the end.
@@ -87,6 +87,20 @@ def column_title(metric: MetricComparison) -> str:
     return f"{METRICS[metric.metric].heading} {'↑' if metric.higher_is_better else '↓'}"
 
 
+def best_mean(comparison: Comparison) -> str:
+    """What is marked as best: ``"best mean"``, and on which cases where these are not all."""
+    shared = comparison.shared_cases
+    return "best mean" if shared is None else f"best mean on the {counted(shared, 'shared case')}"
+
+
+def _legend(comparison: Comparison) -> str:
+    cases = counted(len(comparison.cases), "held-out case")
+    if comparison.shared_cases is not None:
+        cases = f"each loss's own of {cases}"
+    bold = f"; the {best_mean(comparison)} is bold" if any(metric.best for metric in comparison.metrics) else ""
+    return f"Mean [{comparison.level:.0%} interval] over {cases}{bold}."
+
+
 def markdown_table(comparison: Comparison) -> str:
     """The table loss x metric with intervals, best means bold, then what may be concluded from it."""
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
@@ -95,14 +109,16 @@ def markdown_table(comparison: Comparison) -> str:
         name = _escape(row.method) + (" (baseline)" if row.baseline else "")
         scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
         lines.append(_markdown_row([name, str(row.cases), *scores]))
-    cases = counted(len(comparison.cases), "held-out case")
-    lines += ["", f"Mean [{comparison.level:.0%} interval] over {cases}; the best mean is bold.", ""]
+    lines += ["", _legend(comparison), ""]
     lines += [f"- {_escape(line)}" for line in sentences(comparison)]
     return "\n".join(lines) + "\n"
 
 
 def latex_table(comparison: Comparison) -> str:
-    """The same table for a paper, to be used with the package booktabs; intervals small, best means bold."""
+    """The same table for a paper, to be used with the package booktabs; intervals small, best means bold.
+
+    Where losses lack cases, a line below the table says what the means are over and what is bold.
+    """
     titles = ["Loss", *(_latex_title(metric) for metric in comparison.metrics)]
     lines = [f"% {sentence}" for sentence in sentences(comparison)]
     lines += [
@@ -114,7 +130,11 @@ def latex_table(comparison: Comparison) -> str:
     for row in table_rows(comparison, (*comparison.losses, *comparison.baselines)):
         name = _latex(row.method) + (" (baseline)" if row.baseline else "")
         lines.append(" & ".join([name, *map(_latex_score, row.scores)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    lines.append(r"\bottomrule")
+    if comparison.shared_cases is not None:
+        columns, legend = 1 + len(comparison.metrics), _latex(_legend(comparison))
+        lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\scriptsize {legend}}} \\")
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
 def csv_table(comparison: Comparison) -> str:
