@@ -87,7 +87,7 @@ def row_of(name: str, cells: list[CellResult], base: dict[str, CaseRow]) -> list
     test = paired_bootstrap_test(dsc, reference, folds)
     return [
         *line,
-        f"{test.difference:+.3f} [{test.low:.3f}, {test.high:.3f}], better on {test.a_larger} of {test.n}",
+        f"{test}, better on {test.a_larger} of {test.n}",
         f"{test.p_value:.2g}",
     ]
 

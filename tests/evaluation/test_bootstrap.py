@@ -131,11 +131,23 @@ class TestPairedBootstrap:
 
     def test_identical_methods_do_not_differ(self):
         test = paired_bootstrap_test([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
-        assert (test.difference, test.low, test.high, test.p_value, test.effect_size) == (0, 0, 0, 1, 0)
+        assert (test.difference, test.p_value, test.effect_size) == (0, 1, 0)
         assert f"{test.reversed} {test.reversed.effect_size:+.2f}" == f"{test} +0.00"
 
     def test_ties_are_left_out_of_the_effect(self):
         assert paired_bootstrap_test([1, 1, 1, 2], [1, 1, 1, 1]).effect_size == 1
+
+    def test_where_there_is_no_interval_none_is_printed(self):
+        assert str(paired_bootstrap_test([0.8], [0.7])) == "+0.100 (one case, no interval)"
+        equal = paired_bootstrap_test([0.75, 0.5], [0.5, 0.25])
+        assert str(equal.reversed) == "-0.250 (all cases equal, no interval)"
+
+    def test_the_interval_keeps_how_it_was_made(self):
+        interval = paired_bootstrap_test([0.8, 0.6, 0.9], [0.7, 0.6, 0.5]).reversed.interval
+        assert (interval.n, interval.resamples) == (3, 2000)
+        assert interval.too_narrow
+        assert interval.method.endswith("of 3 cases, too narrow")
+        assert interval.low < interval.mean < interval.high < 0.01
 
     def test_one_case_shows_nothing(self):
         test = paired_bootstrap_test([0.9], [0.1])

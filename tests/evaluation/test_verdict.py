@@ -52,7 +52,19 @@ class TestMetricVerdict:
         assert found.limits == ()
 
 
+    def test_a_pair_of_one_case_has_no_interval_to_be_told(self):
+        told = compared(0.8, 0.7, n=1).metrics[0].verdict[-1]
+        assert "difference -0." in told
+        assert told.endswith(" µm, one case, no interval).")
+        assert "between" not in told
+
+
 class TestGeneralNotes:
+    def test_intervals_of_few_cases_are_said_to_be_too_narrow(self):
+        note = "Intervals of 4 cases are too narrow: a nominal 95% is about 86% with 4 cases and 50% with 2."
+        assert note in compared(0.8, 0.7, n=4).notes
+        assert "too narrow" not in " ".join(compared(0.8, 0.7, n=5).notes)
+
     def test_what_the_sample_stands_for_is_always_said(self):
         sample, _ = compared(0.8, 0.7).notes
         assert "with another seed, would rank the methods alike is not tested" in sample

@@ -27,7 +27,8 @@ SMALLEST_STRATUM = 5  # below it a stratum's own resampling hides most of its va
 class Interval:
     """A mean over ``n`` cases and its confidence interval, in the unit of the values.
 
-    With one case there is no interval: ``low`` and ``high`` are then the mean, ``resamples`` is 0, ``method`` says so.
+    With one case, or cases all equal, there is no interval: ``low`` and ``high`` are then the mean, ``resamples`` is 0,
+    ``method`` says so.
     """
 
     mean: float
@@ -44,6 +45,16 @@ class Interval:
         mean, low, high = rounded(self.mean, self.low, self.high)
         return mean, f"[{low}, {high}]" if self.resamples else f"({self.method})"
 
+    @property
+    def too_narrow(self) -> bool:
+        """Whether it is of so few cases that it covers far less than its level."""
+        return bool(self.resamples) and self.n < SMALLEST_STRATUM
+
+    @property
+    def reversed(self) -> Interval:
+        """The same of the values with their signs turned."""
+        return replace(self, mean=0.0 - self.mean, low=0.0 - self.high, high=0.0 - self.low)  # of nothing, 0 and not -0
+
     def __str__(self) -> str:
         return " ".join(self.parts)
 
@@ -53,46 +64,53 @@ class PairedTest:
     """Two methods, a and b, on the cases they share.
 
     Attributes:
-        difference: Mean of a - b.
-        low: Lower bound of that mean, as ``mean_interval`` gives it; not corrected for the number of pairs.
-        high: Upper bound alike.
+        interval: Of the mean of a - b, as ``mean_interval`` gives it; not corrected for the number of pairs.
         p_value: Two-sided, above 0 and at most 1; not corrected.
         effect_size: Matched-pairs rank-biserial correlation (Kerby 2014): share of the ranks of the differences in favour
             of larger a minus the share in favour of larger b; -1 to 1, 0 when nothing differs.
-        n: Number of cases.
         a_larger: On how many of them a exceeds b.
         b_larger: And b exceeds a; the rest are ties.
         smallest_p: The smallest p that this test can give with so many cases and resamples.
         method: How p was computed, in words.
     """
 
-    difference: float
-    low: float
-    high: float
+    interval: Interval
     p_value: float
     effect_size: float
-    n: int
     a_larger: int
     b_larger: int
     smallest_p: float
     method: str
 
     @property
+    def difference(self) -> float:
+        """Mean of a - b."""
+        return self.interval.mean
+
+    @property
+    def n(self) -> int:
+        """Number of cases."""
+        return self.interval.n
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The difference with its sign, and its bounds or why there are none."""
+        mean, bounds = self.interval.parts
+        return f"{'+' * (self.difference >= 0)}{mean}", bounds
+
+    @property
     def reversed(self) -> PairedTest:
         """The same test of b against a."""
         return replace(
             self,
-            difference=0.0 - self.difference,  # of nothing, 0 and not -0
-            low=0.0 - self.high,
-            high=0.0 - self.low,
+            interval=self.interval.reversed,
             effect_size=0.0 - self.effect_size,
             a_larger=self.b_larger,
             b_larger=self.a_larger,
         )
 
     def __str__(self) -> str:
-        difference, low, high = rounded(self.difference, self.low, self.high)
-        return f"{'+' * (self.difference >= 0)}{difference} [{low}, {high}]"
+        return " ".join(self.parts)
 
 
 def mean_interval(
@@ -166,16 +184,12 @@ def paired_bootstrap_test(
     if len(first) != len(second):
         raise DataError("the same cases for both methods", f"{len(first)} and {len(second)}", "pass shared cases only")
     differences = first - second
-    interval = mean_interval(differences, folds, level, min(resamples, 2000), seed)
     exact = _is_exact(len(differences), resamples)
     patterns = f"all {2 ** len(differences)} patterns" if exact else f"{resamples} drawn"
     return PairedTest(
-        difference=interval.mean,
-        low=interval.low,
-        high=interval.high,
+        interval=mean_interval(differences, folds, level, min(resamples, 2000), seed),
         p_value=sign_flip_p_value(differences, resamples, seed),
         effect_size=_rank_biserial(differences),
-        n=len(differences),
         a_larger=int((differences > 0).sum()),
         b_larger=int((differences < 0).sum()),
         smallest_p=2 / 2 ** len(differences) if exact else 1 / (resamples + 1),

@@ -37,7 +37,7 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         [f"Not compared, for no case of theirs is scored: {', '.join(comparison.absent)}."] if comparison.absent else []
     )
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
-    notes = (*_front(comparison), *_unstratified(comparison), *meaning(comparison))
+    notes = (*_front(comparison), *_unstratified(comparison), *_too_narrow(comparison), *meaning(comparison))
     return (*absent, *missing_cases(comparison), *empty, *notes)
 
 
@@ -61,6 +61,16 @@ def _unstratified(comparison: Comparison) -> Iterator[str]:
     if any(len(score.folds) > 1 and not can_stratify(fold.interval.n for fold in score.folds) for score in scores):
         yield (
             f"Some folds have fewer than {SMALLEST_STRATUM} cases: there the intervals resample all cases as one sample, not within folds."
+        )
+
+
+def _too_narrow(comparison: Comparison) -> Iterator[str]:
+    """Of losses and pairs: that single folds have few cases is said beside them."""
+    means = [score.interval for metric in comparison.metrics for score in metric.methods]
+    differences = [pair.test.interval for metric in comparison.metrics for pair in metric.pairs]
+    if few := sorted({interval.n for interval in (*means, *differences) if interval.too_narrow}):
+        yield (
+            f"Intervals of {' or '.join(map(str, few))} cases are too narrow: a nominal 95% is about 86% with 4 cases and 50% with 2."
         )
 
 
@@ -117,9 +127,13 @@ def _not_shown(found: MetricComparison, pairs: Sequence[Pair]) -> tuple[str, ...
 
 
 def _undecided(found: MetricComparison, pair: Pair) -> str:
-    low, high = rounded(pair.test.low, pair.test.high)
+    interval = pair.test.interval
+    low, high = rounded(interval.low, interval.high)
+    difference = f"between {low} and {high}{_unit(found)}"
+    if not interval.resamples:
+        difference = f"{pair.test.parts[0]}{_unit(found)}, {interval.method}"
     p = f"p = {p_value(pair.p_holm)}, effect size {pair.test.effect_size:+.2f}"
-    return f"{pair.first} and {pair.second} ({p}, difference between {low} and {high}{_unit(found)})"
+    return f"{pair.first} and {pair.second} ({p}, difference {difference})"
 
 
 def _untested(found: MetricComparison) -> tuple[str, ...]:

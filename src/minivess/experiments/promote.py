@@ -49,10 +49,11 @@ class Promotion:
         """The comparison in one line, "" where there was none."""
         if self.test is None:
             return ""
-        test = self.test
+        test, interval = self.test, self.test.interval
+        bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]" if interval.resamples else f"({interval.method})"
         return (
             f"mean dsc {self.candidate:.4f} against {self.champion:.4f} of version {self.before} on {test.n} shared cases: "
-            f"difference {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}"
+            f"difference {test.difference:+.4f} {bounds}, p = {test.p_value:.3g}"
         )
 
     def as_dict(self) -> dict[str, Any]:
