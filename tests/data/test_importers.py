@@ -65,6 +65,14 @@ class TestFindCases:
         found = {(finding.check, finding.what) for finding in layout.findings}
         assert found == {("file_twice", "a"), ("label_missing", "a"), ("image_missing", "c")}
 
+    def test_two_labels_for_one_volume_are_both_named(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "raw/a.nii.gz", "seg/a.nii.gz", "seg/a_y.nii.gz", "raw/b.nii.gz", "seg/b.nii.gz")
+        layout = read_layout(tmp_path)
+        (finding,) = layout.findings
+        assert (finding.level, finding.check, finding.what) == ("critical", "file_twice", "a")
+        assert finding.got == f"a_y.nii.gz and a.nii.gz in {tmp_path}/seg"
+        assert [case.label for case in layout.cases] == [tmp_path / "seg/a_y.nii.gz", tmp_path / "seg/b.nii.gz"]
+
     def test_a_data_set_without_labels_is_told_of_folders_that_may_hold_them(self, tmp_path: Path) -> None:
         _touch(tmp_path, "raw/a.nii.gz", "masks/a.nii.gz", "masks/b.nii.gz", "json/a.json", "docs/a.txt")
         (finding,) = read_layout(tmp_path).findings

@@ -79,7 +79,7 @@ def find_cases(folder: Path) -> list[Case]:
 def _minivess(folder: Path) -> Layout:
     images, twice = _volumes(folder / "raw")
     labels, label_twice = _volumes(folder / "seg")
-    labels = {name.removesuffix("_y"): path for name, path in labels.items()}
+    labels = _without_suffix(labels, label_twice)
     folders = Folders(folder / "raw", folder / "seg", folder / "json", "NAME_y.nii.gz")
     return _paired(images, labels, folders, [*twice, *label_twice])
 
@@ -105,11 +105,26 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     for path in reversed(nifti_files(folder)):
         name = name_of(path)
         if name in found:
-            got = f"{found[name].name} and {path.name} in {folder}"
-            twice.append(Finding("critical", "file_twice", name, "one file a volume", got, "keep one of the two"))
+            twice.append(_file_twice(name, found[name], path, "one file a volume"))
         else:
             found[name] = path
     return dict(sorted(found.items())), twice
+
+
+def _without_suffix(labels: dict[str, Path], twice: list[Finding]) -> dict[str, Path]:
+    """The labels by the names of their volumes; of NAME_y and NAME the first is kept, with a finding."""
+    found: dict[str, Path] = {}
+    for name, path in sorted(labels.items(), key=lambda label: not label[0].endswith("_y")):
+        case = name.removesuffix("_y")
+        if case in found:
+            twice.append(_file_twice(case, found[case], path, "one label a volume"))
+        found.setdefault(case, path)
+    return found
+
+
+def _file_twice(name: str, one: Path, other: Path, expected: str) -> Finding:
+    got = f"{one.name} and {other.name} in {one.parent}"
+    return Finding("critical", "file_twice", name, expected, got, "keep one of the two")
 
 
 def _paired(images: dict[str, Path], labels: dict[str, Path], folders: Folders, found: list[Finding]) -> Layout:
