@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,31 @@ class TestSpacing:
     def test_from_a_sidecar(self, source: Path) -> None:
         (source / "denoised/mouse1_BM4D_denoised.json").write_text('{"spacing_um": [1.59, 1.59, 5]}')
         assert find_tiffs(source)[0].spacing_um == (1.59, 1.59, 5.0)
+
+    @pytest.mark.parametrize(
+        ("facts", "key"),
+        [
+            ('{"voxel_size_zyx": [5, 0.99, 0.99]}', "voxel_size_zyx"),
+            ('{"spacing_nm": [990, 990, 5000]}', "spacing_nm"),
+            ('{"spacing": [0.99, 0.99, 5]}', "spacing"),
+            (
+                '{"PhysicalSizeX": 1, "PhysicalSizeXUnit": "px", "PhysicalSizeY": 1, "PhysicalSizeZ": 1}',
+                "PhysicalSizeX",
+            ),
+        ],
+    )
+    def test_a_size_whose_unit_or_order_would_be_guessed_is_refused(self, source: Path, facts: str, key: str) -> None:
+        (source / "denoised/mouse1_BM4D_denoised.json").write_text(facts)
+        with pytest.raises(DataError, match=rf'under "spacing_um" or OME.*"{key}" in .*denoised\.json') as caught:
+            find_tiffs(source)
+        assert "a voxel size for every stack" not in str(caught.value)
+
+    def test_ome_s_unit_is_converted(self, source: Path) -> None:
+        sizes = {"X": 990, "Y": 990, "Z": 5000}
+        facts = {f"PhysicalSize{axis}": size for axis, size in sizes.items()}
+        facts |= {f"PhysicalSize{axis}Unit": "nm" for axis in sizes}
+        (source / "denoised/mouse1_BM4D_denoised.json").write_text(json.dumps({"Pixels": facts}))
+        assert find_tiffs(source)[0].spacing_um == pytest.approx((0.99, 0.99, 5.0))
 
     def test_none_is_refused(self, source: Path) -> None:
         with pytest.raises(DataError, match="a voxel size for every stack"):

@@ -51,7 +51,6 @@ class TestMetricVerdict:
         assert any(sentence.startswith("DSC: a is better than b") for sentence in found.verdict)
         assert found.limits == ()
 
-
     def test_a_pair_of_one_case_has_no_interval_to_be_told(self):
         told = compared(0.8, 0.7, n=1).metrics[0].verdict[-1]
         assert "difference -0." in told

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from minivess.data.importers import Case
 from minivess.data.profile import VolumeStats
+from minivess.data.sidecar import stated_size
 from minivess.data.wording import by, listed
 from minivess.findings import Finding
-from minivess.strides import Spacing
 
 
 def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
@@ -42,11 +41,11 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
         if case.sidecar is None or case.name not in by_name:
             continue
         try:
-            spacing = find_spacing(json.loads(case.sidecar.read_text(encoding="utf-8")))
+            stated = stated_size(json.loads(case.sidecar.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             unread.append(case.sidecar.name)
             continue
-        header = by_name[case.name].spacing_um
+        header, spacing = by_name[case.name].spacing_um, stated.spacing_um if stated else None
         if spacing is not None and not np.allclose(spacing, header, rtol=2e-2):
             differing.append(f"{case.name} ({by(header)} µm, {case.sidecar.name} {by(spacing)})")
     found = []
@@ -58,33 +57,6 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
         cure = "mend or remove them; the run does not use them"
         found.append(Finding("warning", "sidecar_json", "data set", "JSON beside volumes", listed(unread), cure))
     return found
-
-
-def find_spacing(facts: Any) -> Spacing | None:
-    """The voxel size (X, Y, Z) somewhere in nested JSON, under the names that microscopy programs use; None without one.
-
-    Known are three numbers under a key that speaks of spacing, voxel size or pixel size, and OME's PhysicalSizeX, Y and Z.
-    """
-    if isinstance(facts, list):
-        return next((found for found in map(find_spacing, facts) if found is not None), None)
-    if not isinstance(facts, dict):
-        return None
-    plain = {"".join(filter(str.isalpha, key.lower())): value for key, value in facts.items()}
-    for key, value in plain.items():
-        if any(word in key for word in ("spacing", "voxelsize", "pixelsize")) and (size := _three_sizes(value)):
-            return size
-    by_axis = [next((v for key, v in plain.items() if key.endswith(f"physicalsize{axis}")), None) for axis in "xyz"]
-    return _three_sizes(by_axis) or find_spacing([v for v in facts.values() if isinstance(v, (dict, list))])
-
-
-def _three_sizes(value: Any) -> Spacing | None:
-    if not isinstance(value, list) or len(value) != 3:
-        return None
-    try:
-        x, y, z = (float(size) for size in value)
-    except (TypeError, ValueError):
-        return None
-    return (x, y, z) if min(x, y, z) > 0 else None
 
 
 def _alike(volumes: Sequence[VolumeStats], key: Callable[[VolumeStats], Hashable]) -> list[list[str]]:

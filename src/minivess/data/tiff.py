@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from minivess.atomic import atomic_folder
-from minivess.data.consistency import find_spacing
 from minivess.data.faults import from_error
 from minivess.data.listing import visible
 from minivess.data.nifti import write_volume
 from minivess.data.nifti_header import VolumeError
+from minivess.data.sidecar import stated_size
 from minivess.data.tiff_stack import read_label_stack, read_stack, read_stack_shape
 from minivess.data.wording import by, listed
 from minivess.errors import DataError
@@ -53,11 +53,12 @@ def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase
     Args:
         folder: Where the two folders lie, as VesselNN is published.
         spacing_um: Voxel size along X, Y, Z of every stack. Where None, a row ``name,x_um,y_um,z_um`` of ``spacing.csv``
-            gives it, or three numbers "spacing_um" in a JSON of the stack's name beside it.
+            gives it, or a JSON of the stack's name beside it: three numbers "spacing_um", or OME's PhysicalSizeX, Y and Z.
 
     Raises:
         DataError: No such folder, no stack, or every fault that names, voxel sizes and headers show: files that do not
-            pair, a stack without a voxel size, one that is not one channel of Z, Y, X, a label of another shape.
+            pair, a stack without a voxel size or with one whose unit would be guessed, one that is not one channel of
+            Z, Y, X, a label of another shape.
     """
     stacks = _existing(folder, _IMAGE_FOLDERS)
     found: list[Finding] = []
@@ -202,6 +203,11 @@ def _sidecar_spacing(path: Path) -> Spacing | None:
     if not sidecar.is_file():
         return None
     try:
-        return find_spacing(json.loads(sidecar.read_text(encoding="utf-8")))
+        stated = stated_size(json.loads(sidecar.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise VolumeError("sidecar_json", "JSON", f"{sidecar}: {error}", "mend or remove it") from error
+    if stated is not None and not stated.certain:
+        expected = 'a voxel size of known unit and order, three numbers X, Y, Z under "spacing_um" or OME\'s PhysicalSizeX, Y, Z'
+        cure = "write it as spacing_um, or give --spacing-um"
+        raise VolumeError("sidecar_spacing", expected, f'"{stated.key}" in {sidecar}', cure)
+    return stated.spacing_um if stated else None
