@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from minivess.cli.predict import predict
 from minivess.data.nifti import read_header, read_volume, write_volume
+from minivess.data.store import Store
 from minivess.errors import DataError
+from minivess.evaluation import predict_files
 from minivess.evaluation.predict_files import predict_file, require_inputs, require_room
-from minivess.models.registry import NetworkSpec, build_network
+from minivess.experiments.folder import CellFolder, write_model
+from minivess.experiments.spec import CellSpec
+from minivess.models.predict import predict_volume
+from minivess.models.registry import NetworkSpec, build_network, load_model_profile
 from minivess.models.weights import save_network
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import PlanRequest
+from minivess.sizes import GIB
+from minivess.step.config import TrainingConfig
 
 
 @pytest.fixture
@@ -84,6 +96,77 @@ class TestCommand:
         assert "got b.nii.gz: 1 NaN" in result.stderr
         assert f"2 of 3 volumes are predicted in {tmp_path}/out; not so b.nii.gz" in result.stderr
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_y.nii.gz", "c_y.nii.gz"]
+
+    @pytest.mark.parametrize(
+        ("refusal", "words"),
+        [
+            (
+                torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+                "the graphics card is too small or too full",
+            ),
+            (MemoryError(), "the machine's memory is too small"),
+            (None, "the machine's memory is too small"),
+        ],
+    )
+    def test_a_volume_without_room_is_left_out_with_a_cure(
+        self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, words: str
+    ) -> None:
+        def predict_small_ones(network: torch.nn.Module, volume: np.ndarray, *rest: Any, **options: Any) -> np.ndarray:
+            if volume.shape[2] > 5:
+                if refusal:
+                    raise refusal
+                torch.empty(2**55)  # torch's own words
+            return predict_volume(network, volume, *rest, **options)
+
+        monkeypatch.setattr(predict_files, "predict_volume", predict_small_ones)
+        for name, depth in (("a", 6), ("b", 5)):
+            voxels = np.random.default_rng(0).random((32, 32, depth), np.float32)
+            write_volume(tmp_path / f"{name}.nii.gz", voxels, spacing_um=(1, 1, 5))
+        paths = [str(tmp_path / f"{name}.nii.gz") for name in "ab"]
+        result = CliRunner().invoke(predict, [str(weights), *paths, "-o", str(tmp_path / "out")])
+        assert result.exit_code == 3
+        assert f"got a.nii.gz, for which {words}" in " ".join(result.stderr.split())
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_y.nii.gz"]
+
+    def test_the_overlap_is_that_of_the_run_in_whose_cell_the_weights_lie(
+        self, weights: Path, tmp_path: Path, store: Store
+    ) -> None:
+        voxels = np.random.default_rng(0).random((80, 32, 5), np.float32)
+        write_volume(tmp_path / "a.nii.gz", voxels, spacing_um=(1, 1, 5))
+
+        def probabilities(name: str, path: Path, *options: str) -> np.ndarray:
+            command = [str(path), str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / name), "--probabilities", *options]
+            assert CliRunner().invoke(predict, command).exit_code == 0
+            return read_volume(tmp_path / name / "a_probability.nii.gz")
+
+        assert np.array_equal(probabilities("alone", weights), probabilities("half", weights, "--overlap", "0.5"))
+        write_cell(tmp_path, store, overlap=0.0)
+        own = probabilities("none", weights, "--overlap", "0")
+        assert not np.array_equal(own, probabilities("half again", weights, "--overlap", "0.5"))
+        for number, path in enumerate((weights, tmp_path)):
+            assert np.array_equal(probabilities(f"cell{number}", path), own)
+
+
+def write_cell(folder: Path, store: Store, overlap: float) -> None:
+    plan = compute_adaptive_profile(
+        HardwareBudget.imagined(None, 8 * GIB),
+        store.profile,
+        load_model_profile("dynunet"),
+        PlanRequest(patch_size=(16, 16, 4), overlap=overlap),
+    )
+    spec = CellSpec(
+        method="dice_ce",
+        fold=0,
+        train=(),
+        held_out=(),
+        store=store.folder,
+        plan=plan,
+        training=TrainingConfig(),
+        tolerance_um=2.0,
+        loss_options={},
+        seed=1,
+    )
+    write_model(CellFolder(folder).spec, spec)
 
 
 class TestRequireRoom:

@@ -15,7 +15,9 @@ from minivess.errors import DataError
 @click.argument("volumes", type=FILE, nargs=-1, required=True)
 @click.option("--output-dir", "-o", type=FOLDER, required=True, help="Masks go there as NAME_y.nii.gz.")
 @click.option(
-    "--overlap", type=click.FloatRange(0, 0.9), default=0.5, show_default=True, help="Of neighbouring windows."
+    "--overlap",
+    type=click.FloatRange(0, 0.9),
+    help="Of neighbouring windows; where left out, that of the run if the weights are a cell's, else 0.5.",
 )
 @click.option("--mirror", is_flag=True, help="Average over in-plane mirror images; takes four times as long.")
 @click.option("--probabilities", is_flag=True, help="Write the vessel probability in place of the mask.")
@@ -25,7 +27,7 @@ def predict(
     weights: Path,
     volumes: tuple[Path, ...],
     output_dir: Path,
-    overlap: float,
+    overlap: float | None,
     mirror: bool,
     probabilities: bool,
     force: bool,
@@ -33,13 +35,14 @@ def predict(
 ) -> None:
     """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK).
 
-    The headers of all are read before the first is predicted. A volume whose voxels will not do is reported and left out, the
-    others are predicted, and the exit code is 3.
+    The headers of all are read before the first is predicted. A volume whose voxels will not do, or for which there is no
+    memory, is reported and left out, the others are predicted, and the exit code is 3.
     """
     from minivess.cli.live import share_progress
     from minivess.evaluation.predict_files import predict_file, require_inputs, require_room
 
     folder = weights / "weights" if (weights / "weights").is_dir() else weights
+    share = _overlap_of(folder) if overlap is None else overlap
     require_inputs(folder, volumes)
     require_room(volumes, output_dir, probabilities=probabilities, replace=force)
     left_out = []
@@ -50,7 +53,7 @@ def predict(
                     folder,
                     volume,
                     output_dir,
-                    overlap=overlap,
+                    overlap=share,
                     mirror=mirror,
                     probabilities=probabilities,
                     progress=progress,
@@ -63,6 +66,19 @@ def predict(
         done = f"{len(volumes) - len(left_out)} of {len(volumes)} volumes are predicted in {output_dir}"
         click.echo(f"{done}; not so {', '.join(left_out)}", err=True)
         raise click.exceptions.Exit(DataError.exit_code)
+
+
+def _overlap_of(weights: Path) -> float:
+    """The plan's, by which a cell's held-out cases were scored; 0.5 where the weights lie in no cell.
+
+    Raises:
+        RunError: There is a cell.json that cannot be read.
+    """
+    from minivess.experiments.folder import CellFolder, read_model
+    from minivess.experiments.spec import CellSpec
+
+    spec = CellFolder(weights.resolve().parent).spec
+    return read_model(spec, CellSpec, "restore it, or give --overlap").plan.overlap if spec.is_file() else 0.5
 
 
 COMMANDS = (predict,)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,6 +21,10 @@ from minivess.models.predict import predict_volume
 from minivess.models.weights import load_network, read_spec
 from minivess.strides import patch_for
 
+# What torch says where memory is refused, other than by its own class.
+_HOST_IS_FULL = "can't allocate memory"
+_CARD_IS_FULL = ("out of memory", "unable to find an engine", "ALLOC_FAILED")
+
 
 def predict_file(
     weights: Path,
@@ -33,7 +38,8 @@ def predict_file(
 ) -> Path:
     """Segment one volume as held-out cases are segmented: normalised by its own intensities, in windows of the trained patch.
 
-    Held in memory are the volume in its own type (mapped from the file where that is not compressed), the result, and a slab.
+    Always in single precision: a run that scores in half precision has masks that differ in a few voxels. Held in memory are the
+    volume in its own type (mapped from the file where that is not compressed), the result, and a slab.
 
     Args:
         weights: Folder with network.json and network.safetensors.
@@ -45,25 +51,48 @@ def predict_file(
         progress: Called with the finished share, 0 to 1.
 
     Raises:
-        DataError: Weights or volume cannot be read, or the volume has no contrast or voxels that are no numbers.
+        DataError: Weights or volume cannot be read, the volume has no contrast or voxels that are no numbers, or there is no
+            memory for it.
     """
     spec = read_spec(weights)
-    stats = scan_volume(volume, name=volume.name, voxels=True)
-    raise_critical(stats.findings, DataError)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    result = predict_volume(
-        load_network(weights).to(device),
-        open_volume(volume),
-        patch_for(spec.patches, stats.shape[2]),
-        overlap,
-        normalise=stats.normalise,
-        mirror=(0, 1) if mirror else (),
-        probabilities=probabilities,
-        progress=progress,
-    )
-    target = target_of(volume, output_dir, probabilities=probabilities)
-    write_alike(target, result, volume)
+    with _memory_for(volume):
+        stats = scan_volume(volume, name=volume.name, voxels=True)
+        raise_critical(stats.findings, DataError)
+        result = predict_volume(
+            load_network(weights).to(device),
+            open_volume(volume),
+            patch_for(spec.patches, stats.shape[2]),
+            overlap,
+            normalise=stats.normalise,
+            mirror=(0, 1) if mirror else (),
+            probabilities=probabilities,
+            progress=progress,
+        )
+        target = target_of(volume, output_dir, probabilities=probabilities)
+        write_alike(target, result, volume)
     return target
+
+
+@contextmanager
+def _memory_for(volume: Path) -> Iterator[None]:
+    """Memory that is refused is a fault of this volume, since another may well fit.
+
+    Raises:
+        DataError: It was refused, on the card or on the host.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text, expected = str(error).partition("\n")[0], "a volume that fits into memory"
+        if isinstance(error, MemoryError) or _HOST_IS_FULL in text:
+            got = f"{volume.name}, for which the machine's memory is too small ({text or 'MemoryError'})"
+            raise DataError(expected, got, "close other programs, or cut the volume into smaller ones") from error
+        if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _CARD_IS_FULL):
+            got = f"{volume.name}, for which the graphics card is too small or too full ({text.partition('.')[0]})"
+            cure = "free the card of other programs, predict without it (CUDA_VISIBLE_DEVICES=), or cut the volume in X and Y"
+            raise DataError(expected, got, cure) from error
+        raise
 
 
 def target_of(volume: Path, output_dir: Path, *, probabilities: bool = False) -> Path:
