@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minivess.data.store import Store
 from minivess.experiments.dry_start import dry_start
 from minivess.experiments.folder import DryStartFolder, write_model
 from minivess.experiments.spec import CellSpec, DryStartSpec
+from minivess.losses.warping import critical_points
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
@@ -36,6 +38,43 @@ def first():
 second = first
 """
 
+LATE_FAULT = """\
+from minivess.losses.compound import dice_ce
+from minivess.losses.foreground import foreground
+from minivess.losses.overlap import soft_dice
+
+class Late(type(dice_ce())):
+    def forward(self, *arguments):
+        if soft_dice(foreground(*arguments)) < 0.2:
+            raise ImportError("only once it segments")
+        return super().forward(*arguments)
+
+def late():
+    return Late(dice_ce().terms)
+"""
+
+
+def spec_of(store: Store, *methods: str) -> DryStartSpec:
+    model = load_model_profile("example_custom", filters=(4, 8), options={})
+    hardware, request = HardwareBudget.imagined(None, 8 * GIB), PlanRequest(patch_size=(16, 16, 4))
+    cells = [
+        CellSpec(
+            method=method,
+            fold=0,
+            train=(),
+            held_out=(),
+            store=store.folder,
+            plan=compute_adaptive_profile(hardware, store.profile, model, request),
+            training=TrainingConfig(),
+            tolerance_um=2.0,
+            loss_options={},
+            seed=1,
+        )
+        for method in methods
+    ]
+    name = store.profile.volumes[0].name
+    return DryStartSpec(cells=tuple(cells), predicted=name, scored=name)
+
 
 class TestDryStart:
     def test_holds_the_weights_of_one_loss_at_a_time(
@@ -44,25 +83,36 @@ class TestDryStart:
         (tmp_path / "counting_losses.py").write_text(LOSSES)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
-        model = load_model_profile("example_custom", filters=(4, 8), options={})
-        hardware, request = HardwareBudget.imagined(None, 8 * GIB), PlanRequest(patch_size=(16, 16, 4))
-        cells = [
-            CellSpec(
-                method=f"counting_losses:{name}",
-                fold=0,
-                train=(),
-                held_out=(),
-                store=store.folder,
-                plan=compute_adaptive_profile(hardware, store.profile, model, request),
-                training=TrainingConfig(),
-                tolerance_um=2.0,
-                loss_options={},
-                seed=1,
-            )
-            for name in ("first", "second")
-        ]
-        folder = DryStartFolder(tmp_path)
-        name = store.profile.volumes[0].name
-        write_model(folder.spec, DryStartSpec(cells=tuple(cells), predicted=name, scored=name))
-        assert list(dry_start(folder).step_seconds) == [cell.method for cell in cells]
+        folder, methods = DryStartFolder(tmp_path), ("counting_losses:first", "counting_losses:second")
+        write_model(folder.spec, spec_of(store, *methods))
+        assert tuple(dry_start(folder).step_seconds) == methods
         assert set(importlib.import_module("counting_losses").alive) == {1}
+
+    def test_a_fault_that_waits_for_a_network_that_segments_shows(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "late_fault.py").write_text(LATE_FAULT)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+        folder = DryStartFolder(tmp_path)
+        write_model(folder.spec, spec_of(store, "late_fault:late"))
+        with pytest.raises(ImportError, match="only once it segments"):
+            dry_start(folder)
+
+    def test_the_warping_runs(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+        found = []
+
+        def watched(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+            found.append((label.any(), (prediction != label).mean(), critical_points(prediction, label)))
+            return found[-1][-1]
+
+        monkeypatch.setattr("minivess.losses.warping.critical_points", watched)
+        folder, spec = DryStartFolder(tmp_path), spec_of(store, "warp")
+        write_model(folder.spec, spec)
+        dry_start(folder)
+        assert len(found) == spec.cells[0].plan.micro_batch
+        for vessel, wrong, critical in found:
+            assert vessel
+            assert 0 < wrong < 0.1
+            assert critical.any()
