@@ -52,6 +52,13 @@ class TestPeakCache:
         again = subprocess.run(command, capture_output=True, text=True, check=True)
         assert again.stdout.split() == [str(int(peak)), "False"]
 
+    def test_times_are_kept_for_each_environment(self, work: TrainingWorkload, tmp_path: Path) -> None:
+        on_processors = work.model_copy(update={"device": "cpu"})
+        for threads in ("1", "2", "1"):
+            with PeakCache(tmp_path, {"OMP_NUM_THREADS": threads}) as cache:
+                assert cache.seconds(on_processors) > 0
+        assert len(list(tmp_path.glob("seconds-*.json"))) == 2
+
     def test_a_damaged_file_is_computed_anew(self, work: TrainingWorkload, cache: PeakCache, folder: Path) -> None:
         peak = cache.peak(work)
         (file,) = folder.iterdir()

@@ -36,6 +36,11 @@ class TestPeak:
         with pytest.raises(PlanError, match="exit status 9"):
             process.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
 
+    def test_runs_in_the_environment_of_its_lane(self, one_layer: NetworkSpec) -> None:
+        own = PeakProcess({"MINIVESS_TEST_STATUS": "7"})
+        with pytest.raises(PlanError, match="exit status 7"):
+            own.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
+
 
 class TestSeconds:
     def test_times_real_steps_in_proportion_to_the_voxels(self, process: PeakProcess, one_layer: NetworkSpec) -> None:

@@ -19,11 +19,8 @@ from minivess.errors import DataError
 from minivess.findings import Finding, raise_critical
 from minivess.models.predict import predict_volume
 from minivess.models.weights import load_network, read_spec
+from minivess.step.refused import refused_memory
 from minivess.strides import patch_for
-
-# What torch says where memory is refused, other than by its own class.
-_HOST_IS_FULL = "can't allocate memory"
-_CARD_IS_FULL = ("out of memory", "unable to find an engine", "ALLOC_FAILED")
 
 
 def predict_file(
@@ -85,10 +82,11 @@ def _memory_for(volume: Path) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         text, expected = str(error).partition("\n")[0], "a volume that fits into memory"
-        if isinstance(error, MemoryError) or _HOST_IS_FULL in text:
+        whose = refused_memory(error)
+        if whose == "host":
             got = f"{volume.name}, for which the machine's memory is too small ({text or 'MemoryError'})"
             raise DataError(expected, got, "close other programs, or cut the volume into smaller ones") from error
-        if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _CARD_IS_FULL):
+        if whose == "card":
             got = f"{volume.name}, for which the graphics card is too small or too full ({text.partition('.')[0]})"
             cure = "free the card of other programs, predict without it (CUDA_VISIBLE_DEVICES=), or cut the volume in X and Y"
             raise DataError(expected, got, cure) from error

@@ -10,20 +10,17 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 
 from minivess.errors import MinivessError
+from minivess.step.refused import refused_memory
 from minivess.step.step import NanLossError
 from minivess.training.callbacks import StopRequestedError
 from minivess.training.exit_codes import HEARTBEAT_FILE, ExitCode
 
 Beat = Callable[[str, int, int], None]
 
-# What torch says where memory is refused, other than by its own class: a convolution that finds no room for any algorithm
-# hides that behind "unable to find an engine".
-_CARD_IS_FULL = ("out of memory", "unable to find an engine", "ALLOC_FAILED")
-_HOST_IS_FULL = ("can't allocate memory",)
+_MEMORY_REFUSED = {"host": ExitCode.HOST_OUT_OF_MEMORY, "card": ExitCode.CUDA_OUT_OF_MEMORY}
 
 
 def exit_code_of(work: Callable[[], None]) -> int:
@@ -37,15 +34,12 @@ def exit_code_of(work: Callable[[], None]) -> int:
     except NanLossError as error:
         logging.error("%s", error)
         return ExitCode.NAN_LOSS
-    except RuntimeError as error:
-        code = _memory_refused(error)
-        if code is None:
+    except (MemoryError, RuntimeError) as error:
+        whose = refused_memory(error)
+        if whose is None:
             raise
-        logging.error("%s", error)
-        return code
-    except MemoryError:
-        traceback.print_exc()
-        return ExitCode.HOST_OUT_OF_MEMORY
+        logging.error("%s: %s", type(error).__name__, error)
+        return _MEMORY_REFUSED[whose]
     except (OSError, SafetensorError) as error:
         traceback.print_exc()
         return ExitCode.DISK_FULL if _room_refused(error) else ExitCode.INTERNAL_ERROR
@@ -59,15 +53,6 @@ def _room_refused(error: OSError | SafetensorError) -> bool:
     """Whether a disk or a quota is full; safetensors, written in Rust, says so in words alone."""
     number = error.errno if isinstance(error, OSError) else None
     return any(number == full or f"(os error {full})" in str(error) for full in (errno.ENOSPC, errno.EDQUOT))
-
-
-def _memory_refused(error: RuntimeError) -> ExitCode | None:
-    text = str(error)
-    if any(words in text for words in _HOST_IS_FULL):
-        return ExitCode.HOST_OUT_OF_MEMORY
-    if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _CARD_IS_FULL):
-        return ExitCode.CUDA_OUT_OF_MEMORY
-    return None
 
 
 def heartbeat(folder: Path) -> Beat:

@@ -104,7 +104,7 @@ def prepare(
     else:
         model = load_model_profile(config.model.name, **config.model.changes())
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
-        with PeakCache(cache_folder(environ)) as peaks:
+        with PeakCache(cache_folder(environ), lanes[0].environment) as peaks:
             plan = compute_adaptive_profile(lanes[0].hardware, profile, model, config.plan, Forecast(losses, peaks))
         splits = _splits(config, scanned, profile)
     preflight = run_preflight(

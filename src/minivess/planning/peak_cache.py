@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from pydantic import ValidationError
 
@@ -37,11 +38,16 @@ class PeakCache:
 
     Of a network or loss of one's own the module that builds it counts, not what that module imports. What is unknown is
     computed by one process, which lives as long as the ``with`` block. A folder that cannot be written costs time alone.
+
+    Args:
+        folder: Where they are kept.
+        environment: Of a lane: names the card, or the number of threads, that steps are timed with.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self._folder = folder
-        self._process = PeakProcess()
+        self._environment = dict(environment)
+        self._process = PeakProcess(environment)
 
     def __enter__(self) -> PeakCache:
         return self
@@ -65,8 +71,8 @@ class PeakCache:
         return peak
 
     def seconds(self, work: TrainingWorkload) -> float:
-        """Seconds of a step on this machine, timed once; raises as ``peak`` does."""
-        path = self._folder / f"seconds-{platform.node()}-{_digest(work)}.json"
+        """Seconds of a step in this environment on this machine, timed once; raises as ``peak`` does."""
+        path = self._folder / f"seconds-{platform.node()}-{_digest(work, self._environment)}.json"
         try:
             return float(json.loads(path.read_bytes()))
         except (OSError, ValueError):
@@ -81,10 +87,11 @@ def _keep(path: Path, text: str) -> None:
         write_text(path, text + "\n")
 
 
-def _digest(work: Workload) -> str:
+def _digest(work: Workload, environment: Mapping[str, str] = MappingProxyType({})) -> str:
     builders = [work.network.builder] + ([work.loss] if isinstance(work, TrainingWorkload) else [])
     parts = {
         "workload": work.model_dump(mode="json"),
+        "environment": dict(environment),
         "libraries": [_installed(name) for name in _LIBRARIES],
         "package": _package_digest(),
         "builders": [_module_digest(name.partition(":")[0]) for name in builders if ":" in name],

@@ -11,7 +11,8 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -28,9 +29,14 @@ _WORKLOAD: TypeAdapter[Workload] = TypeAdapter(Workload)
 
 
 class PeakProcess:
-    """Starts with the first question, ends with ``close``, or with the process that asks."""
+    """Starts with the first question, ends with ``close``, or with the process that asks.
 
-    def __init__(self) -> None:
+    Args:
+        environment: Variables set on top of our own, such as the card that steps are to run on.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._environment = environment
         self._process: subprocess.Popen[str] | None = None
 
     def peak(self, work: Workload) -> PeakMemory:
@@ -55,7 +61,7 @@ class PeakProcess:
             command = [*PYTHON, "-W", "ignore", "-m", __name__]
             pipe = subprocess.PIPE
             # As in the cells: threads that spin while they wait would make every step slower than theirs.
-            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **self._environment}
             self._process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=patient
             )
