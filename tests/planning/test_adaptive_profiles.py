@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,13 @@ class TestAdaptiveComputation:
     def test_without_a_card_it_plans_for_the_cpu_in_fp32(self, minivess: DatasetProfile) -> None:
         plan = compute_adaptive_profile(HardwareBudget.imagined(None, 32 * GIB), minivess, DYNUNET)
         assert (plan.device, plan.precision, plan.profile_name) == ("cpu", "fp32", "auto_cpu_dynunet")
+
+    def test_less_memory_than_the_process_takes_is_refused(self, minivess: DatasetProfile, peaks: PeakCache) -> None:
+        limited = replace(HardwareBudget.imagined(None, 8 * GIB), ram_limit_bytes=GIB // 2)
+        with pytest.raises(
+            PlanError, match=r"0\.5 GiB of usable .* got 0\.5 GiB: the limit that was set.*memory_limit_gib"
+        ):
+            compute_adaptive_profile(limited, minivess, DYNUNET, forecast=Forecast({"dice_ce": {}}, peaks, timed=False))
 
     def test_cache_rate_adaptive_to_ram(self, minivess: DatasetProfile) -> None:
         """1.54 GiB of volumes: all within the 14.4 GiB of 32, within the 1.8 of 4, and 0.9 of them on 2 GiB of memory."""

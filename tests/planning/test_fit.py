@@ -8,7 +8,7 @@ import pytest
 
 from minivess.errors import PlanError
 from minivess.models.registry import NetworkSpec, load_model_profile
-from minivess.planning.fit import Fitted, fit_to_memory, halvings
+from minivess.planning.fit import Fitted, fit_to_memory, halvings, smaller_patch
 from minivess.strides import Shape, round_down
 
 MODEL = load_model_profile("dynunet")
@@ -46,6 +46,11 @@ class TestFitToMemory:
     def test_a_hopeless_budget_is_refused_with_a_cure(self) -> None:
         with pytest.raises(PlanError, match="fewer filters"):
             _fit(5000)
+
+    def test_no_budget_at_all_is_refused_as_well(self) -> None:
+        assert smaller_patch((64, 64, 8), (8, 8, 2), -0.1) == (16, 16, 8)
+        with pytest.raises(PlanError, match="fewer filters"):
+            _fit(-5000)
 
     def test_a_contract_is_never_shrunk(self) -> None:
         with pytest.raises(PlanError, match="or a smaller patch"):

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from minivess.data.profiler import DatasetProfile
+from minivess.errors import PlanError
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
 from minivess.names import unknown
 from minivess.planning.fit import fit_to_memory, halvings
@@ -92,9 +93,7 @@ def compute_adaptive_profile(
     network, reasons["patch"] = choose(bounds.patch)
     micro_batch, peak_bytes = min(request.micro_batch or batch, batch), None
     if forecast is not None:
-        budget = hardware.gpu_budget_bytes
-        if device == "cpu":
-            budget = round((hardware.usable_ram_bytes - PROCESS_BYTES) / RESIDENT_FACTOR)
+        budget = hardware.gpu_budget_bytes if device == "cuda" else _cpu_budget_bytes(hardware)
         allowed = [micro_batch] if request.micro_batch else halvings(batch)
         step_peak = partial(forecast.step_bytes, precision=precision, device=device, batch=batch)
         fitted = fit_to_memory(choose, bounds.patch, allowed, step_peak, budget, may_shrink=request.patch_size is None)
@@ -124,6 +123,18 @@ def compute_adaptive_profile(
         reasons=reasons,
     )
     return plan if forecast is None else foresee(plan, profile, forecast, hardware)
+
+
+def _cpu_budget_bytes(hardware: HardwareBudget) -> int:
+    """What a step on the CPU may hand out: usable memory less the process itself; a PlanError where nothing is left."""
+    left = hardware.usable_ram_bytes - PROCESS_BYTES
+    if left <= 0:
+        raise PlanError(
+            f"more than {format_gib(PROCESS_BYTES)} of usable memory, which the process of a cell takes before any patch",
+            hardware.explain()["usable_ram_bytes"],
+            "raise limits.memory_limit_gib, lower limits.cells_at_a_time, or close other programs",
+        )
+    return round(left / RESIDENT_FACTOR)
 
 
 def _precision(hardware: HardwareBudget, device: str, request: PlanRequest, reasons: dict[str, str]) -> Precision:

@@ -87,8 +87,11 @@ def halvings(batch: int) -> list[int]:
 
 
 def smaller_patch(patch: Shape, divisor: Shape, ratio: float) -> Shape:
-    """The patch with its area scaled by ``ratio`` and a little more, no smaller than two divisors, at least one step smaller."""
-    factor = math.sqrt(ratio * _SAFETY)
+    """The patch with its area scaled by ``ratio`` and a little more, no smaller than two divisors, at least one step smaller.
+
+    A ratio of 0 or less, as a budget of nothing gives, leads to the two divisors.
+    """
+    factor = math.sqrt(max(ratio, 0) * _SAFETY)
     x, y = (
         max(min(int(size * factor) // step * step, size - step), 2 * step)
         for size, step in zip(patch[:2], divisor[:2], strict=True)
