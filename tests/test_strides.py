@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from minivess.strides import patch_for, plan_strides, round_down
+import pytest
+
+from minivess.strides import MIN_EDGE, Spacing, patch_for, plan_strides, round_down
 
 
 class TestPlanStrides:
@@ -25,6 +27,23 @@ class TestPlanStrides:
 
     def test_stops_when_no_axis_can_be_halved(self) -> None:
         assert len(plan_strides((4, 4, 4), (1, 1, 1), levels=5).strides) == 2
+
+    @pytest.mark.parametrize(("depth", "patch_z"), [(5, 4), (7, 6), (8, 8), (13, 12), (15, 12), (16, 16)])
+    def test_uneven_depths_lose_little(self, depth: int, patch_z: int) -> None:
+        plan = plan_strides((512, 512, depth), (1, 1, 1), levels=4)
+        assert round_down((512, 512, depth), plan.divisor) == (512, 512, patch_z)
+
+    @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.99, 0.99, 5)])
+    def test_no_halved_axis_ends_below_two_voxels(self, spacing: Spacing) -> None:
+        for size in range(2, 70):
+            plan = plan_strides((size, size, size), spacing, levels=5)
+            patch = round_down((size, size, size), plan.divisor)
+            assert all(d == 1 or edge // d >= MIN_EDGE for edge, d in zip(patch, plan.divisor, strict=True))
+            assert plan_strides(patch, spacing, levels=5) == plan
+
+    def test_multiples_of_the_divisor_are_halved_as_ever(self) -> None:
+        divisors = [plan_strides((size,) * 3, (1, 1, 1), levels=4).divisor[0] for size in (4, 8, 12, 16, 24, 40, 96)]
+        assert divisors == [2, 4, 4, 8, 8, 8, 8]
 
 
 class TestRoundDown:

@@ -35,7 +35,10 @@ class StridePlan:
 def plan_strides(
     patch: Sequence[int], spacing_um: Sequence[float], levels: int, min_edge: int = MIN_EDGE
 ) -> StridePlan:
-    """Plan at most ``levels`` levels for a patch (X, Y, Z voxels); fewer when no axis can be halved any more."""
+    """Plan at most ``levels`` levels for a patch (X, Y, Z voxels); fewer when no axis can be halved any more.
+
+    Sizes that do not halve evenly count as ``round_down`` leaves them, so no halved axis ends below ``min_edge`` voxels.
+    """
     sizes, spacing = list(patch), list(spacing_um)
     strides: list[Shape] = [(1, 1, 1)]
     kernels: list[Shape] = [_kernel(spacing, (1, 1, 1))]
@@ -45,7 +48,7 @@ def plan_strides(
             break
         finest = min(spacing[axis] for axis in roomy)
         step = [2 if axis in roomy and spacing[axis] / finest < 2 else 1 for axis in range(3)]
-        sizes = [-(-size // s) for size, s in zip(sizes, step, strict=True)]
+        sizes = [size // s for size, s in zip(sizes, step, strict=True)]
         spacing = [size * s for size, s in zip(spacing, step, strict=True)]
         strides.append((step[0], step[1], step[2]))
         kernels.append(_kernel(spacing, kernels[-1]))
