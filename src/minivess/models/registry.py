@@ -112,8 +112,8 @@ class NetworkSpec(BaseModel):
 
     @property
     def largest_patch(self) -> Shape:
-        """The patch of most voxels: what memory is computed for."""
-        return max(self.patches, key=lambda patch: patch[0] * patch[1] * patch[2])
+        """The patch of most voxels, of equals the deepest: what memory is computed for, and what shrinks where it lacks."""
+        return max(self.patches, key=lambda patch: (patch[0] * patch[1] * patch[2], patch[2]))
 
     @property
     def divisor(self) -> Shape:
