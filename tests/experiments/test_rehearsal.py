@@ -112,3 +112,14 @@ class TestAddedLoss:
             run(_with(begun, "dice_ce", "my_loss:no_such"), _Silent(), runner)
         assert runner.names == []
         assert read_model(begun.folder.dry_start.result, DryStartResult) == KNOWN
+
+
+class TestAttempt:
+    def test_predicts_the_volume_that_fills_the_deepest_window(self, begun: Prepared) -> None:
+        """phantom04 is the widest, but only 8 slices deep."""
+        network = begun.plan.network.model_copy(update={"patches": ((32, 32, 4), (16, 16, 16))})
+        deep = replace(begun, plan=begun.plan.model_copy(update={"network": network}))
+        write_model(begun.folder.plan, deep.plan)
+        with pytest.raises(RunError, match="no_such"):
+            run(_with(deep, "dice_ce", "my_loss:no_such"), _Silent(), _Runner())
+        assert json.loads(begun.folder.dry_start.spec.read_text())["predicted"] == "phantom03"

@@ -11,7 +11,13 @@ from minivess.data.profiler import DatasetProfile
 from minivess.models.registry import ModelProfile, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast
-from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, ram_bytes, scoring_processes
+from minivess.planning.foresight import (
+    PROCESS_BYTES,
+    RESIDENT_FACTOR,
+    costliest_to_predict,
+    ram_bytes,
+    scoring_processes,
+)
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.lanes import lanes_of
 from minivess.planning.memory import PeakMemory
@@ -52,6 +58,20 @@ class TestForesee:
         assert plan.prediction_bytes is not None
         assert plan.ram_bytes is not None
         assert plan.ram_bytes > PROCESS_BYTES + plan.prediction_bytes
+
+    def test_the_deepest_window_counts_not_only_the_widest_plane(
+        self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
+    ) -> None:
+        """phantom04 is the widest, 96x112, but 8 slices deep; phantom03 is 88x104 and fills windows of 16."""
+        request = PlanRequest(compute="cpu", patch_policy="bucketed")
+        forecast = Forecast({"dice_ce": {}}, peaks, timed=False)
+        plan = compute_adaptive_profile(HERE, profile, model, request, forecast)
+        assert [patch[2] for patch in plan.network.patches][-1] > 8
+        assert "while phantom03 is predicted, slab by slab of 16 slices" in plan.reasons["prediction"]
+
+    def test_of_equal_slabs_the_deepest_volume_has_the_largest_mask(self, profile: DatasetProfile) -> None:
+        volumes = [profile.volumes[0].model_copy(update={"name": str(z), "shape": (64, 64, z)}) for z in (8, 60, 30)]
+        assert costliest_to_predict(volumes, ((32, 32, 8),)).name == "60"
 
 
 class TestRamBytes:

@@ -15,6 +15,7 @@ from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import DryStartResult, DryStartSpec
 from minivess.experiments.supervise import Watcher, supervise
 from minivess.models.registry import load_model_profile
+from minivess.planning.foresight import costliest_to_predict
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.shrink import shrink
 from minivess.sizes import format_gib
@@ -80,7 +81,7 @@ def _attempt(prepared: Prepared, losses: Sequence[str], store: Store, watcher: W
     cells = [cell for cell in cell_specs(prepared, store) if cell.fold == 0 and cell.method in losses]
     spec = DryStartSpec(
         cells=tuple(cells),
-        predicted=max(volumes, key=lambda volume: volume.shape[0] * volume.shape[1]).name,
+        predicted=costliest_to_predict(volumes, prepared.plan.network.patches).name,
         scored=max(volumes, key=lambda volume: volume.voxels).name,
     )
     write_model(folder.spec, spec)

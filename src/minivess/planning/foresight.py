@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import PlanError
 from minivess.planning.forecast import Forecast
@@ -9,7 +11,7 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory import PeakMemory
 from minivess.planning.plan import TrainingPlan
 from minivess.sizes import MIB, format_gib
-from minivess.strides import patch_for
+from minivess.strides import Shape, patch_for
 
 PROCESS_BYTES = 560 * MIB
 """What Python, torch and MONAI hold beside the tensors of a step: 470 to 480 MiB were seen, without a card."""
@@ -37,7 +39,7 @@ def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast, har
         PlanError: The network or a loss cannot be traced.
     """
     reasons = dict(plan.reasons)
-    largest = max(profile.volumes, key=lambda volume: volume.shape[0] * volume.shape[1])
+    largest = costliest_to_predict(profile.volumes, plan.network.patches)
     prediction = _prediction(plan, largest, forecast)
     most_voxels = max(volume.voxels for volume in profile.volumes)
     scorers = scoring_processes(plan, prediction, most_voxels, hardware)
@@ -50,7 +52,8 @@ def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast, har
         else "one case at a time, in the process of the cell: cases are small, or processors or memory too few for two"
     )
     reasons["prediction"] = (
-        f"{format_gib(int(prediction))} while {largest.name} is predicted, slab by slab: its depth does not matter"
+        f"{format_gib(int(prediction))} while {largest.name} is predicted, slab by slab of "
+        f"{patch_for(plan.network.patches, largest.shape[2])[2]} slices, however deep it is"
     )
     reasons["ram"] = (
         f"{format_gib(ram)} for the process of a cell; what is cached of the volumes is page cache on top, which the system "
@@ -75,6 +78,16 @@ def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast, har
             "reasons": reasons,
         }
     )
+
+
+def costliest_to_predict(volumes: Sequence[VolumeStats], patches: Sequence[Shape]) -> VolumeStats:
+    """The volume whose slab, as wide as itself and as deep as its window, has most voxels; of equals the one of most voxels."""
+
+    def cost(volume: VolumeStats) -> tuple[int, int]:
+        x, y, z = volume.shape
+        return x * y * patch_for(patches, z)[2], volume.voxels
+
+    return max(volumes, key=cost)
 
 
 def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -> int:
