@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ class TestMoments:
         assert _measure(np.array([2e9 + 1, 2e9 + 3] * 50, np.uint32)).moments.std == pytest.approx(1.0)
 
 
+class TestClipped:
+    @pytest.mark.parametrize("dtype", TYPES)
+    def test_is_numpys_of_the_clipped_voxels(self, dtype: str) -> None:
+        array = np.random.default_rng(0).normal(60, 20, 1000).astype(dtype)
+        array[7] = np.finfo(dtype).max if dtype == "float32" else np.iinfo(dtype).max
+        clipped = np.clip(array.astype(float), *np.percentile(array.astype(float), CLIP))
+        found = _measure(array).clipped
+        assert (found.number, found.minimum, found.maximum) == (1000, clipped.min(), clipped.max())
+        assert (found.mean, found.std) == pytest.approx((clipped.mean(), clipped.std()))
+
+    def test_what_is_not_finite_is_left_out(self) -> None:
+        found = _measure(np.array([1, np.nan, 3, np.inf, -np.inf, np.nan], np.float32), 2, (0, 100))
+        assert found.clipped == found.moments
+
+
 class TestNonFinite:
     def test_are_counted_and_left_out(self) -> None:
         found = _measure(np.array([1, np.nan, 3, np.inf, -np.inf, np.nan], np.float32))
@@ -70,6 +86,7 @@ class TestScaled:
         scaled, direct = _measure(array).scaled(slope, 3), _measure((slope * array + 3).astype(np.float32))
         assert scaled.percentiles == pytest.approx(direct.percentiles)
         assert scaled.moments == pytest.approx(direct.moments)
+        assert astuple(scaled.clipped) == pytest.approx(astuple(direct.clipped))
 
 
 class TestChecksum:

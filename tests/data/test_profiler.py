@@ -114,7 +114,16 @@ class TestVolumeScanner:
             image = store.case(volume.name).image
             low, high = np.percentile(image, (0.5, 99.5))
             assert (volume.intensity_low, volume.intensity_high) == pytest.approx((low, high))
-            assert (volume.intensity_mean, volume.intensity_std) == pytest.approx((image.mean(), image.std()))
+            clipped = np.clip(image, low, high, dtype=np.float64)
+            assert (volume.intensity_mean, volume.intensity_std) == pytest.approx((clipped.mean(), clipped.std()))
+
+    @pytest.mark.parametrize(("dtype", "hot"), [(np.int16, 32767), (np.float32, 1e6), (np.float32, 1e30)])
+    def test_a_hot_voxel_leaves_the_contrast_of_the_others(self, tmp_path: Path, dtype: type, hot: float) -> None:
+        image = np.random.default_rng(0).normal(100, 20, (32, 32, 8)).astype(dtype)
+        image[3, 3, 3] = hot
+        write_volume(tmp_path / "v.nii.gz", image, spacing_um=(1, 1, 1))
+        normalised = scan_volume(tmp_path / "v.nii.gz", voxels=True).normalise(image)
+        assert (normalised.mean(), normalised.std()) == pytest.approx((0, 1), abs=1e-4)
 
 
 class TestFullScan:

@@ -2,7 +2,8 @@
 
 Integers of one or two bytes are counted value by value. Four-byte numbers are taken as their bits, put in the order of
 the numbers: a first pass counts the upper half of the bits, a second one the lower half of those few whose upper half
-holds a wanted percentile. So no percentile is estimated, and no copy of the volume is sorted.
+holds a wanted percentile. So no percentile is estimated, and no copy of the volume is sorted. What clipping to the percentiles
+leaves is counted as well: for four-byte numbers in a third pass, since the percentiles must be known.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Intensities:
 
     Attributes:
         moments: Of its finite voxels.
+        clipped: Of its finite voxels, clipped to the first and the last of the percentiles.
         percentiles: In the order asked for, interpolated as ``numpy.percentile`` does by default; zero without finite voxels.
         nan: Voxels that are not a number.
         infinite: Voxels that are infinite.
@@ -49,6 +51,7 @@ class Intensities:
     """
 
     moments: Moments
+    clipped: Moments
     percentiles: tuple[float, ...]
     nan: int
     infinite: int
@@ -56,15 +59,20 @@ class Intensities:
 
     def scaled(self, slope: float, intercept: float) -> Intensities:
         """The same for ``slope * voxels + intercept``, where the percentiles lie symmetrically, such as 0.5 and 99.5."""
-        percentiles = tuple(sorted(slope * value + intercept for value in self.percentiles))
-        return replace(self, moments=self.moments.scaled(slope, intercept), percentiles=percentiles)
+        return replace(
+            self,
+            moments=self.moments.scaled(slope, intercept),
+            clipped=self.clipped.scaled(slope, intercept),
+            percentiles=tuple(sorted(slope * value + intercept for value in self.percentiles)),
+        )
 
 
 def measure_intensities(blocks: Blocks, dtype: np.dtype, percentiles: Sequence[float]) -> Intensities:
     """Statistics of a volume of integers or floats of at most four bytes each.
 
     Args:
-        blocks: Gives the volume from its beginning, in flat pieces; called again where percentiles need a second pass.
+        blocks: Gives the volume from its beginning, in flat pieces; called again where percentiles need a second pass, and clipping
+            a third.
         dtype: The type of the pieces.
         percentiles: Ascending, in percent.
     """
@@ -81,12 +89,13 @@ def measure_intensities(blocks: Blocks, dtype: np.dtype, percentiles: Sequence[f
     moments = counter.moments()
     infinite = total - moments.number - nan
     if not moments.number:
-        return Intensities(moments, (0.0,) * len(percentiles), nan, infinite, checksum)
+        return Intensities(moments, moments, (0.0,) * len(percentiles), nan, infinite, checksum)
     ranks = [(moments.number - 1) * percent / 100 for percent in percentiles]
     values = counter.values_at({end for rank in ranks for end in (math.floor(rank), math.ceil(rank))}, blocks)
     ends = [(values[math.floor(rank)], values[math.ceil(rank)]) for rank in ranks]
     between = tuple(low + (high - low) * (rank % 1) for (low, high), rank in zip(ends, ranks, strict=True))
-    return Intensities(moments, between, nan, infinite, checksum)
+    clipped = counter.clipped(between[0], between[-1], blocks)
+    return Intensities(moments, clipped, between, nan, infinite, checksum)
 
 
 class _SmallIntegers:
@@ -112,12 +121,19 @@ class _SmallIntegers:
             self._counts[keys[-1]] += 1
 
     def moments(self) -> Moments:
+        return self._moments(self._values)
+
+    def clipped(self, low: float, high: float, blocks: Blocks) -> Moments:
+        return self._moments(self._values.clip(low, high))
+
+    def _moments(self, values: np.ndarray) -> Moments:
+        """As if each value were the one of ``values``, which ascend, in its place."""
         number = int(self._counts.sum())
         if not number:
             return Moments()
-        mean = float(self._counts @ self._values) / number
-        std = math.sqrt(float(self._counts @ (self._values - mean) ** 2) / number)
-        found = self._values[self._counts > 0]
+        mean = float(self._counts @ values) / number
+        std = math.sqrt(float(self._counts @ (values - mean) ** 2) / number)
+        found = values[self._counts > 0]
         return Moments(number, mean, std, float(found[0]), float(found[-1]))
 
     def values_at(self, ranks: set[int], blocks: Blocks) -> dict[int, float]:
@@ -132,25 +148,21 @@ class _FourBytes:
         self._dtype = dtype
         self._order = _order_of_upper_halves(dtype)
         self._counts = np.zeros(_HALF, np.int64)
-        self._moments, self._square = Moments(), 0.0
+        self._running = _RunningMoments()
 
     def take(self, block: np.ndarray) -> None:
         self._counts += np.bincount(_halves(block)[0], minlength=_HALF)
-        deviations = block.astype(np.float64)
-        before, number, mean = self._moments, block.size, float(deviations.mean())
-        total, apart = before.number + number, mean - before.mean
-        deviations -= mean
-        # Chan, Golub and LeVeque 1979: moments of two parts become those of the whole without losing digits.
-        self._square += float(deviations @ deviations)
-        self._square += apart**2 * before.number * number / total
-        minimum, maximum = float(block.min()), float(block.max())
-        if before.number:
-            minimum, maximum = min(minimum, before.minimum), max(maximum, before.maximum)
-        std = math.sqrt(self._square / total)
-        self._moments = Moments(total, before.mean + apart * number / total, std, minimum, maximum)
+        self._running.take(block.astype(np.float64))
 
     def moments(self) -> Moments:
-        return self._moments
+        return self._running.moments
+
+    def clipped(self, low: float, high: float, blocks: Blocks) -> Moments:
+        running = _RunningMoments()
+        for block in map(_finite, blocks()):
+            if block.size:
+                running.take(block.astype(np.float64).clip(low, high))
+        return running.moments
 
     def values_at(self, ranks: set[int], blocks: Blocks) -> dict[int, float]:
         reached = self._counts[self._order].cumsum()
@@ -172,6 +184,27 @@ class _FourBytes:
         found = int(np.searchsorted((counts[::-1] if falling else counts).cumsum(), rank, side="right"))
         bits = upper * _HALF + (_HALF - 1 - found if falling else found)
         return float(np.array([bits], np.uint32).view(self._dtype)[0])
+
+
+class _RunningMoments:
+    """Of numbers that come in pieces."""
+
+    def __init__(self) -> None:
+        self.moments, self._square = Moments(), 0.0
+
+    def take(self, values: np.ndarray) -> None:
+        """Takes float64, at least one, and overwrites them."""
+        before, number, mean = self.moments, values.size, float(values.mean())
+        total, apart = before.number + number, mean - before.mean
+        minimum, maximum = float(values.min()), float(values.max())
+        if before.number:
+            minimum, maximum = min(minimum, before.minimum), max(maximum, before.maximum)
+        values -= mean
+        # Chan, Golub and LeVeque 1979: moments of two parts become those of the whole without losing digits.
+        self._square += float(values @ values)
+        self._square += apart**2 * before.number * number / total
+        std = math.sqrt(self._square / total)
+        self.moments = Moments(total, before.mean + apart * number / total, std, minimum, maximum)
 
 
 def _halves(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,8 @@ class VolumeStats(BaseModel):
         dtype: Numpy name of the stored type.
         stored_bytes: Size of the files.
         cached_bytes: Size in the store: the image as it is read, and one byte a voxel for the label.
+        intensity_mean: Of the voxels clipped to the 0.5 and 99.5 percentiles, as the network sees them; so a hot voxel has no say.
+        intensity_std: Of the same.
         intensity_low: The 0.5 percentile.
         intensity_high: The 99.5 percentile.
         image_checksum: CRC-32 of the image's voxels.
@@ -68,7 +70,7 @@ class VolumeStats(BaseModel):
         return self.shape[0] * self.shape[1] * self.shape[2]
 
     def normalise(self, block: np.ndarray) -> np.ndarray:
-        """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract its mean, divide by its deviation; float32.
+        """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract mean and divide by deviation of what that leaves; float32.
 
         Raises:
             DataError: The volume was scanned without its voxels.

@@ -28,7 +28,7 @@ __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_pr
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
-_VERSION = "3"
+_VERSION = "4"
 """Changed with every change of what a scan finds, so that saved profiles are made anew."""
 
 
@@ -150,7 +150,7 @@ def _measure(case: Case, image: Header, label: Header | None, found: list[Findin
 
 
 def _measure_image(name: str, path: Path, header: Header, digest: Digest, found: list[Finding]) -> dict[str, Any]:
-    digests = iter([digest])  # four-byte numbers are read twice, and hashed once
+    digests = iter([digest])  # four-byte numbers are read three times, and hashed once
     try:
         intensities = measure_intensities(
             lambda: read_blocks(path, header, next(digests, None)), header.block_dtype, CLIP_PERCENTILES
@@ -161,8 +161,8 @@ def _measure_image(name: str, path: Path, header: Header, digest: Digest, found:
     found += check_intensities(name, intensities)
     low, high = intensities.percentiles
     return {
-        "intensity_mean": intensities.moments.mean,
-        "intensity_std": intensities.moments.std,
+        "intensity_mean": intensities.clipped.mean,
+        "intensity_std": intensities.clipped.std,
         "intensity_low": low,
         "intensity_high": high,
         "intensity_min": intensities.moments.minimum,
