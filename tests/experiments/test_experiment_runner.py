@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from minivess.cli.main import cli
 from minivess.data.profiler import scan_dataset
-from minivess.errors import ConfigError
+from minivess.errors import ConfigError, PlanError
 from minivess.experiments.config import load_config
 from minivess.experiments.folder import RunFolder
 from minivess.experiments.prepare import Prepared, prepare
@@ -120,6 +120,15 @@ class TestExperimentRunner:
         assert "auto_gpu_low_example_custom" in plans[1]
         assert "60 % of the usable memory is 14.4 GiB" in plans[1]
         assert "the budget is 6.0 GiB" in plans[1]
+
+    def test_a_disk_too_small_for_the_store_is_refused(
+        self, config: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Volumes and labels take 0.9 MiB, checkpoints and masks little more."""
+        usage = shutil.disk_usage(config)._replace(free=800_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+        with pytest.raises(PlanError, match="larger disk"):
+            _prepare(config, phantoms)
 
     def test_explicit_profile_overrides_auto(self, config: Path, phantoms: Path) -> None:
         plan = _prepare(config, phantoms, compute="gpu_low").plan

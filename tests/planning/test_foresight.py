@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minivess.data.profiler import DatasetProfile
-from minivess.models.registry import ModelProfile, load_model_profile
+from minivess.models.registry import ModelProfile, build_network, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast
 from minivess.planning.foresight import (
@@ -58,6 +58,13 @@ class TestForesee:
         assert plan.prediction_bytes is not None
         assert plan.ram_bytes is not None
         assert plan.ram_bytes > PROCESS_BYTES + plan.prediction_bytes
+
+    def test_the_training_state_is_what_a_checkpoint_holds(
+        self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
+    ) -> None:
+        plan = _plan(profile, model, Forecast({"dice_ce": {}}, peaks, timed=False))
+        weights = sum(weight.numel() for weight in build_network(plan.network).parameters())
+        assert plan.state_bytes == 16 * weights  # weights, average and two moments, four bytes each
 
     def test_the_deepest_window_counts_not_only_the_widest_plane(
         self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache

@@ -86,6 +86,13 @@ class TestPreflight:
         assert levels(check_disk(20 * GIB - 1)) == ["warning"]
         assert levels(check_disk(20 * GIB)) == ["info"]
 
+    def test_a_disk_that_cannot_hold_the_run_is_critical(self, tmp_path: Path) -> None:
+        (finding,) = check_disk(30 * GIB, 31 * GIB)
+        assert (finding.level, finding.got) == ("critical", "30.0 GiB")
+        assert finding.expected.startswith("31.0 GiB or more")
+        with pytest.raises(PlanError, match="larger disk"):
+            preflight(tmp_path, needed_bytes=2**60).raise_if_critical()
+
     def test_swap_health_warns_above_5gb(self) -> None:
         used = [HardwareBudget(Host(8, 0.0, 32 * GIB, 32 * GIB, 8 * GIB, b)) for b in (5 * GIB, 5 * GIB + 1)]
         assert [levels(check_swap(hardware)) for hardware in used] == [["info"], ["warning"]]

@@ -17,6 +17,7 @@ from minivess.experiments.folder import RunFolder
 from minivess.losses.registry import require_known
 from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.disk import bytes_to_write
 from minivess.planning.forecast import Forecast, cache_folder
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.lanes import Lane, lanes_of
@@ -114,6 +115,9 @@ def prepare(
         environ=environ,
         data_findings=data_findings,
         plan_findings=check_plan(plan, profile, lanes[0].hardware, begun=begun),
+        needed_bytes=bytes_to_write(
+            profile, store_root(config), plan, losses=0 if begun else len(config.losses), folds=len(splits.folds)
+        ),
     )
     preflight.raise_if_critical()
     return Prepared(config, folder, lanes, scanned, profile, splits, plan, preflight)

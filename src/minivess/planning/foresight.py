@@ -28,6 +28,8 @@ _SCORING_BYTES_PER_VOXEL = 10
 _SCORING_PROCESS_BYTES = 256 * MIB
 SCORING_WORTH_A_PROCESS_VOXELS = 8_000_000
 """Scored in about a second, twice what a process takes to start."""
+_STATE_PER_WEIGHT = 4
+"""What a checkpoint holds for each byte of the weights: themselves, their average and both moments of AdamW."""
 _PATCH_COPIES = 3
 """A patch is cut, resampled and changed: as many float32 arrays of its size at a time."""
 
@@ -43,7 +45,8 @@ def foresee(plan: TrainingPlan, profile: DatasetProfile, forecast: Forecast, har
     prediction = _prediction(plan, largest, forecast)
     most_voxels = max(volume.voxels for volume in profile.volumes)
     scorers = scoring_processes(plan, prediction, most_voxels, hardware)
-    plan = plan.model_copy(update={"scoring_processes": scorers})
+    state_bytes = _STATE_PER_WEIGHT * prediction.parameters_bytes
+    plan = plan.model_copy(update={"scoring_processes": scorers, "state_bytes": state_bytes})
     ram = ram_bytes(plan, prediction, most_voxels)
     reasons["scoring"] = (
         f"{scorers} cases at a time, in processes beside the prediction of the next: at most half of the processors and of "

@@ -67,6 +67,10 @@ class TrainingPlan(BaseModel):
     prediction_bytes: int | None = Field(
         default=None, description="predicted peak of the device while the largest volume is predicted; None untraced"
     )
+    state_bytes: int | None = Field(
+        default=None,
+        description="of a checkpoint: weights, their average and the optimizer's two moments; None untraced",
+    )
     ram_bytes: int | None = Field(
         default=None, description="predicted memory of a cell's process without its page cache; None untraced"
     )

@@ -77,6 +77,7 @@ def run_preflight(
     environ: Mapping[str, str],
     data_findings: Iterable[Finding] = (),
     plan_findings: Iterable[Finding] = (),
+    needed_bytes: int = 0,
     versions: LibraryVersions | None = None,
     root: Path = Path("/"),
 ) -> PreflightResult:
@@ -89,6 +90,7 @@ def run_preflight(
         environ: Environment variables, to tell where the program runs.
         data_findings: What the caller's look at the data gave, e.g. that there are no pairs.
         plan_findings: What the guards said about the plan.
+        needed_bytes: What the run will add to the disk of ``output_dir``, from ``bytes_to_write``.
         versions: Library versions; None reads those installed.
         root: The file system's root, for marks of containers and clouds.
     """
@@ -97,7 +99,7 @@ def run_preflight(
     findings = {
         "gpu": check_gpu(hardware),
         "ram": [*check_ram(hardware), *check_ram_limit(hardware)],
-        "disk": check_disk(free_bytes),
+        "disk": check_disk(free_bytes, needed_bytes),
         "swap": check_swap(hardware),
         "environment": check_environment(environment, hardware),
         "data": [*check_data_folder(data_dir), *data_findings],
@@ -152,13 +154,15 @@ def check_ram_limit(hardware: HardwareBudget) -> list[Finding]:
     return [Finding("warning", "ram", "memory limit of a cell", expected, format_gib(limit), cure)]
 
 
-def check_disk(free_bytes: int) -> list[Finding]:
-    """Warns below 20 GB free where the run will write."""
+def check_disk(free_bytes: int, needed_bytes: int = 0) -> list[Finding]:
+    """Warns below 20 GB free where the run will write; critical where it will write more than is free."""
+    what, cure = "free space for outputs", "free some space, or choose an output folder on a larger disk"
+    if needed_bytes > free_bytes:
+        expected = f"{format_gib(needed_bytes)} or more, for decompressed volumes, checkpoints and masks"
+        return [Finding("critical", "disk", what, expected, format_gib(free_bytes), cure)]
     if free_bytes < 20 * GIB:
-        cure = "free some space, or choose an output folder on a larger disk"
-        what = "free space for outputs"
         return [Finding("warning", "disk", what, "20 GB or more", format_gib(free_bytes), cure)]
-    return [Finding("info", "disk", "free space for outputs", "", format_gib(free_bytes), "")]
+    return [Finding("info", "disk", what, "", format_gib(free_bytes), "")]
 
 
 def check_swap(hardware: HardwareBudget) -> list[Finding]:
