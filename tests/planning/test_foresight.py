@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from minivess.data.in_plane import InPlane, control_points
+from minivess.data.patches import _cut
 from minivess.data.profiler import DatasetProfile
+from minivess.data.store import Store
 from minivess.models.registry import ModelProfile, build_network, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.forecast import Forecast
 from minivess.planning.foresight import (
+    _PATCH_COPIES,
     PROCESS_BYTES,
     RESIDENT_FACTOR,
     costliest_to_predict,
@@ -92,8 +98,30 @@ class TestRamBytes:
     def test_workers_hold_batches_ahead(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
         more = plan.model_copy(update={"peak_bytes": GIB, "workers": 5})
-        step, batch, cutting = round(RESIDENT_FACTOR * GIB), 2 * 32 * 32 * 4 * 6, 3 * 4 * 32 * 32 * 4
+        step, batch, cutting = round(RESIDENT_FACTOR * GIB), 2 * 32 * 32 * 4 * 6, 12 * 4 * 32 * 32 * 4
         assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + step + 11 * batch + 5 * cutting
+
+    def test_a_card_copies_the_training_state_to_the_host(self, profile: DatasetProfile, model: ModelProfile) -> None:
+        card = _plan(profile, model).model_copy(update={"device": "cuda", "state_bytes": 0})
+        vista = card.model_copy(update={"state_bytes": 16 * 196_400_000})  # VISTA-3D
+        more = ram_bytes(vista, self.PREDICTION, 1) - ram_bytes(card, self.PREDICTION, 1)
+        assert 2.85 * GIB < more < 2.93 * GIB
+
+
+class TestCutting:
+    """What ``_PATCH_COPIES`` stands for; torch's resampled image is not traced, and not yet there at the peak."""
+
+    def test_holds_no_more_than_is_planned_for(self, profile: DatasetProfile, store: Store) -> None:
+        case = store.case("phantom03")  # 88x104x16: a patch of one slice more is padded
+        patch = (96, 96, 17)
+        bend = np.full((2, *map(control_points, patch[:2])), 8.0)
+        change = InPlane(np.pi / 4, 1.4, bend)
+        _cut(case, (44, 52, 8), patch, change)
+        tracemalloc.start()
+        _cut(case, (44, 52, 8), patch, change)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes / (4 * 96 * 96 * 17) < _PATCH_COPIES
 
 
 class TestScoringProcesses:
