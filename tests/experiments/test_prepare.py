@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from minivess.errors import ConfigError, RunError
+from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import write_model
 from minivess.experiments.prepare import Prepared, prepare
@@ -59,6 +59,14 @@ class TestABegunRun:
         wider = _prepared(phantoms, tmp_path, model={"name": "example_custom", "filters": [8, 16, 16]}, folds=3)
         assert wider.plan.network.filters == (8, 16, 16)
         assert len(wider.splits.folds) == 3
+
+    def test_goes_on_with_no_volumes_that_are_normalised_otherwise(self, phantoms: Path, tmp_path: Path) -> None:
+        prepared = _prepared(phantoms, tmp_path)
+        first, *others = prepared.profile.volumes
+        before = first.model_copy(update={"intensity_mean": 1.01 * (first.intensity_mean or 0)})
+        _decide(replace(prepared, profile=prepared.profile.model_copy(update={"volumes": (before, *others)})))
+        with pytest.raises(DataError, match=r"normalised as when.*--fresh"):
+            _prepared(phantoms, tmp_path)
 
 
 class TestWhatCameBetween:

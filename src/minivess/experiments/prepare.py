@@ -193,3 +193,17 @@ def _refuse_other_data(profile: DatasetProfile, folder: RunFolder) -> None:
             f"content {profile.content_hash}",
             "restore the files, or begin another run with another name (--name)",
         )
+    if _scales(before) != _scales(profile):
+        raise DataError(
+            f"volumes normalised as when {folder.path} was begun",
+            "other means or deviations: another version of minivess measures them otherwise",
+            "continue with the version in environment.json, or begin the run anew (--fresh)",
+        )
+
+
+def _scales(profile: DatasetProfile) -> list[tuple[str, ...]]:
+    """What normalises each volume, to so many digits as matter."""
+    return [
+        (volume.name, *(f"{value:.6g}" for value in (volume.intensity_mean, volume.intensity_std) if value is not None))
+        for volume in profile.volumes
+    ]
