@@ -11,6 +11,9 @@ from scipy.spatial import cKDTree
 
 _ROUNDING = 1 + 1e-9  # 3 voxels of 0.2 are "within" 0.6, whatever the last bit says
 
+_AT_A_TIME = 2**16
+"""Voxels that ask a tree at once: asked all together they take 56 bytes each, which a speckled mask has many of."""
+
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
@@ -39,11 +42,10 @@ def surface_distances(
     By k-d trees of the border voxels: the values of two Euclidean distance transforms of the volume at a tenth of the
     time and memory. Voxels that both borders share are 0 apart and ask no tree.
     """
-    shape = np.maximum(prediction_border.max(axis=0), reference_border.max(axis=0)) + 1
-    prediction, reference = (np.ravel_multi_index(border.T, shape) for border in (prediction_border, reference_border))
+    prediction_apart, reference_apart = _apart(prediction_border, reference_border)
     return SurfaceDistances(
-        _nearest(prediction_border, reference_border, np.isin(prediction, reference, assume_unique=True), spacing),
-        _nearest(reference_border, prediction_border, np.isin(reference, prediction, assume_unique=True), spacing),
+        _nearest(prediction_border, prediction_apart, reference_border, spacing),
+        _nearest(reference_border, reference_apart, prediction_border, spacing),
     )
 
 
@@ -63,12 +65,25 @@ def normalised_surface_distance(distances: SurfaceDistances, tolerance: float) -
     return float((both <= tolerance * _ROUNDING).mean())
 
 
+def _apart(first: NDArray[np.intp], second: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of each border that the other does not have."""
+    shape = np.maximum(first.max(axis=0), second.max(axis=0)) + 1
+    one, other = (np.ravel_multi_index(border.T, shape) for border in (first, second))
+    return (
+        np.flatnonzero(np.isin(one, other, assume_unique=True, invert=True)),
+        np.flatnonzero(np.isin(other, one, assume_unique=True, invert=True)),
+    )
+
+
 def _nearest(
-    points: NDArray[np.intp], others: NDArray[np.intp], shared: NDArray[np.bool_], spacing: Sequence[float]
+    points: NDArray[np.intp], apart: NDArray[np.intp], others: NDArray[np.intp], spacing: Sequence[float]
 ) -> NDArray[np.float64]:
-    distances, apart = np.zeros(len(points)), ~shared
-    if apart.any():
-        # 64: an all-foreground prediction (flat faces, far away) is answered three times faster than with the default 16
-        tree = cKDTree(others * np.asarray(spacing), leafsize=64, compact_nodes=False)
-        distances[apart] = tree.query(points[apart] * np.asarray(spacing), workers=1)[0]
+    distances = np.zeros(len(points))
+    if apart.size:
+        # 64: an all-foreground prediction (flat faces, far away) is answered three times faster than with the default 16.
+        # C: where voxels lie in the order that argwhere gives, the tree would keep a copy.
+        tree = cKDTree(np.multiply(others, spacing, order="C"), leafsize=64, compact_nodes=False)
+        for first in range(0, apart.size, _AT_A_TIME):
+            some = apart[first : first + _AT_A_TIME]
+            distances[some] = tree.query(points[some] * np.asarray(spacing), workers=1)[0]
     return distances

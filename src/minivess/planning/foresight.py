@@ -23,8 +23,9 @@ RESIDENT_FACTOR = 1.6
 _CUDA_HOST_BYTES = 1024 * MIB
 """Allowance for what CUDA and cuDNN keep in main memory; no GPU has confirmed it."""
 _BATCHES_AHEAD_PER_WORKER = 2
-_SCORING_BYTES_PER_VOXEL = 10
-"""Seen on 512x512x106 voxels: 0.25 GiB (docs/benchmarks/metrics.md)."""
+_SCORING_BYTES_PER_VOXEL = 40
+"""Of a mask that is wrong in 40 % of its voxels, a speckle as a barely trained network may give: 34 were seen, and 38
+of Python's own. Clean masks take 5 to 10 (docs/benchmarks/metrics.md)."""
 _SCORING_PROCESS_BYTES = 256 * MIB
 SCORING_WORTH_A_PROCESS_VOXELS = 8_000_000
 """Scored in about a second, twice what a process takes to start."""
