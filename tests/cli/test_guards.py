@@ -64,7 +64,7 @@ class TestWhatCannotFitNeverBegins:
         detected(RAM_MIB)
         code, said = call(script, "--set", "limits.memory_limit_gib=1.2", "--workers", "500")
         assert code == 4
-        assert "expected at most 1.2 GiB, the usable memory; got the process of a cell: 1." in said
+        assert "expected at most 1.2 GiB, the usable memory; got the process of a cell: 2." in said
         assert "GiB predicted. Cure: close other programs, use a smaller patch or fewer" in said
         assert not Path("runs").exists()
 
