@@ -36,7 +36,7 @@ class Hungry(type(dice_ce())):
         if "Fake" not in str(type(logits)):
             taken = []
             # A quarter of a GiB a patch, and half of one after the calls that a dry start with two a pass makes.
-            for _ in range(len(logits) * (8 if self.calls <= 4 else 16)):
+            for _ in range(len(logits) * (8 if self.calls <= 5 else 16)):
                 taken.append(np.ones(2**22))
                 time.sleep(0.03)  # leaves the supervisor time to look
         return super().forward(logits, label, mask)

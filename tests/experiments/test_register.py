@@ -276,7 +276,7 @@ class TestPromote:
             == f"Champion: script version 1 in {desk.uri}\n"
         )
         answer = json.loads(CliRunner().invoke(cli, ["promote", str(second.path), "--json"]).stdout)
-        assert (answer["version"], answer["before"], answer["test"]["n"]) == (2, 1, 4)
+        assert (answer["version"], answer["before"], answer["test"]["interval"]["n"]) == (2, 1, 4)
         assert answer["tracking_uri"] == desk.uri
 
     def test_an_unfinished_run_has_nothing_to_promote(self, copied: RunFolder) -> None:
