@@ -76,31 +76,35 @@ def spec_of(store: Store, *methods: str) -> DryStartSpec:
     return DryStartSpec(cells=tuple(cells), predicted=name, scored=name)
 
 
+def asked(path: Path, spec: DryStartSpec) -> DryStartFolder:
+    """The folder of a dry start that is told this."""
+    folder = DryStartFolder(path)
+    write_model(folder.spec, spec)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are found in the test's own folder, the network among the examples."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+
+
 class TestDryStart:
-    def test_holds_the_weights_of_one_loss_at_a_time(
-        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_holds_the_weights_of_one_loss_at_a_time(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "counting_losses.py").write_text(LOSSES)
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
-        folder, methods = DryStartFolder(tmp_path), ("counting_losses:first", "counting_losses:second")
-        write_model(folder.spec, spec_of(store, *methods))
+        methods = ("counting_losses:first", "counting_losses:second")
+        folder = asked(tmp_path, spec_of(store, *methods))
         assert tuple(dry_start(folder).step_seconds) == methods
         assert set(importlib.import_module("counting_losses").alive) == {1}
 
-    def test_a_fault_that_waits_for_a_network_that_segments_shows(
-        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_fault_that_waits_for_a_network_that_segments_shows(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_fault.py").write_text(LATE_FAULT)
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
-        folder = DryStartFolder(tmp_path)
-        write_model(folder.spec, spec_of(store, "late_fault:late"))
+        folder = asked(tmp_path, spec_of(store, "late_fault:late"))
         with pytest.raises(ImportError, match="only once it segments"):
             dry_start(folder)
 
     def test_the_warping_runs(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
         found = []
 
         def watched(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -108,9 +112,8 @@ class TestDryStart:
             return found[-1][-1]
 
         monkeypatch.setattr("minivess.losses.warping.critical_points", watched)
-        folder, spec = DryStartFolder(tmp_path), spec_of(store, "warp")
-        write_model(folder.spec, spec)
-        dry_start(folder)
+        spec = spec_of(store, "warp")
+        dry_start(asked(tmp_path, spec))
         assert len(found) == spec.cells[0].plan.micro_batch
         for vessel, wrong, critical in found:
             assert vessel
