@@ -95,11 +95,12 @@ class NNUNet:
         return self.results / DATASET / f"ShortTrainer__nnUNetPlans__{CONFIGURATION}" / f"fold_{number}"
 
     def train(self, number: int, epochs: int, steps: int) -> dict[str, float]:
-        """One fold: seconds and peak bytes, kept beside its weights."""
+        """One fold: seconds and peak bytes, kept beside its weights; of the prediction alone where it was killed after training."""
         record = self.fold(number) / "measured.json"
         if not record.is_file():
+            trained = ["--val"] if (self.fold(number) / "checkpoint_final.pth").is_file() else []
             seconds, peak = self.run(
-                "nnUNetv2_train", "1", CONFIGURATION, str(number), "-tr", "ShortTrainer", "-device", "cpu",
+                "nnUNetv2_train", "1", CONFIGURATION, str(number), "-tr", "ShortTrainer", "-device", "cpu", *trained,
                 epochs=epochs, steps=steps,
             )  # fmt: skip
             record.write_text(json.dumps({"seconds": seconds, "peak_bytes": peak}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-UNNEEDED = ("mlflow", "matplotlib", "pandas", "sklearn")
+UNNEEDED = ("mlflow", "matplotlib", "pandas", "sklearn", "skimage", "scipy")
 
 
 def _run(code: str) -> str:
