@@ -95,11 +95,12 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_limit_gib: float | None = Field(
-        default=None, gt=0, description="memory of a cell's process tree in GiB at which it is ended"
+        default=None, gt=0, le=1e6, description="memory of a cell's process tree in GiB at which it is ended"
     )
     gpu_limit_gib: float | None = Field(
         default=None,
         gt=0,
+        le=1e6,
         description="GPU memory in GiB that counts as the whole card, to share one or to stand for a smaller one",
     )
     cells_at_a_time: int | None = Field(

@@ -105,6 +105,7 @@ def _card_bytes() -> int:
 def _fastest(work: TrainingWorkload, patch: Shape, batch: int) -> float:
     network = build_network(work.network, pretrained=False).to(work.device).train()
     config = TrainingConfig()
+    torch.backends.cudnn.benchmark = not config.deterministic  # as cells do: the algorithms that it tries take memory
     state = TrainState.start(network, config, work.precision)
     step = Step(build_loss(work.loss, **work.loss_options).to(work.device), config, 0, batch, work.precision)
     image = torch.randn(batch, 1, *patch)
