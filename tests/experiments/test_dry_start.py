@@ -53,6 +53,8 @@ def late():
     return Late(dice_ce().terms)
 """
 
+LATE_WORK = LATE_FAULT.replace('raise ImportError("only once it segments")', "__import__('time').sleep(0.5)")
+
 
 def spec_of(store: Store, *methods: str) -> DryStartSpec:
     model = load_model_profile("example_custom", filters=(4, 8), options={})
@@ -104,6 +106,10 @@ class TestDryStart:
         with pytest.raises(ImportError, match="only once it segments"):
             dry_start(folder)
 
+    def test_work_that_waits_for_a_network_that_segments_is_foreseen(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "late_work.py").write_text(LATE_WORK)
+        assert dry_start(asked(tmp_path, spec_of(store, "late_work:late"))).step_seconds["late_work:late"] > 0.5
+
     def test_the_warping_runs(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found = []
 
@@ -114,7 +120,7 @@ class TestDryStart:
         monkeypatch.setattr("minivess.losses.warping.critical_points", watched)
         spec = spec_of(store, "warp")
         dry_start(asked(tmp_path, spec))
-        assert len(found) == spec.cells[0].plan.micro_batch
+        assert len(found) == 2 * spec.cells[0].plan.micro_batch
         for vessel, wrong, critical in found:
             assert vessel
             assert 0 < wrong < 0.1

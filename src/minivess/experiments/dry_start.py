@@ -1,13 +1,14 @@
 """Everything that a cell does, once, before epoch 1: what fails, fails here and not after a night.
 
 Run as ``python -m minivess.experiments.dry_start FOLDER`` under the supervisor. For each loss two real steps on the largest
-patch, and the loss once more as if the network had learnt to segment; then a checkpoint, a prediction of the widest volume
+patch, and the loss by itself as if the network had learnt to segment; then a checkpoint, a prediction of the widest volume
 (two windows deep: memory does not grow with depth) and the scoring of the largest.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import sys
 import time
@@ -80,28 +81,40 @@ def _two_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, flo
         began = time.perf_counter()
         step(state, batch)
     seconds = time.perf_counter() - began
-    _loss_of_late_training(cell, step, store, name)
-    return state, seconds
+    return state, seconds + _late_seconds(cell, step, store, name)
 
 
-def _loss_of_late_training(cell: CellSpec, step: Step, store: Store, name: str) -> None:
-    """Forward and backward through the loss alone, of logits close to the label: some of a loss may run only then.
+def _late_seconds(cell: CellSpec, step: Step, store: Store, name: str) -> float:
+    """What a step takes longer once the network segments: some of a loss may run, and fail, only then.
 
     Raises:
-        NanLossError: Its value or its gradient is no number.
+        NanLossError: The loss or its gradient is no number.
     """
     plan = cell.plan
     sampler = PatchSampler(
         store, [name], [plan.patch], batch=plan.micro_batch, foreground_fraction=1.0, seed=cell.seed, augment=False
     )
-    _, label, mask = (torch.from_numpy(part) for part in sampler.batch(0))
-    logits = _close_to(label).to(plan.device).requires_grad_()
-    value = step.loss(logits, label.to(plan.device), mask.to(plan.device))
+    _, label, mask = (torch.from_numpy(part).to(plan.device) for part in sampler.batch(0))
+    late = _close_to(label)
+    right, wrong = (
+        min(_seconds_of_loss(step.loss, logits, label, mask, of) for _ in range(2))
+        for logits, of in ((late, "all but right"), (-late, "all but wrong"))
+    )
+    calls = math.ceil(plan.batch / plan.micro_batch) * (1 + plan.network.heads)
+    return max(right - wrong, 0.0) * calls
+
+
+def _seconds_of_loss(
+    loss: torch.nn.Module, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor, of: str
+) -> float:
+    """Forward and backward through the loss alone."""
+    logits = logits.clone().requires_grad_()
+    began = time.perf_counter()
+    value = loss(logits, label, mask)
     value.backward()
     if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
-        raise NanLossError(
-            f"{cell.method} is {value.item()}, or its gradient is no number, where a network all but agrees with the label"
-        )
+        raise NanLossError(f"the loss is {value.item()}, or its gradient is no number, of a network that is {of}")
+    return time.perf_counter() - began
 
 
 def _close_to(label: torch.Tensor) -> torch.Tensor:
