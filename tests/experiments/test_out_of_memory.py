@@ -19,7 +19,7 @@ losses: [hungry_losses:hungry]
 folds: 2
 model: {name: example_custom, filters: [4, 8, 8]}
 plan: {batch: 4, patch_size: [32, 32, 4]}
-training: {max_epochs: 1, steps_per_epoch: 3, validate_every: 0, checkpoint_minutes: 0}
+training: {max_epochs: 1, steps_per_epoch: 5, validate_every: 0, checkpoint_minutes: 0}
 evaluation: {baselines: []}
 tracking_uri: none
 limits: {memory_limit_gib: 1.2, monitor_interval_s: 0.5}
@@ -36,7 +36,7 @@ class Hungry(type(dice_ce())):
         if "Fake" not in str(type(logits)):
             taken = []
             # A quarter of a GiB a patch, and half of one after the calls that a dry start with two a pass makes.
-            for _ in range(len(logits) * (8 if self.calls <= 5 else 16)):
+            for _ in range(len(logits) * (8 if self.calls <= 8 else 16)):
                 taken.append(np.ones(2**22))
                 time.sleep(0.03)  # leaves the supervisor time to look
         return super().forward(logits, label, mask)
@@ -84,7 +84,7 @@ class TestCell:
         folder, said = run
         cell = folder.cell("hungry_losses:hungry", 0)
         result = CellResult.model_validate_json(cell.result.read_bytes())
-        assert (result.micro_batch, result.steps) == (1, 3)
+        assert (result.micro_batch, result.steps) == (1, 5)
         assert "1 a forward pass in place of 2" in result.note
-        assert "resumes after step 2 of 3" in (cell.path / "log.txt").read_text()
+        assert "resumes after step 4 of 5" in (cell.path / "log.txt").read_text()
         assert "hungry_losses:hungry-fold0: memory_limit with 2 a forward pass" in said
