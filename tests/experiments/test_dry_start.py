@@ -19,6 +19,7 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import PlanRequest
 from minivess.sizes import GIB
 from minivess.step.config import TrainingConfig
+from minivess.step.step import NanLossError
 
 LOSSES = """\
 import gc
@@ -53,6 +54,7 @@ def late():
     return Late(dice_ce().terms)
 """
 
+LATE_NAN = LATE_FAULT.replace('raise ImportError("only once it segments")', "return arguments[0].sum() * float('nan')")
 LATE_WORK = LATE_FAULT.replace('raise ImportError("only once it segments")', "__import__('time').sleep(0.5)")
 
 
@@ -105,6 +107,11 @@ class TestDryStart:
         folder = asked(tmp_path, spec_of(store, "late_fault:late"))
         with pytest.raises(ImportError, match="only once it segments"):
             dry_start(folder)
+
+    def test_a_loss_that_is_no_number_only_then_is_named(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "late_nan.py").write_text(LATE_NAN)
+        with pytest.raises(NanLossError, match="late_nan:late of right logits is nan"):
+            dry_start(asked(tmp_path, spec_of(store, "dice_ce", "late_nan:late")))
 
     def test_work_that_waits_for_a_network_that_segments_is_foreseen(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_work.py").write_text(LATE_WORK)

@@ -98,7 +98,7 @@ def _late_seconds(cell: CellSpec, step: Step, store: Store, name: str) -> float:
     late = _close_to(label)
     right, wrong = (
         min(_seconds_of_loss(step.loss, logits, label, mask, of) for _ in range(2))
-        for logits, of in ((late, "all but right"), (-late, "all but wrong"))
+        for logits, of in ((late, f"{cell.method} of right logits"), (-late, f"{cell.method} of wrong logits"))
     )
     calls = math.ceil(plan.batch / plan.micro_batch) * (1 + plan.network.heads)
     return max(right - wrong, 0.0) * calls
@@ -113,7 +113,7 @@ def _seconds_of_loss(
     value = loss(logits, label, mask)
     value.backward()
     if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
-        raise NanLossError(f"the loss is {value.item()}, or its gradient is no number, of a network that is {of}")
+        raise NanLossError(f"{of} is {value.item()}, or its gradient is no number")
     return time.perf_counter() - began
 
 
