@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -31,7 +32,9 @@ from minivess.data.phantom import small_cases, write_phantom
 from minivess.errors import PlanError
 from minivess.experiments.folder import RunFolder
 from minivess.models.registry import load_model_profile
+from minivess.planning.forecast import cache_folder
 from minivess.planning.memory import CONTEXT_BYTES
+from minivess.planning.peak_cache import PeakCache
 from minivess.planning.peak_process import PeakProcess
 from minivess.planning.workload import TrainingWorkload
 from minivess.sizes import GIB, MIB, parse_size
@@ -81,25 +84,26 @@ def memory(work: Path, cap_bytes: int | None) -> None:
     """Predicted without the context, which torch does not count, against what real steps reserved and allocated."""
     print("| model | patches | loss | precision | predicted, GiB | reserved | error | in tensors | s a step |")
     print("|---|---|---|---|---|---|---|---|---|")
-    process = PeakProcess()
-    for name, patch, batch, loss, precision in ROWS:
-        model = load_model_profile(name)
-        network = model.spec((patch,), model.plan_strides(patch, SPACING_UM))
-        step = TrainingWorkload(
-            network=network, loss=loss, patch=patch, batch=batch, precision=precision, device="cuda"
-        )
-        predicted = process.peak(step)
-        own = predicted.total_bytes - predicted.context_bytes
-        start = f"| {name} | {batch} of {'x'.join(map(str, patch))} | {loss} | {precision} | {own / GIB:.2f} "
-        try:
-            use = process.card_use(step, cap_bytes)
-        except PlanError as error:
-            print(f"{start}| {error.got} | | | |", flush=True)
-            continue
-        taken, tensors = use.reserved_bytes, use.allocated_bytes
-        off = f"{100 * (own / taken - 1):+.1f} %"
-        print(f"{start}| {taken / GIB:.2f} | {off} | {tensors / GIB:.2f} | {use.step_seconds:.3f} |", flush=True)
-    process.close()
+    with PeakCache(cache_folder(os.environ)) as known:
+        process = PeakProcess()
+        for name, patch, batch, loss, precision in ROWS:
+            model = load_model_profile(name)
+            network = model.spec((patch,), model.plan_strides(patch, SPACING_UM))
+            step = TrainingWorkload(
+                network=network, loss=loss, patch=patch, batch=batch, precision=precision, device="cuda"
+            )
+            predicted = known.peak(step)
+            own = predicted.total_bytes - predicted.context_bytes
+            start = f"| {name} | {batch} of {'x'.join(map(str, patch))} | {loss} | {precision} | {own / GIB:.2f} "
+            try:
+                use = process.card_use(step, cap_bytes)
+            except PlanError as error:
+                print(f"{start}| {error.got} | | | |", flush=True)
+                continue
+            taken, tensors = use.reserved_bytes, use.allocated_bytes
+            off = f"{100 * (own / taken - 1):+.1f} %"
+            print(f"{start}| {taken / GIB:.2f} | {off} | {tensors / GIB:.2f} | {use.step_seconds:.3f} |", flush=True)
+        process.close()
     print()
 
 
@@ -117,14 +121,15 @@ def context(work: Path, cap_bytes: int | None) -> None:
 
 
 def precision(work: Path, cap_bytes: int | None) -> None:
-    """The study of phantoms once in each precision."""
+    """The study of phantoms once in each precision, all at the same time: seconds are of that."""
     if not (work / "phantoms").is_dir():
         write_phantom(work / "phantoms", small_cases(8))
     print("| loss | precision | DSC | clDice | worst DSC | s a step | s a cell | peak of the card, GiB |")
     print("|---|---|---|---|---|---|---|---|")
-    for kind in ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16"):
-        for line in _study(work, kind, cap_bytes):
-            print(line, flush=True)
+    kinds = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16")
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        for lines in pool.map(lambda kind: _study(work, kind, cap_bytes), kinds):
+            print("\n".join(lines), flush=True)
     print()
 
 

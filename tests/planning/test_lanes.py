@@ -51,9 +51,22 @@ class TestCards:
         (lane,) = lanes_of(machine(8, 8), cells=1)
         assert lane.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
 
-    def test_never_more_lanes_than_cards(self) -> None:
-        with pytest.raises(ConfigError, match="at most 2, the graphics cards of one size here"):
-            lanes_of(machine(8, 8), cells=3)
+    def test_more_cells_than_cards_share_them(self) -> None:
+        lanes = lanes_of(machine(8, 8), cells=3)
+        assert [lane.environment["CUDA_VISIBLE_DEVICES"] for lane in lanes] == ["GPU-0", "GPU-1", "GPU-0"]
+        assert {lane.environment["OMP_NUM_THREADS"] for lane in lanes} == {"2"}
+        budget = lanes[0].hardware
+        assert (budget.gpu_abort_bytes, budget.gpu_budget_bytes) == (7 * GIB // 2, 3 * GIB)
+        assert budget.gpu_crowded_bytes == 7 * GIB
+        assert "counts as one of 4.0 GiB: 2 cells share it" in budget.explain()["tier"]
+
+    def test_cells_share_what_other_programs_leave_of_a_card(self) -> None:
+        lanes = lanes_of(machine(5), "gpu", cells=2)
+        assert [lane.hardware.gpu_budget_bytes for lane in lanes] == [2 * GIB, 2 * GIB]
+
+    def test_never_more_lanes_than_processors(self) -> None:
+        with pytest.raises(ConfigError, match="at most 8, the processors here"):
+            lanes_of(machine(8, 8), cells=9)
 
 
 class TestProcessors:

@@ -106,7 +106,7 @@ class Limits(BaseModel):
     cells_at_a_time: int | None = Field(
         default=None,
         ge=1,
-        description="cells that run side by side here, with equal shares of memory and processors; None is one a graphics card",
+        description="cells that run side by side here, with equal shares of memory, processors and graphics cards; None is one a card",
     )
     monitor_interval_s: float = Field(default=10.0, gt=0, description="seconds between rows of monitor.csv")
     hang_minutes: float = Field(

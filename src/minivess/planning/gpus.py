@@ -29,6 +29,7 @@ class Gpu:
         compute_capability: Major and minor, (7, 5) for Turing; None when the driver does not say.
         driver: The driver's version.
         limit_bytes: What a run may count as the whole card; None is all of it.
+        cells: How many cells of the run share it.
     """
 
     index: int
@@ -39,11 +40,13 @@ class Gpu:
     compute_capability: tuple[int, int] | None
     driver: str
     limit_bytes: int | None = None
+    cells: int = 1
 
     @property
     def counted_bytes(self) -> int:
-        """The card's memory, or less of it where a limit was set: budgets and limits are shares of this."""
-        return self.total_bytes if self.limit_bytes is None else min(self.total_bytes, self.limit_bytes)
+        """What a cell counts as its card, less than all of it where a limit was set or cells share it: budgets are parts of this."""
+        whole = self.total_bytes if self.limit_bytes is None else min(self.total_bytes, self.limit_bytes)
+        return whole // self.cells
 
 
 Reading = tuple[tuple[Gpu, ...], tuple[str, ...]]

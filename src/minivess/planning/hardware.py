@@ -111,7 +111,8 @@ class HardwareBudget:
         card = f"card {self.gpu.index} ({self.gpu.name}) has {format_gib(self.gpu.total_bytes)}"
         card += f", {format_gib(self.gpu.free_bytes)} of it free"
         if self.gpu.counted_bytes < self.gpu.total_bytes:
-            card += f", and counts as one of {format_gib(self.gpu.counted_bytes)}: the limit that was set"
+            why = "the limit that was set" if self.gpu.cells == 1 else f"{self.gpu.cells} cells share it"
+            card += f", and counts as one of {format_gib(self.gpu.counted_bytes)}: {why}"
         rule = "what is free less an eighth" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
         budget = f"{format_gib(self.gpu_budget_bytes)}: {rule} of the card; {card}"
         return reasons | {"tier": f"{self.tier}: {card}", "gpu_budget_bytes": budget}
@@ -162,7 +163,7 @@ def gpu_budget_bytes(gpu: Gpu) -> int:
 
     So budget and others' use together stay below the size at which a run is aborted (87.5 %).
     """
-    return max(0, min(gpu.counted_bytes * 3 // 4, gpu.free_bytes - gpu.total_bytes // 8))
+    return max(0, min(gpu.counted_bytes * 3 // 4, (gpu.free_bytes - gpu.total_bytes // 8) // gpu.cells))
 
 
 def gpu_abort_bytes(total_bytes: int) -> int:

@@ -1,4 +1,5 @@
-"""A machine shared out among cells that run side by side: each has a card or some processors, and a part of the memory."""
+"""A machine shared out among cells that run side by side: each has a card, or a part of one, or some processors, and a part
+of the memory."""
 
 from __future__ import annotations
 
@@ -29,37 +30,34 @@ def lanes_of(hardware: HardwareBudget, compute: str = "auto", cells: int | None 
     Args:
         hardware: The whole machine.
         compute: As in a plan's request; "cpu" leaves the cards alone, and whatever names a card takes one, busy or not.
-        cells: How many lanes. None makes one for each card that has nine tenths of the largest budget (a plan for a lesser
-            one would waste the others), and a single one for a CPU.
+        cells: How many lanes; more than there are cards share them. None makes one for each card that has nine tenths of the
+            largest budget (a plan for a lesser one would waste the others), and a single one for a CPU.
 
     Raises:
-        ConfigError: More cells than such cards or, without a card, than processors.
+        ConfigError: More cells than processors.
     """
     tier = hardware.tier if compute == "auto" else compute
     cards = () if tier == "cpu" else _alike(hardware.gpus)
-    most = len(cards) or hardware.host.cpu_count
-    count = cells or len(cards) or 1
-    if count > most:
-        what = "graphics cards of one size" if cards else "processors"
+    count, most = cells or len(cards) or 1, hardware.host.cpu_count
+    if count > max(most, len(cards)):
         raise ConfigError(
-            f"limits.cells_at_a_time of at most {most}, the {what} here",
+            f"limits.cells_at_a_time of at most {most}, the processors here",
             str(count),
             f"set {most} or less, or leave it out",
         )
-    if cards:
-        return tuple(_with_card(hardware, card, count) for card in cards[:count])
-    environment = {"OMP_NUM_THREADS": str(hardware.host.cpu_count // count)} if count > 1 else {}
-    return (Lane(_share(hardware, count), environment),) * count
+    environment = {"OMP_NUM_THREADS": str(max(1, most // count))} if count > max(1, len(cards)) else {}
+    share = _share(hardware, count)
+    if not cards:
+        return (Lane(share, environment),) * count
+    a_card = -(-count // len(cards))
+    lanes = [Lane(replace(share, gpus=(replace(card, cells=a_card),)), _name_of(card) | environment) for card in cards]
+    return tuple(lanes[number % len(cards)] for number in range(count))
 
 
 def _alike(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     """Cards with nine tenths of the largest budget, the least first."""
     enough = 0.9 * max(map(gpu_budget_bytes, gpus), default=0)
     return tuple(sorted((card for card in gpus if gpu_budget_bytes(card) >= enough), key=gpu_budget_bytes))
-
-
-def _with_card(hardware: HardwareBudget, card: Gpu, count: int) -> Lane:
-    return Lane(replace(_share(hardware, count), gpus=(card,)), _name_of(card))
 
 
 def _name_of(card: Gpu) -> dict[str, str]:
