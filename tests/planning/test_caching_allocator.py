@@ -6,17 +6,15 @@ from minivess.planning.caching_allocator import reserved_bytes
 from minivess.sizes import MIB
 
 
-class TestSegments:
+class TestPages:
     def test_small_blocks_share_two_mib(self) -> None:
         assert reserved_bytes([(0, 1), (1, MIB)]) == 2 * MIB
 
     def test_larger_ones_share_twenty(self) -> None:
-        assert reserved_bytes([(0, 9 * MIB), (1, 9 * MIB)]) == 20 * MIB
+        assert reserved_bytes([(0, 9 * MIB), (1, 11 * MIB)]) == 20 * MIB
+        assert reserved_bytes([(0, 9 * MIB), (1, 12 * MIB)]) == 40 * MIB
 
-    def test_from_ten_mib_on_each_has_its_own_in_steps_of_two(self) -> None:
-        assert reserved_bytes([(0, 11 * MIB), (1, 10 * MIB)]) == 22 * MIB
-
-    def test_the_pools_are_apart(self) -> None:
+    def test_small_and_large_are_apart(self) -> None:
         assert reserved_bytes([(0, MIB), (1, MIB + 1)]) == 22 * MIB
 
     def test_sizes_go_in_steps_of_512_bytes(self) -> None:
@@ -26,26 +24,26 @@ class TestSegments:
 
 class TestReuse:
     def test_what_was_released_is_handed_out_again(self) -> None:
-        assert reserved_bytes([(0, 30 * MIB), (0, -30 * MIB), (1, 30 * MIB)]) == 30 * MIB
+        assert reserved_bytes([(0, 30 * MIB), (0, -30 * MIB), (1, 30 * MIB)]) == 40 * MIB
 
     def test_nothing_goes_back_to_the_card(self) -> None:
-        assert reserved_bytes([(0, 30 * MIB), (0, -30 * MIB)]) == 30 * MIB
+        assert reserved_bytes([(0, 30 * MIB), (0, -30 * MIB)]) == 40 * MIB
+
+    def test_what_is_free_at_the_end_grows_by_what_it_lacks(self) -> None:
+        assert reserved_bytes([(0, 30 * MIB), (0, -30 * MIB), (1, 50 * MIB)]) == 60 * MIB
 
     def test_the_smallest_block_that_fits_is_taken(self) -> None:
-        apart = [(0, 40 * MIB), (1, 20 * MIB), (0, -40 * MIB), (1, -20 * MIB)]
-        assert reserved_bytes([*apart, (2, 20 * MIB), (3, 40 * MIB)]) == 60 * MIB
+        holes = [(0, 40 * MIB), (1, 20 * MIB), (2, 20 * MIB), (3, 20 * MIB), (0, -1), (2, -1)]
+        assert reserved_bytes([*holes, (4, 20 * MIB), (5, 40 * MIB)]) == 100 * MIB
+
+    def test_a_hole_is_taken_before_the_end(self) -> None:
+        hole_and_end = [(0, 39 * MIB), (1, 20 * MIB), (2, 21 * MIB), (0, -1), (2, -1)]
+        assert reserved_bytes([*hole_and_end, (3, 20 * MIB), (4, 21 * MIB)]) == 80 * MIB
 
     def test_neighbours_merge_before_and_after(self) -> None:
         thirds = [(name, 20 * MIB) for name in range(3)]
-        split = [(9, 60 * MIB), (9, -60 * MIB), *thirds]
-        assert reserved_bytes([*split, (0, -1), (2, -1), (1, -1), (5, 60 * MIB)]) == 60 * MIB
+        assert reserved_bytes([*thirds, (0, -1), (2, -1), (1, -1), (5, 60 * MIB)]) == 60 * MIB
 
     def test_a_block_in_use_keeps_its_neighbours_apart(self) -> None:
         thirds = [(name, 20 * MIB) for name in range(3)]
-        split = [(9, 60 * MIB), (9, -60 * MIB), *thirds]
-        assert reserved_bytes([*split, (0, -1), (2, -1), (5, 40 * MIB)]) == 100 * MIB
-
-    def test_a_rest_of_one_mib_is_not_split_off(self) -> None:
-        whole = [(9, 20 * MIB), (9, -20 * MIB), (0, 19 * MIB)]
-        assert reserved_bytes([*whole, (1, MIB)]) == 22 * MIB
-        assert reserved_bytes([*whole, (1, MIB + 512)]) == 40 * MIB
+        assert reserved_bytes([*thirds, (0, -1), (2, -1), (5, 40 * MIB)]) == 80 * MIB

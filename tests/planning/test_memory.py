@@ -19,8 +19,9 @@ from minivess.planning.memory import (
     predict_peak,
     predict_training_peak,
 )
+from minivess.planning.vram_sweep import SPACING_UM
 from minivess.planning.workload import InferenceWorkload, TrainingWorkload
-from minivess.sizes import MIB
+from minivess.sizes import GIB, MIB
 from minivess.strides import Shape
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory_prediction.py"
@@ -101,11 +102,21 @@ class TestTrainingPeak:
         with pytest.raises(ConfigError, match="unheard_of"):
             predict_training_peak(self.NETWORK, "cbdice", (32, 32, 8), 1, "fp32", loss_options={"unheard_of": 1})
 
-    def test_a_card_is_predicted_with_its_allowances(self) -> None:
+    def test_a_card_is_predicted_with_its_context_and_whole_pages(self) -> None:
         card = predict_training_peak(self.NETWORK, "dice_ce", (32, 32, 8), 4, "bf16", device="cuda")
         assert card.context_bytes == CONTEXT_BYTES
-        assert card.unmeasured_bytes == CONTEXT_BYTES + card.workspace_bytes
-        assert (card.total_bytes - CONTEXT_BYTES) % (2 * MIB) == 0  # segments
+        assert (card.total_bytes - CONTEXT_BYTES) % (2 * MIB) == 0
+
+    @pytest.mark.parametrize("name", ["dynunet", "segresnet"])
+    def test_what_a_card_took_was_predicted(self, name: str) -> None:
+        """The sweeps that were measured on a card and stand in the model profiles."""
+        model = load_model_profile(name)
+        assert len(model.measured) == 4
+        for row in model.measured:
+            peak = predict_training_peak(
+                model, row.loss, row.patch, row.batch, row.precision, spacing_um=SPACING_UM, device="cuda"
+            )
+            assert -0.05 <= (peak.total_bytes - peak.context_bytes) / GIB / row.reserved_gib - 1 <= 0.10
 
 
 class TestInferencePeak:
@@ -147,5 +158,5 @@ class TestPeakMemory:
     def test_explains_itself_the_largest_first(self) -> None:
         assert self.PEAK.explain() == (
             "1.00 GiB on the card, reached in the backward pass: activations 0.50, parameters 0.25, workspace 0.12, "
-            "context 0.12; workspace and context (0.2 GiB) are allowances, not measured"
+            "context 0.12"
         )

@@ -78,6 +78,7 @@ def _two_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, flo
         augment=training.augment,
     )
     for batch in batches(sampler, 0, 2, plan.workers):
+        forget_card_use()  # of the step before: in the first cuDNN tries algorithms
         began = time.perf_counter()
         step(state, batch)
     seconds = time.perf_counter() - began

@@ -19,7 +19,7 @@ from minivess.experiments.prepare import Prepared
 from minivess.experiments.spec import CellSpec, Retry
 from minivess.host import read_host
 from minivess.planning.hardware import HardwareBudget
-from minivess.processes import PYTHON
+from minivess.processes import PYTHON, torch_environment
 from minivess.sizes import GIB
 from minivess.training.exit_codes import HEARTBEAT_FILE
 from minivess.training.limits import Limits
@@ -35,8 +35,6 @@ _ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # MONAI imports MLflow, whose telemetry is on by default.
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # OpenMP threads that spin while they wait make a step nine times slower as soon as something else wants a core.
-    "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONFAULTHANDLER": "1",
     "PYTHONUNBUFFERED": "1",
 }
@@ -196,7 +194,7 @@ def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> Superviso
             disk_free_min_bytes=GIB // 2,
             hang_s=limits.hang_minutes * 60,
         ),
-        environment={**_ENVIRONMENT, **prepared.lanes[0].environment},
+        environment={**_ENVIRONMENT, **torch_environment(), **prepared.lanes[0].environment},
         interval_s=limits.monitor_interval_s,
     )
 

@@ -123,6 +123,8 @@ class NetworkSpec(BaseModel):
 def load_model_profile(name: str, **changes: Any) -> ModelProfile:
     """The profile ``name`` of configs/model_profiles, or the YAML file of that path, with ``changes`` on top.
 
+    What was measured of a model does not hold for a changed one, and is left out of it.
+
     Raises:
         ConfigError: No such profile, or it does not hold what a profile holds.
     """
@@ -132,7 +134,7 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
             raise ConfigError("a model profile's YAML file", f"none at {path}", "check --model or the key model.name")
         raise unknown("model", name, sorted(file.stem for file in PROFILES.glob("*.yaml")))
     try:
-        return ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
+        profile = ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
     except ValidationError as error:
         raise refused(error, ModelProfile, lambda location: str(path)) from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
@@ -141,6 +143,7 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
             f"{path}: {' '.join(str(error).split())}",
             "compare it with configs/model_profiles/dynunet.yaml",
         ) from error
+    return profile.model_copy(update={"measured": ()}) if changes else profile
 
 
 def profile_path(name: str) -> Path:

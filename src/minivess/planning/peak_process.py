@@ -21,7 +21,7 @@ from minivess import errors
 from minivess.errors import MinivessError, PlanError
 from minivess.planning.memory import PeakMemory, predict_peak
 from minivess.planning.workload import CardUse, TrainingWorkload, Workload
-from minivess.processes import PYTHON
+from minivess.processes import PYTHON, torch_environment
 
 _PATIENCE_S = 900.0
 """Longest time for one answer; a trace takes seconds, half a minute on a busy machine."""
@@ -60,10 +60,9 @@ class PeakProcess:
         if self._process is None:
             command = [*PYTHON, "-W", "ignore", "-m", __name__]
             pipe = subprocess.PIPE
-            # As in the cells: threads that spin while they wait would make every step slower than theirs.
-            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **self._environment}
+            as_in_cells = {**os.environ, **torch_environment(), **self._environment}
             self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=patient
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=as_in_cells
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -44,7 +44,8 @@ def measure_step_seconds(work: TrainingWorkload) -> float:
 
 
 def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> CardUse:
-    """Take real steps on the first card; the CUDA context, which torch does not count, is not in it.
+    """Take real steps on the first card. Neither the CUDA context, which torch does not count, is in it, nor what cuDNN took for
+    algorithms that it tried in the first step: that is given back, and no more is tried where the card has no more.
 
     Args:
         work: The step; its ``accumulated`` is not looked at.
@@ -58,7 +59,6 @@ def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> Ca
         raise PlanError("a card that torch can use", "none", "measure on a machine with an NVIDIA card and its driver")
     if cap_bytes is not None:
         _allow(cap_bytes)
-    forget_card_use()
     try:
         seconds = _fastest(work.model_copy(update={"device": "cuda"}), work.patch, work.batch)
     except torch.OutOfMemoryError as error:
@@ -115,6 +115,8 @@ def _fastest(work: TrainingWorkload, patch: Shape, batch: int) -> float:
         began = time.perf_counter()
         step(state, data)  # reads the loss, so a card has finished when it returns
         seconds.append(time.perf_counter() - began)
+        if len(seconds) == 1:
+            forget_card_use()
     return min(seconds[1:])
 
 

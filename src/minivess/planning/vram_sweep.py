@@ -65,11 +65,20 @@ def sweep_vram(
             predicted = int(process.peak(work))
             try:
                 use = process.card_use(work, cap_bytes) if measure else None
-                yield SweepRow(patch, predicted, use, "" if measure else "no card here")
+                yield SweepRow(patch, predicted, use, "" if measure else _elsewhere(model, work))
             except PlanError as error:
                 yield SweepRow(patch, predicted, None, error.got)
     finally:
         process.close()
+
+
+def _elsewhere(model: ModelProfile, work: TrainingWorkload) -> str:
+    """What the model's profile knows of this step from another machine."""
+    asked = work.patch, work.loss, work.batch, work.precision
+    for row in model.measured:
+        if (row.patch, row.loss, row.batch, row.precision) == asked:
+            return f"no card here; {row.reserved_gib:.1f} GiB on {row.card}, {row.date}"
+    return "no card here"
 
 
 def write_measured(
