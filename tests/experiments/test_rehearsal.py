@@ -18,6 +18,7 @@ from minivess.experiments.cells import Job, cell_specs
 from minivess.experiments.config import make_config
 from minivess.experiments.folder import RunFolder, read_model, write_model
 from minivess.experiments.prepare import Prepared, store_root
+from minivess.experiments.rehearsal import _summary, _timed
 from minivess.experiments.run import run
 from minivess.experiments.spec import DryStartResult
 from minivess.experiments.supervise import Watcher
@@ -25,9 +26,11 @@ from minivess.models.registry import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import detect_hardware
 from minivess.planning.lanes import lanes_of
+from minivess.planning.memory import CONTEXT_BYTES
 from minivess.planning.plan import PlanRequest
 from minivess.planning.preflight import run_preflight
-from minivess.training.outcome import Outcome
+from minivess.sizes import GIB
+from minivess.training.outcome import Cause, Outcome
 
 KNOWN = DryStartResult(
     step_seconds={"dice_ce": 7.0}, device_bytes=None, checkpoint_bytes=1, checkpoint_seconds=0, scoring_seconds=0
@@ -123,3 +126,13 @@ class TestAttempt:
         with pytest.raises(RunError, match="no_such"):
             run(_with(deep, "dice_ce", "my_loss:no_such"), _Silent(), _Runner())
         assert json.loads(begun.folder.dry_start.spec.read_text())["predicted"] == "phantom03"
+
+
+class TestSummary:
+    def test_what_a_card_took_stands_beside_what_was_predicted_of_the_same(self, begun: Prepared) -> None:
+        """An H200 in the study of six losses: neither number has CUDA's own part in it."""
+        result = KNOWN.model_copy(update={"device_bytes": 572_522_496})
+        plan = _timed(begun.plan.model_copy(update={"peak_bytes": 572_522_496 + CONTEXT_BYTES}), result)
+        outcome = Outcome("finished", Cause.FINISHED, "", "", 0, None, GIB, GIB, GIB, 0, "", "", 1.0)
+        text = _summary(replace(begun, plan=plan), result, outcome)
+        assert "1.0 GiB of memory, 0.5 GiB of torch's on the card (predicted: 0.5 GiB)" in text

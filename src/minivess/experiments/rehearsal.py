@@ -16,6 +16,7 @@ from minivess.experiments.spec import DryStartResult, DryStartSpec
 from minivess.experiments.supervise import Watcher, supervise
 from minivess.models.registry import load_model_profile
 from minivess.planning.foresight import costliest_to_predict
+from minivess.planning.memory import CONTEXT_BYTES
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.shrink import shrink
 from minivess.sizes import format_gib
@@ -102,7 +103,8 @@ def _timed(plan: TrainingPlan, result: DryStartResult) -> TrainingPlan:
 
 
 def _predicted(plan: TrainingPlan) -> int:
-    return max(plan.peak_bytes or 0, plan.prediction_bytes or 0)
+    """What torch will reserve of the card, without CUDA's own part."""
+    return max(plan.peak_bytes or 0, plan.prediction_bytes or 0, CONTEXT_BYTES) - CONTEXT_BYTES
 
 
 def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
@@ -110,7 +112,5 @@ def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> st
     seconds = sum(cells.values()) / len(prepared.lanes)
     memory = f"{format_gib(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:
-        memory += (
-            f", {format_gib(result.device_bytes)} on the card (predicted: {format_gib(_predicted(prepared.plan))})"
-        )
+        memory += f", {format_gib(result.device_bytes)} of torch's on the card (predicted: {format_gib(_predicted(prepared.plan))})"
     return f"Dry start: went well, {prepared.plan.reasons['time']}; {memory}; all cells in about {in_words(seconds)}"
