@@ -57,7 +57,7 @@ class TestCards:
         assert {lane.environment["OMP_NUM_THREADS"] for lane in lanes} == {"2"}
         budget = lanes[0].hardware
         assert (budget.gpu_abort_bytes, budget.gpu_budget_bytes) == (7 * GIB // 2, 3 * GIB)
-        assert budget.gpu_crowded_bytes == 7 * GIB
+        assert (budget.gpu_crowded_bytes, budget.tier) == (7 * GIB, "gpu_low")
         assert "counts as one of 4.0 GiB: 2 cells share it" in budget.explain()["tier"]
 
     def test_cells_share_what_other_programs_leave_of_a_card(self) -> None:

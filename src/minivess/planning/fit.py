@@ -74,7 +74,7 @@ def fit_to_memory(
         f"{format_gib(peak_bytes)} with one patch of {network.largest_patch}",
         "use a model with fewer filters (model.filters)"
         + ("" if may_shrink else " or a smaller patch")
-        + ", or a machine with more memory",
+        + ", fewer cells side by side (limits.cells_at_a_time), or a machine with more memory",
     )
 
 

@@ -53,10 +53,11 @@ class HardwareBudget:
         """The named profile that fits: "cpu" below 6 GiB, "gpu_low" to 10, "gpu_high" to 24, "gpu_extreme" above.
 
         A busy card counts as the idle one that would leave the same budget, and a card (or machine) counts as the
-        size it is sold as when it reports up to 5 % less, the part that driver and kernel keep.
+        size it is sold as when it reports up to 5 % less, the part that driver and kernel keep. A part of a card that cells
+        share may be less than 6 GiB: they were told to share it.
         """
         worth_bytes = self.gpu_budget_bytes * 4 // 3
-        if not at_least(worth_bytes, 6 * GIB):
+        if self.gpu is None or not at_least(worth_bytes * self.gpu.cells, 6 * GIB):
             return "cpu"
         if worth_bytes <= 10 * GIB:
             return "gpu_low"
