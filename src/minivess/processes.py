@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 PYTHON = (sys.executable, "-P")
@@ -14,9 +15,10 @@ def torch_environment() -> dict[str, str]:
 
     OpenMP threads that spin while they wait make a step nine times slower as soon as something else wants a core. On a card the
     segments of torch's memory grow, as the plan counts on: it takes 6 to 22 % less so (docs/benchmarks/card.md). Whoever has
-    set that otherwise keeps it.
+    set just that otherwise keeps it.
     """
-    return {
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTORCH_CUDA_ALLOC_CONF": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
-    }
+    set_before = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF") or ""
+    settings = [set_before] if set_before else []
+    if not re.search("expandable_segments|backend", set_before):
+        settings.append("expandable_segments:True")
+    return {"OMP_WAIT_POLICY": "PASSIVE", "PYTORCH_CUDA_ALLOC_CONF": ",".join(settings)}

@@ -20,6 +20,7 @@ from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.supervise import supervise, supervise_cell
 from minivess.planning.hardware import HardwareBudget
+from minivess.processes import torch_environment
 from minivess.sizes import GIB
 from minivess.training.outcome import Cause, Outcome
 
@@ -50,6 +51,15 @@ class TestSupervise:
         assert supervise(tmp_path, "this", prepared, lambda stage, done, total: None).status == "finished"
         told = json.loads((tmp_path / "supervisor.json").read_text())
         assert told["environment"]["CUDA_VISIBLE_DEVICES"] == "GPU-large"
+        assert told["environment"].items() >= torch_environment().items()
+        assert not told["limits"]["gpu_shared"]
+
+    def test_cells_that_share_a_card_are_told(self, phantoms: Path, tmp_path: Path) -> None:
+        prepared = prepared_for(CARD, phantoms, tmp_path, limits={"cells_at_a_time": 2})
+        assert (len(prepared.lanes), prepared.at_full_speed) == (2, 1)
+        supervise(tmp_path, "this", prepared, lambda stage, done, total: None)
+        limits = json.loads((tmp_path / "supervisor.json").read_text())["limits"]
+        assert (limits["gpu_shared"], limits["gpu_limit_bytes"]) == (True, 7 * GIB // 2)
 
     def test_a_card_counts_as_large_as_its_limit(self, phantoms: Path, tmp_path: Path) -> None:
         lab = replace(CARD, gpus=(replace(CARD.gpus[0], total_bytes=80 * GIB, free_bytes=80 * GIB),))

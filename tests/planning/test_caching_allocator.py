@@ -38,7 +38,7 @@ class TestReuse:
 
     def test_a_hole_is_taken_before_the_end(self) -> None:
         hole_and_end = [(0, 39 * MIB), (1, 20 * MIB), (2, 21 * MIB), (0, -1), (2, -1)]
-        assert reserved_bytes([*hole_and_end, (3, 20 * MIB), (4, 21 * MIB)]) == 80 * MIB
+        assert reserved_bytes([*hole_and_end, (3, 20 * MIB), (4, 39 * MIB)]) == 100 * MIB
 
     def test_neighbours_merge_before_and_after(self) -> None:
         thirds = [(name, 20 * MIB) for name in range(3)]

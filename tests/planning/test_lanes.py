@@ -64,9 +64,23 @@ class TestCards:
         lanes = lanes_of(machine(5), "gpu", cells=2)
         assert [lane.hardware.gpu_budget_bytes for lane in lanes] == [2 * GIB, 2 * GIB]
 
+    def test_they_share_what_a_limit_leaves(self) -> None:
+        lab = replace(machine(8), gpus=(replace(machine(8).gpus[0], limit_bytes=6 * GIB),))
+        budget = lanes_of(lab, "gpu", cells=2)[0].hardware
+        assert (budget.gpu_abort_bytes, budget.gpu_crowded_bytes) == (21 * GIB // 8, 7 * GIB)
+        said = budget.explain()
+        assert "counts as one of 3.0 GiB: the limit that was set, and 2 cells share it" in said["tier"]
+        assert "75 % of the card, shared by 2 cells" in said["gpu_budget_bytes"]
+
     def test_never_more_lanes_than_processors(self) -> None:
         with pytest.raises(ConfigError, match="at most 8, the processors here"):
             lanes_of(machine(8, 8), cells=9)
+
+    def test_a_lane_for_each_card_is_not_too_many_for_few_processors(self) -> None:
+        few = replace(machine(8, 8, 8), host=replace(machine().host, cpu_count=2))
+        assert len(lanes_of(few, cells=3)) == 3
+        with pytest.raises(ConfigError, match="at most 3, the graphics cards of one size here"):
+            lanes_of(few, cells=4)
 
 
 class TestProcessors:

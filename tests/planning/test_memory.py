@@ -111,7 +111,7 @@ class TestTrainingPeak:
     def test_what_a_card_took_was_predicted(self, name: str) -> None:
         """The sweeps that were measured on a card and stand in the model profiles."""
         model = load_model_profile(name)
-        assert len(model.measured) == 4
+        assert model.measured
         for row in model.measured:
             peak = predict_training_peak(
                 model, row.loss, row.patch, row.batch, row.precision, spacing_um=SPACING_UM, device="cuda"

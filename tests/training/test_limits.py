@@ -133,7 +133,7 @@ class TestFindWarnings:
         assert about == "gpu card"
         assert text == (
             "7.9 GiB of the graphics card were in use, more than 7.0 GiB: "
-            "the process tree held 5.9 GiB, other programs the rest"
+            "the process tree held 5.9 GiB, others the rest"
         )
         assert find_breach(look, Limits(gpu_limit_bytes=7 * GIB)) is None
 

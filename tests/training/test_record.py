@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from minivess.training.gpu_memory import Card, GpuWatch
-from minivess.training.record import Growth, MonitorRow, Peaks, Recorder, append_row
+from minivess.training.record import Growth, Look, MonitorRow, Peaks, Recorder, append_row
 
 ROW = MonitorRow("2026-01-31T12:00:00+02:00", 10.0, 300, 100, None, None, 900, 0, 0, 5000, 1, 99.5)
 
@@ -56,6 +56,15 @@ class TestRecorder:
         assert Recorder(tmp_path, GpuWatch(1.0), interval_s=10.0).look().silence_s > 0
 
     def test_gpu_growth_where_the_tree_is_not_listed(self, tmp_path: Path) -> None:
+        looks = self._looks(tmp_path)
+        first = next(look.gpu_used_bytes for look in looks if look.gpu_used_bytes)
+        assert looks[-1].gpu_tree_bytes == (looks[-1].gpu_used_bytes or 0) - first
+
+    def test_growth_of_a_shared_card_is_no_tree_of_ours(self, tmp_path: Path) -> None:
+        looks = self._looks(tmp_path, gpu_shared=True)
+        assert {look.gpu_tree_bytes for look in looks} == {None}
+
+    def _looks(self, folder: Path, gpu_shared: bool = False) -> list[Look]:
         class Fuller:
             used_bytes = 1000
 
@@ -64,9 +73,8 @@ class TestRecorder:
                 return [Card(self.used_bytes, {2**30: 1000})]  # of another name space of processes
 
         with GpuWatch(0.01, Fuller()) as gpu:
-            recorder = Recorder(tmp_path, gpu, interval_s=10.0)
+            recorder = Recorder(folder, gpu, interval_s=10.0, gpu_shared=gpu_shared)
             looks = [recorder.look()]
             while looks[-1].gpu_used_bytes is None or looks[-1].gpu_used_bytes < 1200:
                 looks.append(recorder.look())
-        first = next(look.gpu_used_bytes for look in looks if look.gpu_used_bytes)
-        assert looks[-1].gpu_tree_bytes == (looks[-1].gpu_used_bytes or 0) - first
+        return looks

@@ -26,7 +26,7 @@ def benchmark() -> None:
 def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, write: bool, as_json: bool) -> None:
     """GPU memory of a training step: predicted and, with a card, measured.
 
-    Four patch sizes are tried.
+    Four patch sizes are tried. It is torch's memory alone: CUDA itself takes some 0.7 GiB more, which plans allow for.
     """
     from minivess.cli.tables import show_vram
     from minivess.models.registry import load_model_profile, profile_path
@@ -42,7 +42,7 @@ def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, wri
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
     else:
-        show_vram(rows, f"{model}, {loss}, {batch} a forward pass in {precision}")
+        show_vram(rows, f"{model}, {loss}, {batch} a forward pass in {precision}; torch's memory alone")
         if write:
             click.echo(f"{written} measured rows written to {profile_path(model)}")
 

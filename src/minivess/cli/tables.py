@@ -11,7 +11,7 @@ from rich.table import Table
 
 from minivess.data.wording import by, counted, size
 from minivess.findings import Finding, grouped
-from minivess.sizes import format_gib
+from minivess.sizes import GIB
 
 if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
     from minivess.data.profiler import DatasetProfile
@@ -116,17 +116,19 @@ def show_plan(plan: TrainingPlan) -> None:
 
 
 def show_vram(rows: Sequence[SweepRow], title: str) -> None:
-    """Predicted and measured GPU memory, a row a patch."""
+    """Predicted and measured GPU memory in GiB, a row a patch."""
     console.print(title, style="bold", highlight=False)
     table = _table("patch", "predicted", "reserved", "allocated", "s a step", "")
     for row in rows:
-        predicted = "" if row.predicted_bytes is None else format_gib(row.predicted_bytes)
-        taken = ("", "", "")
+        cells = ["" if row.predicted_bytes is None else _gib(row.predicted_bytes), "", "", ""]
         if row.use is not None:
-            sizes = (format_gib(row.use.reserved_bytes), format_gib(row.use.allocated_bytes))
-            taken = (*sizes, f"{row.use.step_seconds:.3f}")
-        table.add_row("x".join(map(str, row.patch)), predicted, *taken, row.note)
+            cells[1:] = _gib(row.use.reserved_bytes), _gib(row.use.allocated_bytes), f"{row.use.step_seconds:.3f}"
+        table.add_row("x".join(map(str, row.patch)), *cells, row.note)
     console.print(table)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / GIB:.2f} GiB"
 
 
 def show_config(config: ExperimentConfig) -> None:

@@ -101,7 +101,7 @@ class Limits(BaseModel):
         default=None,
         gt=0,
         le=1e6,
-        description="GPU memory in GiB that counts as the whole card, to share one or to stand for a smaller one",
+        description="GPU memory in GiB that counts as the whole card, to share one with other programs or to stand for a smaller one",
     )
     cells_at_a_time: int | None = Field(
         default=None,

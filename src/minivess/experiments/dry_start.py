@@ -46,7 +46,7 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
         beat(f"step with {cell.method}", number, len(spec.cells))
         state = None  # weights and moments of two losses at a time are more than any cell holds
         forget_card_use()
-        state, step_seconds[cell.method] = _two_steps(cell, store, spec.scored)
+        state, step_seconds[cell.method] = _real_steps(cell, store, spec.scored)
         if plan.device == "cuda":
             card_use[cell.method] = read_card_use(step_seconds[cell.method])
     assert state is not None
@@ -64,8 +64,11 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
     return result
 
 
-def _two_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, float]:
-    """The second step has the optimizer's moments, and none of the first one's preparations."""
+def _real_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, float]:
+    """The last step has the optimizer's moments, and none of the first one's preparations.
+
+    On a card there is one between them: in the first cuDNN tries algorithms, after which the card's memory is taken anew.
+    """
     plan, training = cell.plan, cell.training
     state, step = start_training(cell, plan.micro_batch)
     sampler = PatchSampler(
@@ -77,8 +80,9 @@ def _two_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, flo
         seed=cell.seed,
         augment=training.augment,
     )
-    for batch in batches(sampler, 0, 2, plan.workers):
-        forget_card_use()  # of the step before: in the first cuDNN tries algorithms
+    for number, batch in enumerate(batches(sampler, 0, 3 if plan.device == "cuda" else 2, plan.workers)):
+        if number == 1:
+            forget_card_use()
         began = time.perf_counter()
         step(state, batch)
     seconds = time.perf_counter() - began

@@ -54,4 +54,4 @@ def outline(prepared: Prepared, only: Sequence[Only] = ()) -> Outline:
         name, fold = f"{method}-fold{number}", prepared.splits.folds[number]
         cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), seconds.get(name)))
     timed = [cell.seconds for cell in cells if cell.seconds is not None]
-    return Outline(prepared, tuple(cells), sum(timed) / len(prepared.lanes) if timed else None)
+    return Outline(prepared, tuple(cells), sum(timed) / prepared.at_full_speed if timed else None)

@@ -59,6 +59,11 @@ class Prepared:
         """What one cell may use: the plan is made for it."""
         return self.lanes[0].hardware
 
+    @property
+    def at_full_speed(self) -> int:
+        """Cells at a time that do not hold each other up: those on one card count as one, since each may keep it busy."""
+        return len({lane.environment.get("CUDA_VISIBLE_DEVICES", number) for number, lane in enumerate(self.lanes)})
+
 
 def prepare(
     config: ExperimentConfig,

@@ -109,7 +109,7 @@ def _predicted(plan: TrainingPlan) -> int:
 
 def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
     cells = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
-    seconds = sum(cells.values()) / len(prepared.lanes)
+    seconds = sum(cells.values()) / prepared.at_full_speed
     memory = f"{format_gib(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:
         memory += f", {format_gib(result.device_bytes)} of torch's on the card (predicted: {format_gib(_predicted(prepared.plan))})"

@@ -56,7 +56,9 @@ class DryStartResult(BaseModel):
 
     step_seconds: dict[str, float]
     card_use: dict[str, CardUse] = Field(default_factory=dict, description="of a step, by loss; empty on a CPU")
-    device_bytes: int | None = Field(description="most that torch reserved on the card; None on a CPU")
+    device_bytes: int | None = Field(
+        description="most that torch reserved on the card after the first step; None on a CPU"
+    )
     checkpoint_bytes: int
     checkpoint_seconds: float
     scoring_seconds: float

@@ -189,6 +189,7 @@ def _supervisor_spec(folder: Path, module: str, prepared: Prepared) -> Superviso
             gpu_warn_bytes=hardware.gpu_warn_bytes if card else None,
             gpu_limit_bytes=hardware.gpu_abort_bytes if card else None,
             gpu_crowded_bytes=hardware.gpu_crowded_bytes if card else None,
+            gpu_shared=card is not None and card.cells > 1,
             rss_budget_bytes=hardware.ram_abort_bytes * 2 // 3,  # 16 of 24 GiB
             swap_growth_warn_bytes=0,
             disk_free_min_bytes=GIB // 2,

@@ -1,4 +1,4 @@
-"""The runner of one machine: a cell a lane at a time, since one cell is planned to fill a lane's card and memory."""
+"""The runner of one machine: a cell a lane at a time, since one cell is planned to fill a lane's part of cards and memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """torch's caching allocator for GPUs, played through on paper: what the card is asked for when tensors come and go.
 
-The rules are those of c10/cuda/CUDACachingAllocator.cpp with expandable segments, as every process of ours on a card runs: sizes
-in steps of 512 bytes; small ones from one range of addresses that grows by pages of 2 MiB, others from one that grows by pages
+The rules are those of c10/cuda/CUDACachingAllocator.cpp with expandable segments, as every cell, dry start and measurement on a card
+runs: sizes in steps of 512 bytes; small ones from one range of addresses that grows by pages of 2 MiB, others from one that grows by pages
 of 20 MiB; the smallest free block that fits, split and merged again, the end of a range only where no other does. Pages are
 kept, so what a card reports as used never falls.
 """

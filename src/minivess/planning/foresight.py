@@ -21,7 +21,7 @@ RESIDENT_FACTOR = 1.6
 1.06 to 1.59 above 50 MiB (docs/benchmarks/memory.md)."""
 
 _CUDA_HOST_BYTES = 1024 * MIB
-"""What CUDA and cuDNN keep in main memory: 465 MiB after a first step on an H200, more with each algorithm that cuDNN loads."""
+"""Allowance for what CUDA and cuDNN keep in main memory: 465 MiB were seen after a first small step on an H200."""
 _BATCHES_AHEAD_PER_WORKER = 2
 _SCORING_BYTES_PER_VOXEL = 40
 """Of a mask that is wrong in 40 % of its voxels, a speckle as a barely trained network may give: 34 were seen, and 38

@@ -112,10 +112,12 @@ class HardwareBudget:
         card = f"card {self.gpu.index} ({self.gpu.name}) has {format_gib(self.gpu.total_bytes)}"
         card += f", {format_gib(self.gpu.free_bytes)} of it free"
         if self.gpu.counted_bytes < self.gpu.total_bytes:
-            why = "the limit that was set" if self.gpu.cells == 1 else f"{self.gpu.cells} cells share it"
-            card += f", and counts as one of {format_gib(self.gpu.counted_bytes)}: {why}"
+            why = ["the limit that was set"] if self.gpu.limit_bytes is not None else []
+            why += [f"{self.gpu.cells} cells share it"] if self.gpu.cells > 1 else []
+            card += f", and counts as one of {format_gib(self.gpu.counted_bytes)}: {', and '.join(why)}"
         rule = "what is free less an eighth" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
-        budget = f"{format_gib(self.gpu_budget_bytes)}: {rule} of the card; {card}"
+        shared = f", shared by {self.gpu.cells} cells" if self.gpu.cells > 1 else ""
+        budget = f"{format_gib(self.gpu_budget_bytes)}: {rule} of the card{shared}; {card}"
         return reasons | {"tier": f"{self.tier}: {card}", "gpu_budget_bytes": budget}
 
     def as_dict(self) -> dict[str, Any]:

@@ -34,18 +34,20 @@ def lanes_of(hardware: HardwareBudget, compute: str = "auto", cells: int | None 
             largest budget (a plan for a lesser one would waste the others), and a single one for a CPU.
 
     Raises:
-        ConfigError: More cells than processors.
+        ConfigError: More cells than processors, and than cards.
     """
     tier = hardware.tier if compute == "auto" else compute
     cards = () if tier == "cpu" else _alike(hardware.gpus)
-    count, most = cells or len(cards) or 1, hardware.host.cpu_count
-    if count > max(most, len(cards)):
+    count, processors = cells or len(cards) or 1, hardware.host.cpu_count
+    most = max(processors, len(cards))
+    if count > most:
+        what = "processors" if most == processors else "graphics cards of one size"
         raise ConfigError(
-            f"limits.cells_at_a_time of at most {most}, the processors here",
+            f"limits.cells_at_a_time of at most {most}, the {what} here",
             str(count),
             f"set {most} or less, or leave it out",
         )
-    environment = {"OMP_NUM_THREADS": str(max(1, most // count))} if count > max(1, len(cards)) else {}
+    environment = {"OMP_NUM_THREADS": str(processors // count)} if count > max(1, len(cards)) else {}
     share = _share(hardware, count)
     if not cards:
         return (Lane(share, environment),) * count

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from minivess.planning.trace import Trace
 
 CONTEXT_BYTES = 704 * MIB
-"""What CUDA, cuDNN and cuBLAS keep on a card beside torch's tensors: 698 MiB of an H200, the largest card; lesser ones keep less."""
+"""What CUDA, cuDNN and cuBLAS keep on a card beside torch's tensors: 698 MiB of an H200; a card with fewer processors should keep less."""
 
 _PHASES = {
     "start": "before the forward pass",

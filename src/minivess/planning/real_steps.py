@@ -44,8 +44,10 @@ def measure_step_seconds(work: TrainingWorkload) -> float:
 
 
 def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> CardUse:
-    """Take real steps on the first card. Neither the CUDA context, which torch does not count, is in it, nor what cuDNN took for
-    algorithms that it tried in the first step: that is given back, and no more is tried where the card has no more.
+    """Take real steps on the first card.
+
+    Neither the CUDA context, which torch does not count, nor what cuDNN took to try algorithms in the first step is in it: the
+    latter is given back, and what does not fit is not tried.
 
     Args:
         work: The step; its ``accumulated`` is not looked at.
@@ -59,6 +61,7 @@ def measure_card_use(work: TrainingWorkload, cap_bytes: int | None = None) -> Ca
         raise PlanError("a card that torch can use", "none", "measure on a machine with an NVIDIA card and its driver")
     if cap_bytes is not None:
         _allow(cap_bytes)
+    forget_card_use()
     try:
         seconds = _fastest(work.model_copy(update={"device": "cuda"}), work.patch, work.batch)
     except torch.OutOfMemoryError as error:

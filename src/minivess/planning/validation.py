@@ -14,7 +14,11 @@ from minivess.strides import Shape, round_down
 _OF_A_BEGUN_RUN: dict[str, tuple[Level, str]] = {
     "cache_fits": ("warning", "none is needed: the cache is page cache, of which the system takes back what it must"),
     "ram_fits": ("critical", "close other programs, or raise limits.memory_limit_gib or lower limits.cells_at_a_time"),
-    "gpu_memory_fits": ("critical", "continue on the card that it was planned for, or begin another run (--name)"),
+    "gpu_memory_fits": (
+        "critical",
+        "continue on the card that it was planned for, with no lower limits.gpu_limit_gib and no more limits.cells_at_a_time, "
+        "or begin another run (--name)",
+    ),
 }
 """Level and cure of findings whose usual cure is another plan."""
 

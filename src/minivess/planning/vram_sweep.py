@@ -26,7 +26,7 @@ _HEADING = "# Measured by `minivess benchmark vram`; predictions are traced anew
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One patch: ``predicted_bytes`` or ``use`` is None where ``note`` says why."""
+    """One patch: ``predicted_bytes`` (of torch's memory alone, as ``use``) or ``use`` is None where ``note`` says why."""
 
     patch: Shape
     predicted_bytes: int | None
@@ -62,7 +62,8 @@ def sweep_vram(
                 precision=precision,
                 device="cuda",
             )
-            predicted = int(process.peak(work))
+            peak = process.peak(work)
+            predicted = peak.total_bytes - peak.context_bytes
             try:
                 use = process.card_use(work, cap_bytes) if measure else None
                 yield SweepRow(patch, predicted, use, "" if measure else _elsewhere(model, work))
@@ -77,7 +78,7 @@ def _elsewhere(model: ModelProfile, work: TrainingWorkload) -> str:
     asked = work.patch, work.loss, work.batch, work.precision
     for row in model.measured:
         if (row.patch, row.loss, row.batch, row.precision) == asked:
-            return f"no card here; {row.reserved_gib:.1f} GiB on {row.card}, {row.date}"
+            return f"no card here; {row.reserved_gib:.2f} GiB on {row.card}, {row.date}"
     return "no card here"
 
 

@@ -47,7 +47,7 @@ class InferenceWorkload(BaseModel):
 class CardUse(BaseModel):
     """What real steps took of a card: in tensors, and in all with what torch's caching allocator kept.
 
-    The CUDA context, which torch does not count, is in neither.
+    Neither the CUDA context, which torch does not count, is in it, nor what cuDNN took in the first step to try algorithms.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -29,6 +29,7 @@ class Limits:
         gpu_warn_bytes: GPU memory of the tree on one card above which a warning is recorded.
         gpu_limit_bytes: GPU memory of the tree on one card at which the tree is stopped.
         gpu_crowded_bytes: Use of the whole card, other programs included, above which a warning is recorded.
+        gpu_shared: Whether other cells of the run use the same card.
         rss_budget_bytes: Resident memory of the tree, file-backed pages and all, that a cell should stay below.
         swap_growth_warn_bytes: Growth of the machine's used swap since the start above which a warning is recorded.
         disk_free_min_bytes: Free space on the cell folder's disk below which the tree is stopped.
@@ -40,6 +41,7 @@ class Limits:
     gpu_warn_bytes: int | None = None
     gpu_limit_bytes: int | None = None
     gpu_crowded_bytes: int | None = None
+    gpu_shared: bool = False
     rss_budget_bytes: int | None = None
     swap_growth_warn_bytes: int | None = None
     disk_free_min_bytes: int | None = None
@@ -112,7 +114,7 @@ def _crowded(look: Look, limit_bytes: int) -> str:
     if not tree_bytes < limit_bytes < used_bytes:
         return ""
     use = f"{format_gib(used_bytes)} of the graphics card were in use, more than {format_gib(limit_bytes)}"
-    return f"{use}: the process tree held {format_gib(tree_bytes)}, other programs the rest"
+    return f"{use}: the process tree held {format_gib(tree_bytes)}, others the rest"
 
 
 def _breaches(look: Look, limits: Limits) -> Iterator[Breach]:

@@ -108,11 +108,15 @@ class Growth:
 
 
 class Recorder:
-    """Looks at everything that this process started, keeps the peaks, appends a CSV row every ``interval_s``."""
+    """Looks at everything that this process started, keeps the peaks, appends a CSV row every ``interval_s``.
 
-    def __init__(self, folder: Path, gpu: GpuWatch, interval_s: float) -> None:
+    Where the driver lists no processes, the growth of a card's use stands for the tree's, unless ``gpu_shared`` with others
+    of ours; then torch's own cap alone keeps the tree below its limit.
+    """
+
+    def __init__(self, folder: Path, gpu: GpuWatch, interval_s: float, gpu_shared: bool = False) -> None:
         self.peaks = Peaks()
-        self._folder, self._gpu, self._interval_s = folder, gpu, interval_s
+        self._folder, self._gpu, self._interval_s, self._gpu_shared = folder, gpu, interval_s, gpu_shared
         self._start_s = time.monotonic()
         self._swap_at_start_bytes = sample_system(folder).swap_used_bytes
         self._gpu_at_start_bytes: int | None = None
@@ -152,8 +156,9 @@ class Recorder:
             return None, None
         if self._gpu_at_start_bytes is None:
             self._gpu_at_start_bytes = sample.used_bytes
-        grown_bytes = max(0, sample.used_bytes - self._gpu_at_start_bytes)
-        return grown_bytes if sample.tree_bytes is None else sample.tree_bytes, sample.used_bytes
+        if sample.tree_bytes is not None or self._gpu_shared:
+            return sample.tree_bytes, sample.used_bytes
+        return max(0, sample.used_bytes - self._gpu_at_start_bytes), sample.used_bytes
 
     def _silence_s(self, elapsed_s: float) -> float:
         """Counted on our own clock from when the file's time was seen to change: clocks jump, machines sleep."""

@@ -107,7 +107,7 @@ class _Watch:
         self._spec, self._child, self._gpu = spec, child, gpu
         self._parent_pid, self._oom_kills = os.getppid(), count_oom_kills()
         self._started_iso, self._log_start_bytes = now_iso(), (spec.folder / LOG_FILE).stat().st_size
-        self._recorder = Recorder(spec.folder, gpu, spec.interval_s)
+        self._recorder = Recorder(spec.folder, gpu, spec.interval_s, spec.limits.gpu_shared)
         self._last = self._recorder.look()
         self._asked: Breach | None = None
         self._deadline_s = float("inf")
@@ -167,7 +167,7 @@ class _Watch:
             self._warn("gpu hangs", f"the graphics driver gave no reading for {GPU_SILENCE_S:g} s")
 
     def _warn_unseen(self) -> None:
-        why = self._gpu.trouble or "no reading"
+        why = self._gpu.trouble or "no reading of this cell by itself"
         self._warn("gpu unseen", f"GPU memory could not be read, and was not watched meanwhile: {why}")
 
     def _listen(self, held: set[signal.Signals], wait_s: float) -> None:
