@@ -222,7 +222,7 @@ def deep(work: Path, depth: int = 2000) -> None:
         path = work / name
         _write_deep(path, depth)
         command = [sys.executable, "-m", "minivess.cli.main", "predict", str(work / "weights"), str(path)]
-        command += ["--output-dir", str(work / "masks"), "--overlap", "0.25", "--quiet"]
+        command += ["--output-dir", str(work / "masks" / name), "--overlap", "0.25", "--quiet"]
         began_s = time.monotonic()
         anonymous, resident = _watch(command)
         seconds = time.monotonic() - began_s

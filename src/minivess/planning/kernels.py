@@ -2,7 +2,7 @@
 
 On a CPU these are formulas for what torch's allocator was seen to hand out (torch 2.13, oneDNN 3.12): the columns of torch's
 own convolutions and the reordered copies of oneDNN's. cuDNN is a closed book; what stands for it here is one copy of every
-operand, as it makes to change the layout for tensor cores: 108.1 MiB where 108.1 were taken, the largest of a step on an H200.
+operand, as it makes to change the layout for tensor cores: 108 MiB where 108 and 110 were taken, the largest of a step on an H200.
 """
 
 from __future__ import annotations
