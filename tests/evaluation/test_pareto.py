@@ -19,7 +19,7 @@ class TestParetoFront:
     def test_keeps_what_none_beats_in_both(self) -> None:
         found = comparison(a=(0.8, 0.6), b=(0.7, 0.7), c=(0.7, 0.65), d=(0.6, 0.6))
         assert pareto_front(found) == ("a", "b")
-        assert "DSC against clDice: no loss has the better mean in both than a or b." in found.notes
+        assert "DSC and clDice together: no loss is ahead of a or b in both means." in found.notes
 
     def test_equals_stay_together(self) -> None:
         assert pareto_front(comparison(a=(0.8, 0.6), b=(0.8, 0.6))) == ("a", "b")
@@ -36,7 +36,7 @@ class TestParetoFront:
         ]
         found = compare(rows, ("dsc", "centreline_dsc"))
         assert pareto_front(found) == ("a",)
-        assert "DSC against clDice: no loss has the better mean in both than a, on the 1 shared case." in found.notes
+        assert "DSC and clDice together: no loss is ahead of a in both means, on the 1 shared case." in found.notes
 
     def test_needs_both_metrics(self) -> None:
         rows = [{"method": "a", "fold": 0, "case": "c", "dsc": 0.5}]

@@ -86,6 +86,11 @@ class TestExperimentRunner:
         refused = _run(config, phantoms, "--dry-run", "--patch-size", "96x96x23")
         assert "96x96x23" in str(refused.exception)
 
+    def test_dry_run_names_ways_out_of_days(self, config: Path, phantoms: Path) -> None:
+        assert "more than two days" not in _run(config, phantoms, "--dry-run", "--set", "training.max_epochs=1").output
+        done = _run(config, phantoms, "--dry-run", "--set", "training.max_epochs=1000000")
+        assert "That is more than two days: --debug rehearses it in minutes" in done.output
+
     def test_dry_run_for_a_script(self, config: Path, phantoms: Path) -> None:
         said = json.loads(_run(config, phantoms, "--dry-run", "--json").stdout)
         assert (said["config"]["seed"], said["steps"], said["plan"]["peak_bytes"] > 0) == (3, 12500, True)

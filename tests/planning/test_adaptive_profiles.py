@@ -95,8 +95,8 @@ class TestAdaptiveComputation:
             compute_adaptive_profile(HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET)
             for size in (8, 40)
         )
-        assert (small.batch, small.reasons["batch"]) == (2, "2 patches a step: the budget of gpu_low")
-        assert (large.batch, large.reasons["batch"]) == (4, "4 patches a step: the budget of gpu_extreme")
+        assert (small.batch, small.reasons["batch"]) == (2, "2 patches a step: the compute profile gpu_low")
+        assert (large.batch, large.reasons["batch"]) == (4, "4 patches a step: the compute profile gpu_extreme")
 
     def test_auto_profile_name(self, minivess: DatasetProfile) -> None:
         assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).profile_name == "auto_gpu_low_dynunet"

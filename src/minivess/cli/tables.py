@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
 
 console = Console()
 
+_LONG_S = 2 * 24 * 3600
 _STYLE = {"critical": "bold red", "warning": "yellow", "info": "green"}
 _MARK = {"critical": "x", "warning": "!", "info": "-"}
 
@@ -156,6 +157,11 @@ def show_outline(planned: Outline) -> None:
     console.print(
         f"{steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
     )
+    if (planned.seconds or 0) > _LONG_S:
+        console.print(
+            "That is more than two days: --debug rehearses it in minutes; training.max_epochs shortens it, and "
+            "a smaller network (model.filters) makes it lighter"
+        )
 
 
 def show_comparison(comparison: Comparison) -> None:

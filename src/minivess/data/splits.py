@@ -50,7 +50,9 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
         )
     if not 2 <= folds <= len(volumes):
         raise ConfigError(
-            f"2 to {len(volumes)} folds for {len(volumes)} cases", f"{folds}", "change the number of folds"
+            f"2 to {len(volumes)} folds for {len(volumes)} cases" if len(volumes) > 2 else "2 folds for 2 cases",
+            f"{folds}",
+            f"set folds to {min(max(folds, 2), len(volumes))}, such as by --set, or add volumes",
         )
     rng = random.Random(seed)
     ordered = sorted(volumes, key=lambda volume: (volume.spacing_um[0], volume.shape[2], volume.name))

@@ -87,7 +87,7 @@ def _front(comparison: Comparison) -> tuple[str, ...]:
     if not front or len(comparison.losses) < 2:
         return ()
     where = f", on the {counted(shared, 'shared case')}" if (shared := comparison.shared_cases) else ""
-    return (f"DSC against clDice: no loss has the better mean in both than {' or '.join(front)}{where}.",)
+    return (f"DSC and clDice together: no loss is ahead of {' or '.join(front)} in both means{where}.",)
 
 
 def _best(found: MetricComparison) -> str:

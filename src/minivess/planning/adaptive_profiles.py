@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from minivess.data.profiler import DatasetProfile
+from minivess.data.wording import counted
 from minivess.errors import PlanError
 from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
 from minivess.names import unknown
@@ -84,7 +85,7 @@ def compute_adaptive_profile(
     device: Device = "cuda" if tier != "cpu" and hardware.gpu is not None else "cpu"
     precision = _precision(hardware, device, request, reasons)
     batch = request.batch or bounds.batch
-    reasons["batch"] = f"{batch} patches a step: " + ("asked for" if request.batch else f"the budget of {tier}")
+    reasons["batch"] = f"{batch} patches a step: " + ("asked for" if request.batch else f"the compute profile {tier}")
 
     def choose(bound: Shape) -> tuple[NetworkSpec, str]:
         patches, strides, reason = choose_patches(profile, model, request, bound)
@@ -106,6 +107,8 @@ def compute_adaptive_profile(
         reasons["memory"] = (
             f"{format_gib(peak_bytes)} at the peak of a step, computed from its trace; the budget is {format_gib(budget)}"
         )
+        if request.patch_size is None and 2 * peak_bytes <= budget:
+            reasons["memory"] += "; plan.patch_size may be larger"
         if micro_batch < batch:
             reasons["batch"] += f", {micro_batch} a forward pass, so that they fit"
     plan = TrainingPlan(
@@ -160,7 +163,8 @@ def _workers(hardware: HardwareBudget, request: PlanRequest, reasons: dict[str, 
     workers = min(4, max(1, hardware.host.cpu_count - 1))
     plural = "thread cuts" if workers == 1 else "threads cut"
     reasons["workers"] = (
-        f"{workers} {plural} patches: {hardware.host.cpu_count} processors, less one for the training thread, at most 4"
+        f"{workers} {plural} patches: {counted(hardware.host.cpu_count, 'processor')}, less one for the training thread, "
+        "but 1 at least and 4 at most"
     )
     return workers
 
