@@ -57,7 +57,7 @@ def _single(profile: DatasetProfile, model: ModelProfile, bound: Shape, room: Sh
     within = _least(bound, room)
     strides = model.plan_strides(within, profile.median_spacing_um)
     patch = round_down(within, strides.divisor)
-    return (patch,), strides, f"{by(patch)}: the compute profile allows {by(bound)}, {words} {by(room)}"
+    return (patch,), strides, f"{by(patch)}: {by(bound)} at most is allowed, {words} {by(room)}"
 
 
 def _bucketed(profile: DatasetProfile, model: ModelProfile, bound: Shape) -> Choice:
