@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from minivess.evaluation.bootstrap import mean_interval, paired_bootstrap_test
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.folder import RunFolder
-from minivess.experiments.spec import CellResult
+from minivess.experiments.cell_spec import CellResult
+from minivess.experiments.run_folder import RunFolder
+from minivess.statistics.resampling import mean_interval, paired_bootstrap_test
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiments" / "vesselnn_ablation.yaml"
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -28,18 +28,18 @@ import psutil
 import torch
 import yaml
 
-from minivess.data.phantom import small_cases, write_phantom
+from minivess.data.phantoms.phantom import small_cases, write_phantom
 from minivess.errors import PlanError
-from minivess.experiments.folder import RunFolder
-from minivess.models.registry import load_model_profile
-from minivess.planning.forecast import cache_folder
-from minivess.planning.memory import CONTEXT_BYTES
-from minivess.planning.peak_cache import PeakCache
-from minivess.planning.peak_process import PeakProcess
-from minivess.planning.workload import TrainingWorkload
-from minivess.sizes import GIB, MIB, parse_size
-from minivess.step.config import Precision
-from minivess.strides import Shape
+from minivess.experiments.run_folder import RunFolder
+from minivess.geometry import Shape
+from minivess.models.model_profile import load_model_profile
+from minivess.planning.memory.cache import PeakCache
+from minivess.planning.memory.estimator import cache_folder
+from minivess.planning.memory.peak import CONTEXT_BYTES
+from minivess.planning.memory.process import PeakProcess
+from minivess.planning.memory.workload import TrainingWorkload
+from minivess.text import GIB, MIB, parse_size
+from minivess.training.config import Precision
 
 SPACING_UM = (0.99, 0.99, 5.0)
 ROWS: tuple[tuple[str, Shape, int, str, Precision], ...] = (

@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from minivess.data.nifti import read_volume
-from minivess.data.phantom import small_cases, write_phantom
-from minivess.experiments.folder import RunFolder
+from minivess.data.formats.nifti import read_volume
+from minivess.data.phantoms.phantom import small_cases, write_phantom
+from minivess.experiments.run_folder import RunFolder
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 PATHS = (str(EXAMPLES), *filter(None, [os.environ.get("PYTHONPATH")]))

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from minivess.evaluation.bootstrap import mean_interval, sign_flip_p_value
-from minivess.evaluation.compare import compare
+from minivess.statistics.compare_methods import compare
+from minivess.statistics.resampling import mean_interval, sign_flip_p_value
 
 Values = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Values]

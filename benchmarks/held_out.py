@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from minivess.data.importers import find_cases
-from minivess.data.nifti import read_volume
-from minivess.evaluation.bootstrap import mean_interval, paired_bootstrap_test
+from minivess.data.formats.nifti import read_volume
+from minivess.data.layouts.cases import find_cases
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 from minivess.metrics.case import score_case
+from minivess.statistics.resampling import mean_interval, paired_bootstrap_test
 
 METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
 

@@ -41,15 +41,15 @@ def _pairs(folder: Path) -> list[tuple[str, Path, Path]]:
 
 
 def minivess(folder: Path, work: Path, augment: bool) -> Iterator[Any]:
-    from minivess.data.loaders import batches
+    from minivess.data.sampling.loaders import batches
 
     return batches(_sampler(folder, work, augment), 0, 10**9, workers=1)
 
 
 def _sampler(folder: Path, work: Path, augment: bool) -> Any:
-    from minivess.data.patches import PatchSampler
+    from minivess.data.array_store import build_store
     from minivess.data.profiler import scan_dataset
-    from minivess.data.store import build_store
+    from minivess.data.sampling.patch_sampler import PatchSampler
 
     store = build_store(scan_dataset(folder, voxels=True, processes=1), work)
     names = [volume.name for volume in store.profile.volumes]
@@ -162,12 +162,12 @@ def overhead(folder: Path, repeats: int, seconds: float) -> None:
     """Training steps on patches from the loader and on one ready batch, in turn."""
     import torch
 
-    from minivess.data.loaders import batches
+    from minivess.data.sampling.loaders import batches
     from minivess.losses.registry import build_loss
-    from minivess.models.registry import build_network, load_model_profile
-    from minivess.step.config import TrainingConfig
-    from minivess.step.state import TrainState
-    from minivess.step.step import Step
+    from minivess.models.model_profile import build_network, load_model_profile
+    from minivess.training.config import TrainingConfig
+    from minivess.training.state import TrainState
+    from minivess.training.step import Step
 
     model = load_model_profile("dynunet", filters=(16, 32, 64, 128))
     network = build_network(model.spec((PATCH,), model.plan_strides(PATCH, (0.99, 0.99, 5.0)))).train()
@@ -209,7 +209,7 @@ def _seconds_a_step(step: Any, state: Any, batches: Iterator[Any]) -> float:
 
 def formats(folder: Path, repeats: int, seconds: float) -> None:
     """The same random patches of image and label from each format, from the page cache and from the disk."""
-    from minivess.data.nifti import read_volume
+    from minivess.data.formats.nifti import read_volume
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         cases = {

@@ -20,20 +20,20 @@ from statistics import mean
 
 import torch
 
-from minivess.data.loaders import batches
-from minivess.data.patches import PatchSampler
-from minivess.data.phantom import small_cases, write_phantom
+from minivess.data.array_store import Store, build_store
+from minivess.data.phantoms.phantom import small_cases, write_phantom
 from minivess.data.profiler import scan_dataset
-from minivess.data.store import Store, build_store
+from minivess.data.sampling.loaders import batches
+from minivess.data.sampling.patch_sampler import PatchSampler
+from minivess.geometry import patch_for
+from minivess.inference.predict_volume import predict_volume
 from minivess.losses import LOSSES, build_loss
 from minivess.metrics.case import CaseMetrics, score_case
-from minivess.models.predict import predict_volume
-from minivess.models.registry import NetworkSpec, build_network, load_model_profile
-from minivess.step.config import TrainingConfig
-from minivess.step.state import TrainState
-from minivess.step.step import Step
-from minivess.strides import patch_for
+from minivess.models.model_profile import NetworkSpec, build_network, load_model_profile
+from minivess.training.config import TrainingConfig
 from minivess.training.loop import fit
+from minivess.training.state import TrainState
+from minivess.training.step import Step
 
 CASES, HELD_OUT, BATCH, SEED = 16, 4, 2, 0
 PATCHES = ((64, 64, 4), (64, 64, 8))

@@ -26,16 +26,16 @@ import torch
 from pydantic import TypeAdapter
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from minivess.geometry import Shape
+from minivess.inference.predict_volume import predict_volume
 from minivess.losses.registry import build_loss
-from minivess.models.predict import predict_volume
-from minivess.models.registry import build_network, load_model_profile
-from minivess.planning.memory import predict_peak
-from minivess.planning.workload import InferenceWorkload, TrainingWorkload, Workload
-from minivess.sizes import MIB
-from minivess.step.config import Precision, TrainingConfig
-from minivess.step.state import TrainState
-from minivess.step.step import Step, autocast
-from minivess.strides import Shape
+from minivess.models.model_profile import build_network, load_model_profile
+from minivess.planning.memory.peak import predict_peak
+from minivess.planning.memory.workload import InferenceWorkload, TrainingWorkload, Workload
+from minivess.text import MIB
+from minivess.training.config import Precision, TrainingConfig
+from minivess.training.state import TrainState
+from minivess.training.step import Step, autocast
 
 SPACING_UM = (0.99, 0.99, 5.0)
 MEASURED = "measured"

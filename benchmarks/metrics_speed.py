@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from minivess.metrics import overlap, surface, topology
+from minivess.metrics import betti, overlap, surface
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
 
@@ -85,7 +85,7 @@ def _three_label_ready(prediction: Mask, label: Reference, spacing: Spacing) -> 
 
 
 def _betti(prediction: Mask, label: Mask, _: Spacing) -> float:
-    return abs(topology.betti_numbers(prediction).b1 - topology.betti_numbers(label).b1)
+    return abs(betti.betti_numbers(prediction).b1 - betti.betti_numbers(label).b1)
 
 
 def _prepare(_: Mask, label: Mask, spacing: Spacing) -> float:

@@ -22,7 +22,7 @@ import psutil
 from held_out import METRICS, compared, files_of, means, scored
 
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 
 DATASET, CONFIGURATION = "Dataset001_Vessels", "3d_as_minivess"
 

@@ -16,8 +16,8 @@ from statistics import mean
 from held_out import METRICS, compared, files_of, means, scored
 
 from minivess.evaluation.evaluate import CaseRow
-from minivess.evaluation.predict_files import predict_file
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
+from minivess.inference.predict_file import predict_file
 
 SETTINGS = ((0.25, False), (0.5, False), (0.25, True), (0.5, True))
 

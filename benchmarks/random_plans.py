@@ -23,17 +23,17 @@ import minivess.losses.registry as registry
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import MinivessError, PlanError
 from minivess.findings import raise_critical
-from minivess.models.registry import ModelProfile, load_model_profile
+from minivess.geometry import patch_for
+from minivess.models.model_profile import ModelProfile, load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
-from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.memory import predict_peak, predict_training_peak
-from minivess.planning.peak_cache import PeakCache
+from minivess.planning.memory.cache import PeakCache
+from minivess.planning.memory.estimator import Estimator
+from minivess.planning.memory.peak import predict_peak, predict_training_peak
+from minivess.planning.memory.workload import InferenceWorkload
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.validation import check_plan
-from minivess.planning.workload import InferenceWorkload
-from minivess.sizes import GIB, format_gib
-from minivess.strides import patch_for
+from minivess.text import GIB, format_bytes
 
 LOSSES = sorted(registry.LOSSES)
 
@@ -58,10 +58,10 @@ class Draw:
         return self.hardware.gpu is not None and compute != "cpu"
 
     def cells(self) -> str:
-        gpu = format_gib(self.hardware.gpu.total_bytes) if self.hardware.gpu else "none"
+        gpu = format_bytes(self.hardware.gpu.total_bytes) if self.hardware.gpu else "none"
         shapes = f"{len(self.profile.volumes)} of {by(self.profile.min_shape)} to {by(self.profile.max_shape)}"
         filters = ", ".join(map(str, self.model.filters))
-        machine = f"{gpu}, {format_gib(self.hardware.host.ram_total_bytes)}"
+        machine = f"{gpu}, {format_bytes(self.hardware.host.ram_total_bytes)}"
         asked = f"{self.request.patch_policy}, batch {self.request.batch}"
         if self.request.patch_size:
             asked += f", patch {by(self.request.patch_size)}"
@@ -112,7 +112,7 @@ def _data_set(rng: random.Random) -> DatasetProfile:
 def answer(question: Draw, cache: PeakCache) -> tuple[TrainingPlan | None, str]:
     """The plan, or None and the refusal."""
     try:
-        forecast = Forecast({question.loss: {}}, cache, timed=False)
+        forecast = Estimator({question.loss: {}}, cache, timed=False)
         plan = compute_adaptive_profile(question.hardware, question.profile, question.model, question.request, forecast)
         raise_critical(check_plan(plan, question.profile, question.hardware), PlanError)
     except MinivessError as error:
@@ -146,7 +146,7 @@ def prove(question: Draw, plan: TrainingPlan) -> int:
         )
     )
     assert plan.device == ("cuda" if question.on_card else "cpu"), "a card that is there and was not used"
-    assert int(step) <= question.budget_bytes, f"a step takes {format_gib(int(step))}"
+    assert int(step) <= question.budget_bytes, f"a step takes {format_bytes(int(step))}"
     if plan.device == "cuda" and (card := question.hardware.gpu):
         assert int(prediction) <= 0.8 * card.total_bytes, "a prediction takes more than 80 % of the card"
     for patch in network.patches:
@@ -188,7 +188,7 @@ def main() -> None:
             patches = (
                 f"{plan.micro_batch} of {', '.join(by(patch) for patch in plan.network.patches)} in {plan.precision}"
             )
-            sizes = f"{format_gib(peak)} | {format_gib(question.budget_bytes)}"
+            sizes = f"{format_bytes(peak)} | {format_bytes(question.budget_bytes)}"
             print(f"| {question.cells()} | {patches} | {sizes} |", flush=True)
     counts = ", ".join(f"{count} {what}" for what, count in sorted(seen.items()))
     print(f"\n{options.count} draws of seed {options.seed}: {counts}; {time.monotonic() - began:.0f} s.")

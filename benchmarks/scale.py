@@ -98,7 +98,7 @@ def _tree_bytes(pid: int) -> int:
 
 def slope(work: Path) -> None:
     """200 small epochs: a line through memory over epochs."""
-    from minivess.data.phantom import small_cases, write_phantom
+    from minivess.data.phantoms.phantom import small_cases, write_phantom
 
     write_phantom(work / "small", small_cases(4))
     training = {"max_epochs": 200, "steps_per_epoch": 4, "validate_every": 10, "checkpoint_minutes": 0.05}
@@ -136,7 +136,7 @@ def seventy(work: Path) -> Path:
 
 def seven_hundred(work: Path) -> Path:
     """Ten shifts of each of the 70."""
-    from minivess.data.nifti import read_header, read_volume, write_volume
+    from minivess.data.formats.nifti import read_header, read_volume, write_volume
 
     folder = work / "seven_hundred"
     if (folder / "splits_final.json").is_file():
@@ -205,7 +205,7 @@ def _report(volumes: str, seen: tuple[Path, dict[str, Cell], float, int]) -> Non
 
 def deep(work: Path, depth: int = 2000) -> None:
     """`minivess predict` on a deep volume of random numbers; its memory, ours and the file's apart."""
-    from minivess.models.registry import NetworkSpec, build_network
+    from minivess.models.model_profile import NetworkSpec, build_network
     from minivess.models.weights import save_network
 
     spec = NetworkSpec(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from minivess.data.phantom import small_cases, write_phantom
+from minivess.data.array_store import Store, build_store
+from minivess.data.phantoms.phantom import small_cases, write_phantom
 from minivess.data.profiler import DatasetProfile, scan_dataset
-from minivess.data.store import Store, build_store
 from minivess.planning import hardware
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.atomic import atomic_folder, atomic_path, write_json
+from minivess.atomic import atomic_folder, atomic_path
 
 
 class TestAtomicPath:
@@ -44,10 +44,3 @@ def _write_half(target: Path) -> None:
     with atomic_path(target) as temporary:
         temporary.write_text("ne")
         raise RuntimeError("half-way")
-
-
-class TestWriteJson:
-    def test_refuses_nan_before_it_touches_the_file(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            write_json(tmp_path / "a.json", {"dsc": float("nan")})
-        assert list(tmp_path.iterdir()) == []

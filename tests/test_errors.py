@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-from minivess.data.nifti_header import VolumeError
+from minivess.data.formats.nifti_header import VolumeError
 
 
 class TestMinivessError:

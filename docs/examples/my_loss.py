@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from minivess.losses.compound import CompoundLoss
 from minivess.losses.foreground import Foreground
-from minivess.losses.overlap import cross_entropy
+from minivess.losses.region import cross_entropy
 
 
 def tversky(miss: float = 0.7) -> nn.Module:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from minivess.models.registry import NetworkSpec
-from minivess.strides import Shape
+from minivess.models.model_profile import NetworkSpec
+from minivess.geometry import Shape
 
 
 def build(spec: NetworkSpec) -> nn.Module:

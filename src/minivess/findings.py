@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from minivess.errors import MinivessError
@@ -33,10 +33,6 @@ class Finding:
     expected: str
     got: str
     cure: str
-
-    def as_dict(self) -> dict[str, str]:
-        """Plain values for JSON; ``Finding(**values)`` is the inverse."""
-        return asdict(self)
 
     def __str__(self) -> str:
         """One line for a terminal or a log."""

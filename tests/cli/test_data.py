@@ -12,7 +12,7 @@ import tifffile
 from click.testing import CliRunner, Result
 
 from minivess.cli.data import COMMANDS
-from minivess.data.nifti import read_header, read_volume, write_volume
+from minivess.data.formats.nifti import read_header, read_volume, write_volume
 from minivess.errors import ConfigError, DataError
 
 PROFILE, DATA = COMMANDS

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivess.data.nifti import write_volume
+from minivess.data.formats.nifti import write_volume
 from minivess.orchestration import runners
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -15,9 +15,9 @@ import pytest
 
 from minivess.cli import planning
 from minivess.cli.main import _SECTIONS, cli, main
-from minivess.data.nifti import write_volume
+from minivess.data.formats.nifti import write_volume
 from minivess.planning.hardware import HardwareBudget
-from minivess.sizes import GIB
+from minivess.text import GIB
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -70,7 +70,7 @@ class TestHelp:
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its own time: other programs may want the processors
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-        assert "Look before spending" in done.stdout
+        assert "Snapshot before spending" in done.stdout
 
     def test_every_page_fits_a_terminal_of_80_columns_a_command_a_line(self) -> None:
         pages = list(_pages(cli, click.Context(cli, info_name="minivess", terminal_width=80, max_content_width=110)))
@@ -78,7 +78,7 @@ class TestHelp:
         for page in pages:
             assert all(len(line) <= 80 for line in page.splitlines()), page
             assert "..." not in page.partition("Commands:")[2], page
-        listed = [line for line in pages[0].partition("Look before")[2].splitlines() if line.startswith("  ")]
+        listed = [line for line in pages[0].partition("Snapshot before")[2].splitlines() if line.startswith("  ")]
         assert [line.split()[0] for line in listed] == [name for names in _SECTIONS.values() for name in names]
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from minivess.cli.main import cli
 from minivess.errors import RunError
 from minivess.experiments.config import make_config
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

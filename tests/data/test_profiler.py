@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from minivess.data.nifti import write_volume
+from minivess.data.array_store import Store
+from minivess.data.formats.nifti import write_volume
 from minivess.data.profiler import (
     DatasetProfile,
     VolumeStats,
@@ -22,7 +23,6 @@ from minivess.data.profiler import (
     scan_dataset,
     scan_volume,
 )
-from minivess.data.store import Store
 from minivess.errors import DataError
 
 Spacing = tuple[float, float, float]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.data.phantom import minivess_cases
+from minivess.data.phantoms.phantom import minivess_cases
 from minivess.data.profiler import VolumeStats
 from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError, DataError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minivess.data.store import Store
+from minivess.data.array_store import Store
 from minivess.evaluation.baselines import BASELINES
 from minivess.metrics.overlap import dsc
 

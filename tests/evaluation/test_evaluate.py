@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minivess.data.nifti import read_header, read_volume
-from minivess.data.store import Store, StoredCase
+from minivess.data.array_store import Store, StoredCase
+from minivess.data.formats.nifti import read_header, read_volume
 from minivess.evaluation.evaluate import CaseRow, evaluate_cases
 
 NAMES = ("phantom01", "phantom02")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivess.data.nifti import write_volume
+from minivess.data.formats.nifti import write_volume
 from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
 
 

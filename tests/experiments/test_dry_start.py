@@ -1,134 +1,139 @@
-"""Everything that a cell does, once."""
+"""The dry start of a loss that is added to a begun run: one real process, and no cell."""
 
 from __future__ import annotations
 
-import importlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from minivess.data.store import Store
-from minivess.experiments.dry_start import dry_start
-from minivess.experiments.folder import DryStartFolder, write_model
-from minivess.experiments.spec import CellSpec, DryStartSpec
-from minivess.losses.warping import critical_points
-from minivess.models.registry import load_model_profile
+from minivess.data.array_store import build_store
+from minivess.data.profiler import DatasetProfile, VolumeStats
+from minivess.data.splits import make_splits
+from minivess.errors import RunError
+from minivess.experiments.cell_process import RunObserver
+from minivess.experiments.cell_selection import Job, cell_specs
+from minivess.experiments.cell_spec import DryStartResult
+from minivess.experiments.config import make_config
+from minivess.experiments.dry_start import _summary, _timed
+from minivess.experiments.prepare import Prepared, store_root
+from minivess.experiments.run import run
+from minivess.experiments.run_folder import RunFolder
+from minivess.json_files import read_state, write_state
+from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
-from minivess.planning.hardware import HardwareBudget
+from minivess.planning.cell_slots import cell_slots
+from minivess.planning.hardware import detect_hardware
+from minivess.planning.memory.peak import CONTEXT_BYTES
 from minivess.planning.plan import PlanRequest
-from minivess.sizes import GIB
-from minivess.step.config import TrainingConfig
-from minivess.step.step import NanLossError
+from minivess.planning.preflight import run_preflight
+from minivess.supervision.outcome import Cause, Outcome
+from minivess.text import GIB
 
-LOSSES = """\
-import gc
-from minivess.losses.compound import dice_ce
-from minivess.step.state import TrainState
-
-alive = []
-
-class Counting(type(dice_ce())):
-    def forward(self, *arguments):
-        alive.append(sum(type(thing) is TrainState for thing in gc.get_objects()))
-        return super().forward(*arguments)
-
-def first():
-    return Counting(dice_ce().terms)
-
-second = first
-"""
-
-LATE_FAULT = """\
-from minivess.losses.compound import dice_ce
-from minivess.losses.foreground import foreground
-from minivess.losses.overlap import soft_dice
-
-class Late(type(dice_ce())):
-    def forward(self, *arguments):
-        if soft_dice(foreground(*arguments)) < 0.2:
-            raise ImportError("only once it segments")
-        return super().forward(*arguments)
-
-def late():
-    return Late(dice_ce().terms)
-"""
-
-LATE_NAN = LATE_FAULT.replace('raise ImportError("only once it segments")', "return arguments[0].sum() * float('nan')")
-LATE_WORK = LATE_FAULT.replace('raise ImportError("only once it segments")', "__import__('time').sleep(0.5)")
+KNOWN = DryStartResult(
+    step_seconds={"dice_ce": 7.0}, device_bytes=None, checkpoint_bytes=1, checkpoint_seconds=0, scoring_seconds=0
+)
 
 
-def spec_of(store: Store, *methods: str) -> DryStartSpec:
+class _Silent:
+    def on_message(self, text: str) -> None: ...
+
+    def on_volume_stored(self, volume: VolumeStats) -> None: ...
+
+    def on_cell_start(self, name: str, number: int, total: int) -> None: ...
+
+    def on_progress(self, name: str, stage: str, done: int, total: int) -> None: ...
+
+    def on_cell_end(self, name: str, outcome: Outcome | None) -> None: ...
+
+
+class _Runner:
+    """Notes what is left to do, and leaves it."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(
+        self, jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
+    ) -> Iterator[tuple[Job, Outcome | None]]:
+        self.names = [job.name for job in jobs]
+        yield from ()
+
+
+@pytest.fixture
+def begun(phantoms: Path, profile: DatasetProfile, tmp_path: Path) -> Prepared:
+    """A run that was rehearsed with dice_ce and has begun its first cell."""
+    values = {
+        "name": "begun",
+        "data_dir": phantoms,
+        "output_dir": tmp_path,
+        "losses": ["dice_ce"],
+        "folds": 2,
+        "evaluation": {"baselines": []},
+    }
+    config, hardware, folder = make_config(values, "a test"), detect_hardware(), RunFolder(tmp_path / "begun")
     model = load_model_profile("example_custom", filters=(4, 8), options={})
-    hardware, request = HardwareBudget.imagined(None, 8 * GIB), PlanRequest(patch_size=(16, 16, 4))
-    cells = [
-        CellSpec(
-            method=method,
-            fold=0,
-            train=(),
-            held_out=(),
-            store=store.folder,
-            plan=compute_adaptive_profile(hardware, store.profile, model, request),
-            training=TrainingConfig(),
-            tolerance_um=2.0,
-            loss_options={},
-            seed=1,
-        )
-        for method in methods
-    ]
-    name = store.profile.volumes[0].name
-    return DryStartSpec(cells=tuple(cells), predicted=name, scored=name)
+    plan = compute_adaptive_profile(hardware, profile, model, PlanRequest(compute="cpu", patch_size=(16, 16, 4)))
+    prepared = Prepared(
+        config=config,
+        folder=folder,
+        slots=cell_slots(hardware, "cpu"),
+        scanned=profile,
+        profile=profile,
+        splits=make_splits(profile.volumes, 2, 0),
+        plan=plan.model_copy(update={"step_seconds": KNOWN.step_seconds}),
+        preflight=run_preflight(hardware, phantoms, folder.path, environ=os.environ),
+    )
+    spec = cell_specs(prepared, build_store(profile, store_root(config)))[0]
+    for path in (folder.dry_start.path, folder.cell("dice_ce", 0).path):
+        path.mkdir(parents=True)
+    write_state(folder.dry_start.result, KNOWN)
+    write_state(folder.cell("dice_ce", 0).spec, spec)
+    return prepared
 
 
-def asked(path: Path, spec: DryStartSpec) -> DryStartFolder:
-    """The folder of a dry start that is told this."""
-    folder = DryStartFolder(path)
-    write_model(folder.spec, spec)
-    return folder
+def _with(prepared: Prepared, *losses: str) -> Prepared:
+    return replace(prepared, config=prepared.config.model_copy(update={"losses": losses}))
 
 
-@pytest.fixture(autouse=True)
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses are found in the test's own folder, the network among the examples."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+class TestAddedLoss:
+    def test_is_tried_alone_and_leaves_the_cells_that_stand(self, begun: Prepared) -> None:
+        runner, folder = _Runner(), begun.folder
+        run(_with(begun, "dice_ce", "my_loss:tversky"), _Silent(), runner)
+        (tried,) = json.loads(folder.dry_start.spec.read_text())["cells"]
+        assert tried["method"] == "my_loss:tversky"
+        seconds = read_state(folder.dry_start.result, DryStartResult, "").step_seconds
+        assert (list(seconds), seconds["dice_ce"]) == (["dice_ce", "my_loss:tversky"], 7.0)
+        assert folder.read_plan().step_seconds == seconds
+        assert runner.names == [f"{loss}-fold{fold}" for loss in seconds for fold in (0, 1)]
+
+    def test_that_is_broken_is_found_before_its_cell(self, begun: Prepared) -> None:
+        runner = _Runner()
+        with pytest.raises(RunError, match="a dry start of my_loss:no_such that succeeds"):
+            run(_with(begun, "dice_ce", "my_loss:no_such"), _Silent(), runner)
+        assert runner.names == []
+        assert read_state(begun.folder.dry_start.result, DryStartResult, "") == KNOWN
 
 
-class TestDryStart:
-    def test_holds_the_weights_of_one_loss_at_a_time(self, store: Store, tmp_path: Path) -> None:
-        (tmp_path / "counting_losses.py").write_text(LOSSES)
-        methods = ("counting_losses:first", "counting_losses:second")
-        folder = asked(tmp_path, spec_of(store, *methods))
-        assert tuple(dry_start(folder).step_seconds) == methods
-        assert set(importlib.import_module("counting_losses").alive) == {1}
+class TestAttempt:
+    def test_predicts_the_volume_that_fills_the_deepest_window(self, begun: Prepared) -> None:
+        """phantom04 is the widest, but only 8 slices deep."""
+        network = begun.plan.network.model_copy(update={"patches": ((32, 32, 4), (16, 16, 16))})
+        deep = replace(begun, plan=begun.plan.model_copy(update={"network": network}))
+        write_state(begun.folder.plan, deep.plan)
+        with pytest.raises(RunError, match="no_such"):
+            run(_with(deep, "dice_ce", "my_loss:no_such"), _Silent(), _Runner())
+        assert json.loads(begun.folder.dry_start.spec.read_text())["predicted"] == "phantom03"
 
-    def test_a_fault_that_waits_for_a_network_that_segments_shows(self, store: Store, tmp_path: Path) -> None:
-        (tmp_path / "late_fault.py").write_text(LATE_FAULT)
-        folder = asked(tmp_path, spec_of(store, "late_fault:late"))
-        with pytest.raises(ImportError, match="only once it segments"):
-            dry_start(folder)
 
-    def test_a_loss_that_is_no_number_only_then_is_named(self, store: Store, tmp_path: Path) -> None:
-        (tmp_path / "late_nan.py").write_text(LATE_NAN)
-        with pytest.raises(NanLossError, match="late_nan:late of right logits is nan"):
-            dry_start(asked(tmp_path, spec_of(store, "dice_ce", "late_nan:late")))
-
-    def test_work_that_waits_for_a_network_that_segments_is_foreseen(self, store: Store, tmp_path: Path) -> None:
-        (tmp_path / "late_work.py").write_text(LATE_WORK)
-        assert dry_start(asked(tmp_path, spec_of(store, "late_work:late"))).step_seconds["late_work:late"] > 0.5
-
-    def test_the_warping_runs(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        found = []
-
-        def watched(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
-            found.append((label.any(), (prediction != label).mean(), critical_points(prediction, label)))
-            return found[-1][-1]
-
-        monkeypatch.setattr("minivess.losses.warping.critical_points", watched)
-        spec = spec_of(store, "warp")
-        dry_start(asked(tmp_path, spec))
-        assert len(found) == 2 * spec.cells[0].plan.micro_batch
-        for vessel, wrong, critical in found:
-            assert vessel
-            assert 0 < wrong < 0.1
-            assert critical.any()
+class TestSummary:
+    def test_what_a_card_took_stands_beside_what_was_predicted_of_the_same(self, begun: Prepared) -> None:
+        """An H200 in the study of six losses: neither number has CUDA's own part in it."""
+        result = KNOWN.model_copy(update={"device_bytes": 572_522_496})
+        plan = _timed(begun.plan.model_copy(update={"peak_bytes": 572_522_496 + CONTEXT_BYTES}), result)
+        outcome = Outcome("finished", Cause.FINISHED, "", "", 0, None, GIB, GIB, GIB, 0, "", "", 1.0)
+        text = _summary(replace(begun, plan=plan), result, outcome)
+        assert "1.0 GiB of memory, 0.5 GiB of torch's on the card (predicted: 0.5 GiB)" in text

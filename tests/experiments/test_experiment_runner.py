@@ -16,8 +16,8 @@ from minivess.cli.main import cli
 from minivess.data.profiler import scan_dataset
 from minivess.errors import ConfigError, PlanError
 from minivess.experiments.config import load_config
-from minivess.experiments.folder import RunFolder
 from minivess.experiments.prepare import Prepared, prepare
+from minivess.experiments.run_folder import RunFolder
 from minivess.planning.hardware import detect_hardware
 
 TEXT = """\
@@ -38,7 +38,7 @@ class Stopping(type(dice_ce())):
     steps = 0
     def forward(self, *arguments):
         self.steps += 1
-        if self.steps == 5 and "minivess.experiments.cell" in sys.orig_argv:
+        if self.steps == 5 and "cell" in sys.orig_argv:
             os.kill(os.getpid(), signal.SIGTERM)
         return super().forward(*arguments)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

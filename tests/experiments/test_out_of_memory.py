@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from minivess.experiments.folder import RunFolder
-from minivess.experiments.spec import CellResult
+from minivess.experiments.cell_spec import CellResult
+from minivess.experiments.run_folder import RunFolder
 
 CONFIG = """\
 name: hungry

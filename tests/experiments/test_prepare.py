@@ -11,11 +11,11 @@ import pytest
 
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config import make_config
-from minivess.experiments.folder import write_model
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run import run
+from minivess.json_files import write_state
 from minivess.planning.hardware import HardwareBudget
-from minivess.sizes import GIB
+from minivess.text import GIB
 
 CPU = HardwareBudget.imagined(None, 16 * GIB)
 CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)
@@ -30,9 +30,9 @@ def _prepared(data: Path, out: Path, hardware: HardwareBudget = CPU, **more: Any
 def _decide(prepared: Prepared, *, begin: bool = True) -> None:
     """Write what a run writes before its first cell; all but the last of it without ``begin``."""
     folder = prepared.folder
-    write_model(folder.profile, prepared.profile)
-    write_model(folder.splits, prepared.splits)
-    write_model(folder.plan, prepared.plan)
+    write_state(folder.profile, prepared.profile)
+    write_state(folder.splits, prepared.splits)
+    write_state(folder.plan, prepared.plan)
     if begin:
         folder.write_config(prepared.config)
 
@@ -48,11 +48,11 @@ class TestABegunRun:
         _decide(_prepared(phantoms, tmp_path, CARD))
         again = _prepared(phantoms, tmp_path, _busy(4))
         assert (again.plan.device, again.hardware.tier) == ("cuda", "cpu")
-        assert [lane.environment["CUDA_VISIBLE_DEVICES"] for lane in again.lanes] == ["GPU-a", "GPU-b"]
+        assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in again.slots] == ["GPU-a", "GPU-b"]
 
     def test_stays_on_the_processors_whatever_cards_are_there_now(self, phantoms: Path, tmp_path: Path) -> None:
         _decide(_prepared(phantoms, tmp_path))
-        assert [lane.environment for lane in _prepared(phantoms, tmp_path, _busy(8)).lanes] == [{}]
+        assert [slot.environment for slot in _prepared(phantoms, tmp_path, _busy(8)).slots] == [{}]
 
     def test_decisions_without_a_configuration_are_no_decisions(self, phantoms: Path, tmp_path: Path) -> None:
         _decide(_prepared(phantoms, tmp_path), begin=False)  # as after a kill between the two

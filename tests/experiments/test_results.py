@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from minivess.data.profile import DatasetProfile, VolumeStats
+from minivess.data.dataset_profile import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config import make_config
-from minivess.experiments.folder import RunFolder, write_model
 from minivess.experiments.results import compare_runs, read_results, write_results
+from minivess.experiments.run_folder import RunFolder
+from minivess.json_files import write_state
 
 
 def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro_batch: int = 1) -> RunFolder:
@@ -21,7 +22,7 @@ def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro
     digests = {f"c{fold}{k}": f"voxels of c{fold}{k}" for fold in (0, 1) for k in (1, 2)}
     facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
     volumes = [VolumeStats(name=name, image="", label="", digest=digest, **facts) for name, digest in digests.items()]
-    write_model(folder.profile, DatasetProfile(folder="", volumes=tuple(volumes)))
+    write_state(folder.profile, DatasetProfile(folder="", volumes=tuple(volumes)))
     folder.write_config(make_config({"name": path.name, "losses": list(losses), "folds": 2}, "a test"))
     zeros = {
         "centreline_dsc": 0.5, "measured_masd": 1.0, "measured_masd_voxel": 1.0, "normalised_surface_distance": 0.5,

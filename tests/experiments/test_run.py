@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from minivess.data.nifti import read_volume
-from minivess.experiments.folder import CellFolder, RunFolder
+from minivess.data.formats.nifti import read_volume
+from minivess.experiments.run_folder import CellFolder, RunFolder
 
 OFFLINE = """\
 import pathlib, socket

@@ -6,7 +6,7 @@ import torch
 from minivess.errors import ConfigError
 from minivess.losses.critical import critical_cross_entropy
 from minivess.losses.foreground import foreground
-from minivess.losses.overlap import cross_entropy
+from minivess.losses.region import cross_entropy
 from minivess.losses.registry import build_loss
 
 

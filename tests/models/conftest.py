@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minivess.models.registry import NetworkSpec, load_model_profile
-from minivess.strides import Shape
+from minivess.geometry import Shape
+from minivess.models.model_profile import NetworkSpec, load_model_profile
 
 
 @pytest.fixture

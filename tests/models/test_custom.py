@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from minivess.errors import ConfigError
-from minivess.models.predict import predict_volume
-from minivess.models.registry import NetworkSpec, build_network, load_model_profile
+from minivess.inference.predict_volume import predict_volume
+from minivess.models.model_profile import NetworkSpec, build_network, load_model_profile
 from minivess.models.weights import load_network, save_network
-from minivess.planning.memory import predict_training_peak
+from minivess.planning.memory.peak import predict_training_peak
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

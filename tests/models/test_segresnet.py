@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from minivess.errors import ConfigError
-from minivess.models.predict import predict_volume
-from minivess.models.registry import NetworkSpec, build_network, load_model_profile
-from minivess.strides import Shape, Spacing
+from minivess.geometry import Shape, Spacing
+from minivess.inference.predict_volume import predict_volume
+from minivess.models.model_profile import NetworkSpec, build_network, load_model_profile
 
 TWO_PHOTON, ISOTROPIC = (0.99, 0.99, 5.0), (1.0, 1.0, 1.0)
 

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, DataError, PlanError
-from minivess.models.predict import predict_volume
-from minivess.models.registry import ModelProfile, NetworkSpec, build_network, load_model_profile
+from minivess.geometry import Shape
+from minivess.inference.predict_volume import predict_volume
+from minivess.models.model_profile import ModelProfile, NetworkSpec, build_network, load_model_profile
 from minivess.planning.validation import validate_patch
-from minivess.strides import Shape
 
 TINY = (8, 16, 32, 64, 128)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minivess.errors import DataError
-from minivess.models.registry import NetworkSpec, build_network
+from minivess.models.model_profile import NetworkSpec, build_network
 from minivess.models.weights import load_network, save_network, tensors_of
 
 

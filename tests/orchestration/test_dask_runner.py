@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from minivess.errors import RunError
-from minivess.experiments.folder import CellFolder, RunFolder
-from minivess.experiments.lock import hold
+from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.locks import hold
 from minivess.orchestration.dask_runner import OnDask
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -98,7 +98,7 @@ class TestOnDask:
         outcome = _wait_for(lambda: (cell.path / "outcome.json").is_file() and (cell.path / "outcome.json").read_text())
         assert json.loads(outcome)["status"] == "stopped"
         assert list(cell.checkpoints.glob("step-*"))
-        with hold(cell.path / ".lock", patient=True):
+        with hold(cell.path / ".lock", wait=True):
             assert not cell.finished
 
     def test_no_scheduler_is_said_before_anything_is_spent(
@@ -126,7 +126,7 @@ def _holder(cell: CellFolder) -> int:
 
 def _supervisor(cell: CellFolder) -> psutil.Process:
     children = psutil.Process(_holder(cell)).children()
-    return next(child for child in children if "minivess.training.supervisor" in child.cmdline())
+    return next(child for child in children if {"minivess.worker", "supervisor"} <= set(child.cmdline()))
 
 
 def _weights(cell: CellFolder) -> bytes:

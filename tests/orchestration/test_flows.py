@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minivess.errors import RunError
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -21,7 +21,7 @@ LOSES_ITS_SERVER = """\
 import os, signal, sys, time
 from pathlib import Path
 from minivess.orchestration.flows import as_cell, as_flow, as_task, show_results
-from minivess.training.outcome import Cause, Outcome
+from minivess.supervision.outcome import Cause, Outcome
 
 def work():
     failed = Outcome("failed", Cause.HANG, "no sign of life", "", 1, None, 0, 0, None, 0, "", "", 1.0)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minivess.errors import RunError
-from minivess.experiments.folder import CellFolder, RunFolder
+from minivess.experiments.run_folder import CellFolder, RunFolder
 
 Start = Callable[..., subprocess.Popen[str]]
 TWO = ("--only", "loss=dice_ce", "--set", "limits.cells_at_a_time=2")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.models.registry import NetworkSpec
+from minivess.models.model_profile import NetworkSpec
 
 _MODULE = """
 import os

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from minivess.data.phantom import minivess_cases
+from minivess.data.phantoms.phantom import minivess_cases
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, PlanError
-from minivess.models.registry import load_model_profile
+from minivess.geometry import patch_for
+from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile, load_compute_profile
-from minivess.planning.forecast import Forecast
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.peak_cache import PeakCache
+from minivess.planning.memory.cache import PeakCache
+from minivess.planning.memory.estimator import Estimator
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.sizes import GIB
-from minivess.strides import patch_for
+from minivess.text import GIB
 
 DYNUNET = load_model_profile("dynunet")
 DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
@@ -73,7 +73,7 @@ class TestAdaptiveComputation:
     def test_batch_size_reduced_when_vram_tight(self, minivess: DatasetProfile, peaks: PeakCache) -> None:
         """Eight deep patches a forward pass on 8 GB, four on 6 GB, each batch of eight all the same."""
         request = PlanRequest(batch=8, compute="gpu_low", patch_policy="pad")
-        forecast = Forecast({"dice_ce": {}}, peaks, timed=False)
+        forecast = Estimator({"dice_ce": {}}, peaks, timed=False)
         roomy, tight = (
             compute_adaptive_profile(
                 HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET, request, forecast
@@ -118,7 +118,9 @@ class TestAdaptiveComputation:
         with pytest.raises(
             PlanError, match=r"0\.5 GiB of usable .* got 0\.5 GiB: the limit that was set.*memory_limit_gib"
         ):
-            compute_adaptive_profile(limited, minivess, DYNUNET, forecast=Forecast({"dice_ce": {}}, peaks, timed=False))
+            compute_adaptive_profile(
+                limited, minivess, DYNUNET, forecast=Estimator({"dice_ce": {}}, peaks, timed=False)
+            )
 
     def test_cache_rate_adaptive_to_ram(self, minivess: DatasetProfile) -> None:
         """1.54 GiB of volumes: all within the 14.4 GiB of 32, within the 1.8 of 4, and 0.9 of them on 2 GiB of memory."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from minivess.host import Host
-from minivess.planning.gpus import Gpu
+from minivess.json_files import from_plain, to_plain
+from minivess.machine.gpus import Gpu
+from minivess.machine.host import Host
 from minivess.planning.hardware import HardwareBudget, detect_hardware
-from minivess.sizes import GIB
+from minivess.text import GIB
 
 
 def fake_smi(folder: Path, *cards: tuple[int, int]) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ class TestHardwareDetection:
         budget = detect_hardware()
         assert 0 < budget.usable_ram_bytes < budget.host.ram_total_bytes
         assert budget.host.cpu_count >= 1
-        assert HardwareBudget.from_dict(json.loads(json.dumps(budget.as_dict()))) == budget
+        assert from_plain(HardwareBudget, json.loads(json.dumps(to_plain(budget)))) == budget
 
     def test_no_gpu_detected(self) -> None:
         budget = detect_hardware(smi=("no-such-command",), nvml=False)
@@ -116,4 +117,4 @@ class TestBudget:
         budget = HardwareBudget.imagined(8 * GIB, 32 * GIB)
         gpu = Gpu(0, "GPU-0", "a card", GIB, GIB, (8, 6), "550")
         budget = HardwareBudget(budget.host, (gpu,), ("a note",))
-        assert HardwareBudget.from_dict(json.loads(json.dumps(budget.as_dict()))) == budget
+        assert from_plain(HardwareBudget, json.loads(json.dumps(to_plain(budget)))) == budget

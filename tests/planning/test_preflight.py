@@ -9,10 +9,11 @@ import pytest
 
 from minivess.errors import DataError, PlanError
 from minivess.findings import Finding
-from minivess.host import Host
-from minivess.planning.gpus import Gpu
+from minivess.json_files import from_plain
+from minivess.machine.gpus import Gpu
+from minivess.machine.host import Host
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.libraries import LibraryVersions
+from minivess.planning.library_checks import LibraryVersions
 from minivess.planning.preflight import (
     PreflightResult,
     check_disk,
@@ -23,7 +24,7 @@ from minivess.planning.preflight import (
     check_swap,
     run_preflight,
 )
-from minivess.sizes import GIB
+from minivess.text import GIB
 
 DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
@@ -130,7 +131,7 @@ class TestPreflight:
 
     def test_round_trips_through_json(self, tmp_path: Path) -> None:
         result = preflight(tmp_path)
-        assert PreflightResult.from_dict(json.loads(json.dumps(result.as_dict()))) == result
+        assert from_plain(PreflightResult, json.loads(json.dumps(result.summary()))) == result
 
 
 class TestOutputs:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from minivess.data.array_store import Store
 from minivess.data.profiler import DatasetProfile, VolumeStats
-from minivess.data.store import Store
-from minivess.models.registry import load_model_profile
+from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.memory import predict_training_peak
+from minivess.planning.memory.peak import predict_training_peak
 from minivess.planning.validation import check_plan, validate_cache, validate_gpu_memory, validate_patch, validate_ram
-from minivess.sizes import GIB
+from minivess.text import GIB
 
 
 def _profile(*depths: int) -> DatasetProfile:

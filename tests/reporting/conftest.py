@@ -13,21 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minivess.data.nifti import write_volume
-from minivess.data.store import Store
+from minivess.data.array_store import Store
+from minivess.data.formats.nifti import write_volume
 from minivess.evaluation.evaluate import evaluate_cases
-from minivess.experiments.cells import Job
+from minivess.experiments.cell_selection import Job
+from minivess.experiments.cell_spec import CellResult, CellSpec
 from minivess.experiments.config import make_config
-from minivess.experiments.folder import CellFolder, RunFolder, write_model
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run import run
-from minivess.experiments.spec import CellResult, CellSpec
+from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.json_files import write_state
 from minivess.planning.hardware import HardwareBudget
-from minivess.sizes import GIB
-from minivess.training.limits import Limits
-from minivess.training.outcome import Cause, Outcome, cure_for, status_of
-from minivess.training.record import MonitorRow, append_row
-from minivess.training.supervisor import SupervisorSpec
+from minivess.supervision.limits import Limits
+from minivess.supervision.outcome import Cause, Outcome, cure_for, status_of
+from minivess.supervision.recorder import MonitorRow, append_row
+from minivess.supervision.supervisor import SupervisorSpec
+from minivess.text import GIB
 
 SHAPE = (24, 20, 4)
 SPACING_UM = (1.0, 1.0, 5.0)
@@ -57,7 +58,7 @@ def outcome(cause: Cause = Cause.FINISHED, message: str = "ended") -> Outcome:
 def score(cell: CellFolder, spec: CellSpec) -> None:
     """What a cell leaves, its predictions being the labels less a border that depends on the method and the fold."""
     cell.path.mkdir(parents=True, exist_ok=True)
-    write_model(cell.spec, spec)
+    write_state(cell.spec, spec)
     limits = Limits(
         memory_limit_bytes=24 * GIB,
         gpu_warn_bytes=6 * GIB,
@@ -65,7 +66,7 @@ def score(cell: CellFolder, spec: CellSpec) -> None:
         rss_budget_bytes=16 * GIB,
         swap_growth_warn_bytes=0,
     )
-    (cell.path / "supervisor.json").write_text(SupervisorSpec(("train",), cell.path, limits).to_json())
+    write_state(cell.path / "supervisor.json", SupervisorSpec(("train",), cell.path, limits))
     for at_s in (0.0, 20.0, 40.0):
         append_row(cell.monitor, MonitorRow(START, at_s, 2 * GIB, GIB // 2, GIB, GIB, 20 * GIB, 0, 0, GIB, 2, 99.0))
     lost = 2 + spec.fold + 3 * (spec.method == "threshold") + (spec.method != "dice_ce")
@@ -97,7 +98,7 @@ def score(cell: CellFolder, spec: CellSpec) -> None:
         micro_batch=spec.plan.micro_batch,
         rows=tuple(rows),
     )
-    write_model(cell.result, result)
+    write_state(cell.result, result)
 
 
 def make_run(
@@ -116,7 +117,7 @@ def make_run(
     )
 
     def runner(
-        jobs: Sequence[Job], prepared: Prepared, watcher: Any, lock: int
+        jobs: Sequence[Job], prepared: Prepared, observer: Any, lock: int
     ) -> Iterator[tuple[Job, Outcome | None]]:
         for job in jobs:
             cause = (causes or {}).get(job.name, Cause.FINISHED)
@@ -129,9 +130,9 @@ def make_run(
 
     quiet = SimpleNamespace(
         stored=lambda volume: None,
-        cell_begins=lambda name, number, total: None,
-        cell_moves=lambda name, stage, done, total: None,
-        cell_ends=lambda name, outcome: None,
+        on_cell_start=lambda name, number, total: None,
+        on_progress=lambda name, stage, done, total: None,
+        on_cell_end=lambda name, outcome: None,
     )
     run(prepared, quiet, runner)
     return prepared.folder

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from minivess.evaluation.compare import compare
 from minivess.reporting.headline import Headline, headline
+from minivess.statistics.compare_methods import compare
 
 METRICS = ("dsc", "measured_masd")
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from minivess.atomic import write_json
 from minivess.errors import RunError
+from minivess.experiments.best_model import find_best_model
 from minivess.experiments.config import load_config
-from minivess.experiments.folder import RunFolder
-from minivess.experiments.recommend import recommend
 from minivess.experiments.results import read_results, write_results
-from minivess.reporting.facts import read_facts
+from minivess.experiments.run_folder import RunFolder
+from minivess.json_files import write_state
 from minivess.reporting.headline import headline
 from minivess.reporting.html import write_report
-from minivess.training.outcome import Cause
+from minivess.reporting.run_data import read_run_data
+from minivess.supervision.outcome import Cause
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -111,12 +111,12 @@ class TestPage:
     def test_plan_data_and_provenance_are_told(self, page: Page, finished: RunFolder):
         assert "24 × 20 × 4" in page.text
         assert "25000 optimizer steps a cell on cuda" in page.text
-        assert f"content {read_facts(finished).profile.content_hash}" in page.text
+        assert f"content {read_run_data(finished).profile.content_hash}" in page.text
         assert "(8.0 GiB, driver" in page.text
         assert "cbdice-fold0: swap grew" in page.text
 
     def test_the_model_card_tells_its_scores_its_cases_and_its_use(self, page: Page, finished: RunFolder):
-        found = recommend(finished)
+        found = find_best_model(finished)
         assert found is not None
         assert f"minivess predict {found.cell.path} volume.nii.gz" in page.text
         assert f"DSC {read_results(finished).metrics[0].score(found.loss).interval}" in page.text
@@ -207,7 +207,7 @@ class TestProvenance:
     def test_cells_that_other_code_trained_are_named(self, copied: Callable[[], RunFolder]):
         folder = copied()
         for fold, sha in enumerate(("aaaa", "bbbb")):
-            write_json(folder.cell("dice_ce", fold).environment, {"git": {"sha": sha, "dirty": False}})
+            write_state(folder.cell("dice_ce", fold).environment, {"git": {"sha": sha, "dirty": False}})
         assert "aaaa (dice_ce-fold0), bbbb (dice_ce-fold1)" in Page(write_report(folder)).text
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivess.data.nifti import write_volume
-from minivess.experiments.folder import RunFolder
+from minivess.data.formats.nifti import write_volume
+from minivess.experiments.run_folder import RunFolder
 from minivess.reporting import overlays
-from minivess.reporting.facts import read_facts
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays, project_image, project_masks, scale_bar_um
+from minivess.reporting.run_data import read_run_data
 
 
 def opened(uri: str) -> Image.Image:
@@ -53,7 +53,7 @@ class TestProjections:
 
 class TestOverlays:
     def test_every_loss_has_its_worst_median_and_best_case(self, finished: RunFolder):
-        facts = read_facts(finished)
+        facts = read_run_data(finished)
         shown, notes = make_overlays(facts)
         assert (list(shown), notes) == (["dice_ce", "cbdice"], [])
         ordered = sorted(row.metrics.dsc for row in facts.rows if row.method == "cbdice")
@@ -61,12 +61,12 @@ class TestOverlays:
         assert [o.row.metrics.dsc for o in shown["cbdice"]] == [ordered[0], ordered[2], ordered[-1]]
 
     def test_pictures_have_x_to_the_right_and_the_bar_is_to_scale(self, finished: RunFolder):
-        overlay = make_overlays(read_facts(finished))[0]["dice_ce"][0]
+        overlay = make_overlays(read_run_data(finished))[0]["dice_ce"][0]
         assert opened(overlay.image).size == opened(overlay.result).size == (24, 20)
         assert (overlay.bar_um, overlay.bar_percent) == (5.0, pytest.approx(100 * 5 / 24))
 
     def test_pixels_are_square_whatever_the_spacing(self, finished: RunFolder):
-        facts = read_facts(finished)
+        facts = read_run_data(finished)
         volumes = tuple(v.model_copy(update={"spacing_um": (1.0, 2.0, 5.0)}) for v in facts.profile.volumes)
         shown, _ = make_overlays(replace(facts, profile=facts.profile.model_copy(update={"volumes": volumes})))
         assert opened(shown["dice_ce"][0].image).size == (24, 40)
@@ -75,7 +75,7 @@ class TestOverlays:
         folder = copied()
         for fold in (0, 1):
             shutil.rmtree(folder.cell("dice_ce", fold).predictions)
-        shown, notes = make_overlays(read_facts(folder))
+        shown, notes = make_overlays(read_run_data(folder))
         assert list(shown) == ["cbdice"]
         assert len(notes) == 3
         assert all(note.startswith("dice_ce on a") and "is not shown: no file at" in note for note in notes)
@@ -85,12 +85,12 @@ class TestOverlays:
         for fold in (0, 1):
             for file in folder.cell("cbdice", fold).predictions.iterdir():
                 write_volume(file, np.zeros((24, 20, 3), np.uint8), spacing_um=(1, 1, 5))
-        shown, notes = make_overlays(read_facts(folder))
+        shown, notes = make_overlays(read_run_data(folder))
         assert list(shown) == ["dice_ce"]
         assert notes[0].endswith("is not shown: (24, 20, 3) against (24, 20, 4).")
 
     def test_pictures_shrink_until_all_together_are_small(self, finished: RunFolder, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(overlays, "_WIDTHS", (24, 12))
         monkeypatch.setattr(overlays, "_BUDGET_BYTES", 100)
-        overlay = make_overlays(read_facts(finished))[0]["dice_ce"][0]
+        overlay = make_overlays(read_run_data(finished))[0]["dice_ce"][0]
         assert opened(overlay.image).size == (12, 10)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from minivess.evaluation.compare import compare
-from minivess.evaluation.comparison import Comparison
 from minivess.reporting.tables import csv_table, latex_table, markdown_table, table_rows
+from minivess.statistics.compare_methods import compare
+from minivess.statistics.comparison import Comparison
 
 
 def compared(**scores: list[float]) -> Comparison:

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from minivess.tracking import mlflow
 from minivess.tracking.mlflow import TrackingError, open_client, sync
-from minivess.tracking.record import CellRecord, RunRecord
+from minivess.tracking.run_record import CellRecord, RunRecord
 
 
 def history(*steps: int) -> list[dict[str, Any]]:
@@ -285,7 +285,7 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 from pathlib import Path
 from minivess.tracking.mlflow import open_client, sync
-from minivess.tracking.record import CellRecord, RunRecord
+from minivess.tracking.run_record import CellRecord, RunRecord
 
 folder = Path(sys.argv[1])
 history = [{"step": step, "loss": 1 / step} for step in range(1, 101)]

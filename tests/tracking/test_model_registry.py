@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from minivess.tracking.mlflow import TrackingError, open_client, sync
 from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Version
-from minivess.tracking.record import CellRecord, RunRecord
+from minivess.tracking.run_record import CellRecord, RunRecord
 
 
 class Registered:
@@ -33,7 +33,7 @@ class Registered:
             description="a model",
             weights=self.folder / "weights",
             weights_sha256=digest,
-            loader="minivess.evaluation.pyfunc",
+            loader="minivess.inference.mlflow_model",
             params={"overlap": 0.5, "mirror": False},
             example=[[[1.0, 2.0]]],
             requirements=["numpy==2.0.0"],

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from minivess.step.config import TrainingConfig
-from minivess.step.state import TrainState
-from minivess.training.callbacks import Checkpoints, Heartbeat, Journal, PoliteStop, StopRequestedError
+from minivess.training.callbacks import Checkpoints, GracefulStop, Heartbeat, Journal, StopRequestedError
 from minivess.training.checkpoint import CheckpointManager
+from minivess.training.config import TrainingConfig
+from minivess.training.state import TrainState
 
 CONFIG = TrainingConfig(max_epochs=4, steps_per_epoch=2, validate_every=3, checkpoint_minutes=60)
 
@@ -84,7 +84,7 @@ class TestPoliteStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_saves_at_the_end_of_the_step_and_leaves(self, state: TrainState, number: signal.Signals) -> None:
         saved: list[TrainState] = []
-        stop = PoliteStop(saved.append)
+        stop = GracefulStop(saved.append)
         try:
             stop.after_step(state)
             os.kill(os.getpid(), number)
@@ -99,7 +99,7 @@ class TestPoliteStop:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def test_a_second_interrupt_ends_at_once(self, state: TrainState) -> None:
-        stop = PoliteStop(lambda state: None)
+        stop = GracefulStop(lambda state: None)
         try:
             os.kill(os.getpid(), signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):

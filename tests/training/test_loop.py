@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from minivess.losses import build_loss
-from minivess.step.config import TrainingConfig
-from minivess.step.state import TrainState
-from minivess.step.step import Batch, Step
-from minivess.training.callbacks import Checkpoints, Journal, PoliteStop, StopRequestedError
+from minivess.training.callbacks import Checkpoints, GracefulStop, Journal, StopRequestedError
 from minivess.training.checkpoint import CheckpointManager
+from minivess.training.config import TrainingConfig
 from minivess.training.loop import Callback, fit
+from minivess.training.state import TrainState
+from minivess.training.step import Batch, Step
 
 CONFIG = TrainingConfig(max_epochs=3, steps_per_epoch=10, learning_rate=0.05)
 
@@ -96,7 +96,7 @@ class TestEndOfAnEpoch:
             state.restore(*saved)
         checkpoints = Checkpoints(manager, config)
         journal = Journal(folder / "metrics.jsonl", config, state.step, lambda state: {"dsc": state.step / 100})
-        callbacks = [*more, journal, checkpoints, PoliteStop(checkpoints.save)]
+        callbacks = [*more, journal, checkpoints, GracefulStop(checkpoints.save)]
         try:
             fit(state, _step(config=config), _batches(state.step), callbacks)
         finally:

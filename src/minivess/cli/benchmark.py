@@ -8,6 +8,7 @@ import os
 import click
 
 from minivess.cli.options import as_json, model_name
+from minivess.json_files import to_plain
 
 
 @click.group()
@@ -28,11 +29,11 @@ def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, wri
 
     Four patch sizes are tried. It is torch's memory alone: CUDA itself takes some 0.7 GiB more, which plans allow for.
     """
-    from minivess.cli.tables import show_vram
-    from minivess.models.registry import load_model_profile, profile_path
+    from minivess.cli.terminal_tables import show_vram
+    from minivess.models.model_profile import load_model_profile, profile_path
     from minivess.planning.hardware import detect_hardware
-    from minivess.planning.vram_sweep import sweep_vram, write_measured
-    from minivess.sizes import parse_size
+    from minivess.planning.memory.vram_sweep import sweep_vram, write_measured
+    from minivess.text import parse_size
 
     cap_bytes = parse_size(cap) if cap else None
     card = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES")).gpu
@@ -40,7 +41,7 @@ def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, wri
     rows = list(sweep_vram(profile, loss, batch, precision, cap_bytes, measure=card is not None))  # type: ignore[arg-type]
     written = write_measured(profile_path(model), rows, loss, batch, precision, cap_bytes) if write else 0  # type: ignore[arg-type]
     if as_json:
-        click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+        click.echo(json.dumps(to_plain(list(rows)), indent=2))
     else:
         show_vram(rows, f"{model}, {loss}, {batch} a forward pass in {precision}; torch's memory alone")
         if write:

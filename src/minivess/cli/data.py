@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from minivess.cli.options import FILE, FOLDER, as_json
+from minivess.json_files import to_plain
 
 
 @click.command()
@@ -34,9 +35,9 @@ def profile(
     where one of them would stop a run.
     """
     from minivess.atomic import write_text
-    from minivess.cli.live import volume_progress
-    from minivess.cli.tables import show_profile
-    from minivess.data.importers import find_cases
+    from minivess.cli.progress import volume_progress
+    from minivess.cli.terminal_tables import show_profile
+    from minivess.data.layouts.cases import find_cases
     from minivess.data.profiler import load_profile, scan_dataset
 
     saved = load_profile(save, folder) if save else None
@@ -48,12 +49,12 @@ def profile(
         if save is not None:
             write_text(save, found.model_dump_json(indent=1) + "\n")
     if as_json:
-        findings = [finding.as_dict() for finding in found.findings]
+        findings = to_plain(found.findings)
         click.echo(json.dumps({**found.model_dump(mode="json"), "findings": findings}, indent=2))
     else:
         show_profile(found)
     if picture is not None and found.volumes:
-        from minivess.reporting.shapes import save_shape_picture
+        from minivess.reporting.dataset_figure import save_shape_picture
 
         save_shape_picture(found, picture)
     if any(finding.level == "critical" for finding in found.findings):
@@ -82,8 +83,8 @@ def phantom(out: Path, count: int, like: str, seed: int, quiet: bool) -> None:
 
     They look like two-photon volumes, and go to OUT/raw/ and OUT/seg/.
     """
-    from minivess.cli.live import volume_progress
-    from minivess.data.phantom import minivess_cases, small_cases, write_phantom
+    from minivess.cli.progress import volume_progress
+    from minivess.data.phantoms.phantom import minivess_cases, small_cases, write_phantom
 
     cases = small_cases(count, seed) if like == "small" else minivess_cases(count, seed)
     with volume_progress("Drawing", len(cases), quiet=quiet) as advance:
@@ -127,8 +128,8 @@ def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] 
     its label have in common. The two values of a label become 0 and 1. Everything that is wrong is listed, and nothing is
     written then; OUT is a new folder or an empty one, and appears when all is in it.
     """
-    from minivess.cli.live import volume_progress
-    from minivess.data.tiff import find_tiffs, import_tiffs
+    from minivess.cli.progress import volume_progress
+    from minivess.data.layouts.tiff_import import find_tiffs, import_tiffs
 
     cases = find_tiffs(source, spacing_um)
     with volume_progress("Converting", len(cases), quiet=quiet) as advance:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from minivess.errors import RunError
+from minivess.json_files import to_plain
 
 if TYPE_CHECKING:
-    from minivess.experiments.cells import Only
+    from minivess.experiments.cell_selection import CellFilter
     from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.prepare import Prepared
     from minivess.experiments.run import Runner
@@ -23,7 +24,7 @@ def execute(
     config: ExperimentConfig,
     *,
     dry_run: bool = False,
-    only: Sequence[Only] = (),
+    only: Sequence[CellFilter] = (),
     dask: str | None = None,
     quiet: bool,
     as_json: bool,
@@ -36,14 +37,14 @@ def execute(
     """
     quiet = quiet or as_json
     if dry_run:
-        from minivess.cli.tables import show_config, show_outline
-        from minivess.experiments.outline import outline
+        from minivess.cli.terminal_tables import show_config, show_outline
+        from minivess.experiments.dry_run import describe_dry_run
 
         if not quiet:
             show_config(config)
-        planned = outline(_prepare(config, quiet=quiet), only)
+        planned = describe_dry_run(_prepare(config, quiet=quiet), only)
         if as_json:
-            click.echo(json.dumps(planned.as_dict(), indent=2))
+            click.echo(json.dumps(planned.summary(), indent=2))
         else:
             show_outline(planned)
         return
@@ -70,9 +71,9 @@ def _runner(dask: str | None) -> Runner:
 
 
 def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
-    from minivess.cli.live import volume_progress
-    from minivess.cli.tables import show_plan, show_preflight
-    from minivess.data.importers import find_cases
+    from minivess.cli.progress import volume_progress
+    from minivess.cli.terminal_tables import show_plan, show_preflight
+    from minivess.data.layouts.cases import find_cases
     from minivess.experiments.prepare import prepare
     from minivess.planning.hardware import detect_hardware
 
@@ -86,16 +87,15 @@ def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
     return prepared
 
 
-def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quiet: bool, as_json: bool) -> None:
+def _run(config: ExperimentConfig, runner: Runner, only: Sequence[CellFilter], *, quiet: bool, as_json: bool) -> None:
     from minivess.cli.run_view import RunView
-    from minivess.cli.tables import show_comparison, show_unfinished
-    from minivess.experiments.register import publish_quietly
+    from minivess.cli.terminal_tables import show_comparison, show_unfinished
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
     from minivess.orchestration.flows import as_task, show_results
-    from minivess.reporting.budget import budget_sentence
-    from minivess.reporting.facts import read_facts
+    from minivess.publishing.register import publish_quietly
     from minivess.reporting.html import write_report
+    from minivess.reporting.run_data import budget_sentence, read_run_data
     from minivess.reporting.tables import markdown_table
 
     prepared = as_task("profile and prepare", partial(_prepare, config, quiet=quiet))
@@ -108,10 +108,10 @@ def _run(config: ExperimentConfig, runner: Runner, only: Sequence[Only], *, quie
         page = as_task("report", partial(write_report, prepared.folder))
         show_results(config.name, markdown_table(comparison), page)
         note = publish_quietly(prepared.folder)
-        facts = read_facts(prepared.folder)
+        facts = read_run_data(prepared.folder)
         if as_json:
             over = {cell.name: cell.broken_budgets for cell in facts.cells if cell.broken_budgets}
-            said = {"comparison": comparison.as_dict(), "report": str(page), "over_budget": over}
+            said = {"comparison": to_plain(comparison), "report": str(page), "over_budget": over}
             click.echo(json.dumps(said, indent=2))
         else:
             if not quiet and (kept := budget_sentence(facts)):

@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivess.cli.execute import execute
-from minivess.cli.options import FILE, FOLDER, as_json, data_dir, keys_of, model_name, parse_settings, run_folder
-from minivess.cli.plan_options import plan_options
+from minivess.cli.options import (
+    FILE,
+    FOLDER,
+    as_json,
+    data_dir,
+    keys_of,
+    model_name,
+    parse_settings,
+    plan_options,
+    run_folder,
+)
 from minivess.errors import RunError
+from minivess.json_files import to_plain
 
 if TYPE_CHECKING:
-    from minivess.experiments.folder import RunFolder
+    from minivess.experiments.run_folder import RunFolder
 
 
 @click.command()
@@ -63,18 +73,18 @@ def run(
     plan_keys: dict[str, Any],
 ) -> None:
     """Every loss on every fold, then the table and the report. The same command again continues."""
-    from minivess.data.importers import read_layout
-    from minivess.experiments.cells import Only, chosen
+    from minivess.data.layouts.cases import read_layout
+    from minivess.experiments.cell_selection import CellFilter, select_cells
     from minivess.experiments.config import load_config, merge
-    from minivess.experiments.folder import RunFolder
+    from minivess.experiments.run_folder import RunFolder
 
     paths = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
     given = {key: str(value) for key, value in paths.items() if value is not None}
     overrides: dict[str, Any] = {**given, "plan": plan_keys}
     options = {key: f"--{key.replace('_', '-')}" for key in given} | keys_of(settings)
     resolved = load_config(config, merge(overrides, parse_settings(settings)), options, debug=debug)
-    filters = [Only.parse(text) for text in only]
-    chosen(resolved, filters)
+    filters = [CellFilter.parse(text) for text in only]
+    select_cells(resolved, filters)
     if fresh and dry_run:
         raise click.UsageError("--dry-run writes nothing, so it cannot move anything aside: leave --fresh out")
     if fresh and resolved.data_dir:
@@ -180,16 +190,16 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
 
     Metrics are those of the first run, unless --metric names others.
     """
-    from minivess.cli.tables import show_comparison, show_unfinished
-    from minivess.experiments.folder import RunFolder
+    from minivess.cli.terminal_tables import show_comparison, show_unfinished
     from minivess.experiments.results import compare_runs
+    from minivess.experiments.run_folder import RunFolder
     from minivess.reporting.tables import csv_table, latex_table, markdown_table
 
     folders = [RunFolder(run) for run in runs]
     comparison = compare_runs(folders, metrics)
     texts = {"markdown": markdown_table, "latex": latex_table, "csv": csv_table}
     if as_json or form == "json":
-        click.echo(json.dumps(comparison.as_dict(), indent=2))
+        click.echo(json.dumps(to_plain(comparison), indent=2))
     elif form in texts:
         click.echo(texts[form](comparison), nl=False)
     else:
@@ -202,8 +212,8 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
 @run_folder
 def report(run: Path) -> None:
     """Write report.html of a run: one page that needs no network."""
-    from minivess.experiments.folder import RunFolder
     from minivess.experiments.results import write_results
+    from minivess.experiments.run_folder import RunFolder
     from minivess.reporting.html import write_report
 
     write_results(RunFolder(run))
@@ -219,8 +229,8 @@ def track() -> None:
 @run_folder
 def sync(run: Path) -> None:
     """Log what MLflow lacks and register the model; may be repeated."""
-    from minivess.experiments.folder import RunFolder
-    from minivess.experiments.register import publish
+    from minivess.experiments.run_folder import RunFolder
+    from minivess.publishing.register import publish
 
     click.echo(publish(RunFolder(run)))
 
@@ -228,7 +238,7 @@ def sync(run: Path) -> None:
 @contextmanager
 def _begun_anew(folder: RunFolder, *, yes: bool) -> Iterator[None]:
     """Move the run aside, after asking; and back, should what follows end before it has begun another."""
-    from minivess.experiments.fresh import describe, move_aside, move_back
+    from minivess.experiments.move_aside import describe, move_aside, move_back
 
     lines = describe(folder)
     if not lines:

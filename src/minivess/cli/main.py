@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from minivess.cli import benchmark, data, experiment, planning, predict, promote, ui
+from minivess.cli import benchmark, data, experiment, planning, prediction, promotion, ui
 from minivess.errors import MinivessError, RunError
 
 _OF_A_PLACE = {
@@ -18,7 +18,7 @@ _OF_A_PLACE = {
 }
 
 _SECTIONS = {
-    "Look before spending": ("profile", "preflight", "plan", "benchmark"),
+    "Snapshot before spending": ("profile", "preflight", "plan", "benchmark"),
     "Train and compare": ("run", "train", "compare", "report"),
     "Use and keep": ("predict", "promote", "ui", "track", "data"),
 }
@@ -57,7 +57,7 @@ def cli() -> None:
     """
 
 
-for group in (data, planning, experiment, predict, promote, ui, benchmark):
+for group in (data, planning, experiment, prediction, promotion, ui, benchmark):
     for command in group.COMMANDS:
         cli.add_command(command)
 

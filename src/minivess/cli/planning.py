@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivess.cli.options import FOLDER, as_json, data_dir, model_name
-from minivess.cli.plan_options import plan_options
+from minivess.cli.options import FOLDER, as_json, data_dir, model_name, plan_options
 from minivess.errors import DataError, PlanError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple
     Looked at are GPU, memory, disk, swap, libraries, data, outputs and plan; where one of them would stop a run,
     the exit code is 3 (the data) or 4 (any other).
     """
-    from minivess.cli.tables import show_preflight
+    from minivess.cli.terminal_tables import show_preflight
     from minivess.data.profiler import scan_dataset
     from minivess.findings import Finding
     from minivess.planning.plan import PlanRequest
@@ -59,7 +58,7 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple
         hardware, data_dir, output_dir, environ=os.environ, data_findings=data_findings, plan_findings=plan_findings
     )
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        click.echo(json.dumps(result.summary(), indent=2))
     else:
         show_preflight(result)
     if not result.ok:
@@ -84,13 +83,13 @@ def plan(
     plan_keys: dict[str, Any],
 ) -> None:
     """What would be trained on this data with this machine, and why."""
-    from minivess.cli.tables import show_plan
+    from minivess.cli.terminal_tables import show_plan
     from minivess.data.profiler import scan_dataset
     from minivess.findings import raise_critical
     from minivess.planning.hardware import HardwareBudget
     from minivess.planning.plan import PlanRequest
     from minivess.planning.validation import check_plan
-    from minivess.sizes import parse_size
+    from minivess.text import parse_size
 
     if data_dir is None:
         raise click.UsageError("Give --data-dir or set MINIVESS_REAL_DATA.")
@@ -121,13 +120,13 @@ def _plan(
     timed: bool,
 ) -> TrainingPlan:
     """The plan with its predicted memory, without which no guard on memory could fire."""
-    from minivess.models.registry import load_model_profile
+    from minivess.models.model_profile import load_model_profile
     from minivess.planning.adaptive_profiles import compute_adaptive_profile
-    from minivess.planning.forecast import Forecast, cache_folder
-    from minivess.planning.peak_cache import PeakCache
+    from minivess.planning.memory.cache import PeakCache
+    from minivess.planning.memory.estimator import Estimator, cache_folder
 
     with PeakCache(cache_folder(os.environ)) as peaks:
-        forecast = Forecast({loss: {} for loss in losses}, peaks, timed)
+        forecast = Estimator({loss: {} for loss in losses}, peaks, timed)
         return compute_adaptive_profile(hardware, profile, load_model_profile(model), request, forecast)
 
 

@@ -10,13 +10,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import TaskID
 
-from minivess.cli.live import progress_bars
+from minivess.cli.progress import progress_bars
 from minivess.data.profiler import VolumeStats
-from minivess.experiments.folder import CellFolder
 from minivess.experiments.prepare import Prepared
-from minivess.reporting.facts import read_samples
-from minivess.sizes import GIB, format_gib
-from minivess.training.outcome import Outcome
+from minivess.experiments.run_folder import CellFolder
+from minivess.reporting.run_data import read_samples
+from minivess.supervision.outcome import Outcome
+from minivess.text import GIB, format_bytes
 
 _LINE_EVERY_S = 30.0
 _READ_EVERY_S = 1.0
@@ -45,13 +45,13 @@ class RunView:
     ) -> None:
         self._progress.stop()
 
-    def says(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
 
-    def stored(self, volume: VolumeStats) -> None:
+    def on_volume_stored(self, volume: VolumeStats) -> None:
         self._progress.update(self._store, advance=1, visible=True)
 
-    def cell_begins(self, name: str, number: int, total: int) -> None:
+    def on_cell_start(self, name: str, number: int, total: int) -> None:
         with self._lock:
             self._progress.update(self._store, visible=False)
             if self._cells is None:
@@ -61,20 +61,20 @@ class RunView:
             self._line_due_s = time.monotonic() + _LINE_EVERY_S
             self._say(f"[{number}/{total}] {name}")
 
-    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
+    def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         with self._lock:
             words = self._show(name, stage, done, total)
             if not self._bars and time.monotonic() >= self._line_due_s:
                 self._line_due_s = time.monotonic() + _LINE_EVERY_S
                 self._say(f"    {words} {done}/{total}")
 
-    def cell_ends(self, name: str, outcome: Outcome | None) -> None:
+    def on_cell_end(self, name: str, outcome: Outcome | None) -> None:
         with self._lock:
             self._drop(name)
         if outcome is None:
             self._console.print(f"[dim]{name} was finished before[/]", highlight=False)
         elif outcome.status == "finished":
-            peak = f"peak memory {format_gib(outcome.peak_anonymous_bytes)}"
+            peak = f"peak memory {format_bytes(outcome.peak_anonymous_bytes)}"
             self._console.print(f"[green]{name}[/] finished in {outcome.duration_s:.0f} s, {peak}", highlight=False)
         else:
             first = outcome.message.splitlines()[0]
@@ -128,6 +128,6 @@ class CellLine:
         hardware = self._prepared.hardware
         samples, _ = read_samples(cell.monitor)
         if samples:
-            yield f"memory {samples[-1].memory_bytes / GIB:.1f} of {format_gib(hardware.ram_abort_bytes)}"
+            yield f"memory {samples[-1].memory_bytes / GIB:.1f} of {format_bytes(hardware.ram_abort_bytes)}"
         if samples and samples[-1].gpu_bytes is not None:
-            yield f"GPU {samples[-1].gpu_bytes / GIB:.1f} of {format_gib(hardware.gpu_abort_bytes)}"
+            yield f"GPU {samples[-1].gpu_bytes / GIB:.1f} of {format_bytes(hardware.gpu_abort_bytes)}"

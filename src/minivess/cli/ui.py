@@ -1,4 +1,4 @@
-"""Look at runs in MLflow's own pages."""
+"""Snapshot at runs in MLflow's own pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from minivess.errors import RunError
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Of 127.0.0.1.")
 def ui(run: Path, port: int) -> None:
     """MLflow's pages on a run, on this machine alone, until Ctrl-C."""
-    from minivess.experiments.folder import RunFolder
-    from minivess.experiments.track import tracking_uri
+    from minivess.experiments.run_folder import RunFolder
+    from minivess.publishing.sync_run import tracking_uri
 
     uri = tracking_uri(RunFolder(run))
     if uri is None:

@@ -9,20 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minivess.data.consistency import check_copies, check_sidecars
-from minivess.data.faults import check_header, check_intensities, check_label, check_length, check_pair, from_error
-from minivess.data.importers import Case, Layout, read_layout
-from minivess.data.intensity import measure_intensities
-from minivess.data.label import count_label
-from minivess.data.listing import name_of
-from minivess.data.nifti import read_blocks, scale
-from minivess.data.nifti_header import Header, VolumeError, read_header
-from minivess.data.nnunet import DATASET, SPLITS, check_dataset, check_splits
-from minivess.data.parallel import choose_processes, map_in_processes
-from minivess.data.profile import DatasetProfile, VolumeStats
-from minivess.data.safe_patch import compute_safe_patch_sizes
-from minivess.data.stored import Digest
+from minivess.data.checks.dataset import check_copies, check_sidecars
+from minivess.data.checks.intensity_statistics import measure_intensities
+from minivess.data.checks.label_statistics import count_label
+from minivess.data.checks.volume import check_header, check_intensities, check_label, check_length, check_pair
+from minivess.data.dataset_profile import DatasetProfile, VolumeStats, compute_safe_patch_sizes
+from minivess.data.formats.gzip_stream import Digest
+from minivess.data.formats.nifti import read_blocks, scale
+from minivess.data.formats.nifti_header import Header, VolumeError, read_header
+from minivess.data.layouts.cases import Case, Layout, read_layout
+from minivess.data.layouts.listing import name_of
+from minivess.data.layouts.nnunet_json import DATASET, SPLITS, check_dataset, check_splits
 from minivess.findings import Finding
+from minivess.machine.process_pool import choose_processes, map_in_processes
 
 __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_profile", "scan_dataset", "scan_volume"]
 
@@ -49,7 +48,7 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
             label_header = read_header(label)
             found += check_pair(case.name, image, label_header)
         except VolumeError as error:
-            found.append(from_error(case.name, error))
+            found.append(error.as_finding(case.name))
     measured: dict[str, Any] = {}
     if voxels:
         measured = _measure(case, image, label_header, found)
@@ -127,14 +126,14 @@ def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
     try:
         return scan_volume(case.image, case.label, name=case.name, voxels=voxels)
     except VolumeError as error:
-        found = [from_error(case.name, error)]
+        found = [error.as_finding(case.name)]
     if case.label is not None:
         try:
             header = read_header(case.label)
             if voxels:
                 _measure_label(case.name, case.label, header, None, found)
         except VolumeError as error:
-            found.append(from_error(case.name, error))
+            found.append(error.as_finding(case.name))
     return tuple(found)
 
 
@@ -156,7 +155,7 @@ def _measure_image(name: str, path: Path, header: Header, digest: Digest, found:
             lambda: read_blocks(path, header, next(digests, None)), header.block_dtype, CLIP_PERCENTILES
         ).scaled(*header.scaling)
     except VolumeError as error:
-        found.append(from_error(name, error))
+        found.append(error.as_finding(name))
         return {}
     found += check_intensities(name, intensities)
     low, high = intensities.percentiles
@@ -177,7 +176,7 @@ def _measure_label(
     try:
         counts = count_label(scale(block, header) for block in read_blocks(path, header, digest))
     except VolumeError as error:
-        found.append(from_error(name, error))
+        found.append(error.as_finding(name))
         return {}
     found += check_label(name, counts)
     return {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}

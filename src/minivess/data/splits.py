@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from minivess.data.nnunet import SPLITS, check_splits, read_splits
-from minivess.data.profile import VolumeStats
+from minivess.data.dataset_profile import VolumeStats
+from minivess.data.layouts.nnunet_json import SPLITS, check_splits, read_splits
 from minivess.errors import ConfigError, DataError
 from minivess.findings import raise_critical
 

@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from minivess.data.store import StoredCase
+from minivess.data.array_store import StoredCase
 
 Progress = Callable[[int, int], None]
 """Called after each slice with slices done and slices in all: vesselness takes up to a second for one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from minivess.data.store import Store, StoredCase
-from minivess.data.volume_file import write_alike
+from minivess.data.array_store import Store, StoredCase
+from minivess.data.formats.nifti_file import write_alike
 from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
+from minivess.json_files import read_state, to_plain
 from minivess.metrics.case import CaseMetrics
 
 
@@ -28,7 +28,7 @@ class CaseRow(BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """One level of keys, for a table."""
-        return {"method": self.method, "fold": self.fold, "case": self.case, **self.metrics.as_dict()}
+        return {"method": self.method, "fold": self.fold, "case": self.case, **to_plain(self.metrics)}
 
 
 def evaluate_cases(
@@ -79,9 +79,8 @@ def evaluate_cases(
                 )
             )
     progress(len(names), len(names))
-    return [
-        CaseRow(
-            method=method, fold=fold, case=name, metrics=CaseMetrics.from_dict(json.loads(records[name].read_text()))
-        )
-        for name in names
-    ]
+    return [CaseRow(method=method, fold=fold, case=name, metrics=_read_record(records[name])) for name in names]
+
+
+def _read_record(path: Path) -> CaseMetrics:
+    return read_state(path, CaseMetrics, "delete it; the same command scores the case again")

@@ -6,7 +6,6 @@ Run as ``python -m minivess.evaluation.scoring JOB`` for one case; without torch
 from __future__ import annotations
 
 import subprocess
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,12 +13,13 @@ from zipfile import BadZipFile
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from minivess.atomic import atomic_path, write_json
-from minivess.data.nifti import read_volume
+from minivess.atomic import atomic_path
+from minivess.data.formats.nifti import read_volume
+from minivess.json_files import write_state
+from minivess.machine.processes import worker_command
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
-from minivess.planning.foresight import SCORING_WORTH_A_PROCESS_VOXELS
-from minivess.processes import PYTHON
+from minivess.planning.resources import SCORING_WORTH_A_PROCESS_VOXELS
 
 
 class ScoringJob(BaseModel):
@@ -44,7 +44,7 @@ class ScoringJob(BaseModel):
     def run(self) -> None:
         """Score the case and write its record."""
         scores = score_case(read_volume(self.prediction), self._reference(), tolerance_um=self.tolerance_um)
-        write_json(self.record, scores.as_dict())
+        write_state(self.record, scores)
 
     def _reference(self) -> Reference:
         label = np.load(self.label, mmap_mode="r")
@@ -93,7 +93,7 @@ def cases_at_a_time(planned: int, largest_voxels: int, cases: int) -> int:
 
 
 def _in_process(job: ScoringJob) -> None:
-    command = [*PYTHON, "-m", "minivess.evaluation.scoring", job.model_dump_json()]
+    command = worker_command("score", job.model_dump_json())
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode == -9:
         raise MemoryError(f"the process that scored {job.record.stem} was killed")
@@ -101,5 +101,7 @@ def _in_process(job: ScoringJob) -> None:
         raise RuntimeError(f"scoring {job.record.stem} failed:\n{done.stderr}")
 
 
-if __name__ == "__main__":
-    ScoringJob.model_validate_json(sys.argv[1]).run()
+def main(job: str) -> int:
+    """Score the case that the JSON text ``job`` describes, in a process of its own; returns the exit code."""
+    ScoringJob.model_validate_json(job).run()
+    return 0

@@ -13,10 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from minivess.errors import ConfigError
-from minivess.evaluation.named_metrics import known_metrics
+from minivess.metrics.catalogue import known_metrics
 from minivess.planning.plan import PlanRequest
-from minivess.refusals import refused
-from minivess.step.config import TrainingConfig
+from minivess.training.config import TrainingConfig
+from minivess.validation_errors import config_error
 
 DEBUG: dict[str, Any] = {
     "cases": 6,
@@ -89,7 +89,7 @@ class EvaluationConfig(BaseModel):
             raise ValueError(f"{error.expected}; {error.cure}") from None
 
 
-class Limits(BaseModel):
+class LimitsConfig(BaseModel):
     """What a cell may take of the machine; None follows from what is detected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -138,7 +138,7 @@ class ExperimentConfig(BaseModel):
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    limits: Limits = Limits()
+    limits: LimitsConfig = LimitsConfig()
     dry_start: bool = Field(
         default=True,
         description="before epoch 1, try a real step of each loss, a prediction, a checkpoint and the scoring of the largest case",
@@ -257,7 +257,7 @@ def make_config(
     try:
         return ExperimentConfig.model_validate(values)
     except ValidationError as error:
-        raise refused(error, ExperimentConfig, partial(_origin, source, options or {}, root)) from error
+        raise config_error(error, ExperimentConfig, partial(_origin, source, options or {}, root)) from error
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,170 +1,117 @@
-"""Everything that a cell does, once, before epoch 1: what fails, fails here and not after a night.
-
-Run as ``python -m minivess.experiments.dry_start FOLDER`` under the supervisor. For each loss two real steps on the largest
-patch, and the loss by itself as if the network had learnt to segment; then a checkpoint, a prediction of the widest volume
-(two windows deep: memory does not grow with depth) and the scoring of the largest.
-"""
+"""The dry start of a run, and the smaller plan that follows where memory did not suffice."""
 
 from __future__ import annotations
 
-import logging
-import math
-import shutil
-import sys
-import time
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
-import torch
-
-from minivess.data.loaders import batches
-from minivess.data.patches import PatchSampler
-from minivess.data.store import Store, StoredCase
-from minivess.experiments.cell import device_of, predictor, start_training
-from minivess.experiments.child import Beat, exit_code_of, heartbeat
-from minivess.experiments.folder import DryStartFolder, read_model, write_model
-from minivess.experiments.spec import CellSpec, DryStartResult, DryStartSpec
-from minivess.metrics.case import score_case
-from minivess.planning.real_steps import forget_card_use, read_card_use
-from minivess.planning.workload import CardUse
-from minivess.step.state import TrainState
-from minivess.step.step import NanLossError, Step
-from minivess.training.checkpoint import CheckpointManager
-
-
-def dry_start(folder: DryStartFolder) -> DryStartResult:
-    """Try everything; writes the result, and leaves no checkpoint behind."""
-    spec = read_model(folder.spec, DryStartSpec)
-    store = Store(spec.cells[0].store)
-    beat = heartbeat(folder.path)
-    plan = spec.cells[0].plan
-    device_of(plan, folder.path)
-    step_seconds: dict[str, float] = {}
-    card_use: dict[str, CardUse] = {}
-    state: TrainState | None = None
-    for number, cell in enumerate(spec.cells):
-        beat(f"step with {cell.method}", number, len(spec.cells))
-        state = None  # weights and moments of two losses at a time are more than any cell holds
-        forget_card_use()
-        state, step_seconds[cell.method] = _real_steps(cell, store, spec.scored)
-        if plan.device == "cuda":
-            card_use[cell.method] = read_card_use(step_seconds[cell.method])
-    assert state is not None
-    checkpoint_bytes, checkpoint_seconds = _checkpoint(folder.checkpoints, state)
-    predictor(state.average, plan, beat)(_shallow(store.case(spec.predicted), 2 * plan.patch[2]))
-    result = DryStartResult(
-        step_seconds=step_seconds,
-        card_use=card_use,
-        device_bytes=_most_reserved(card_use) if card_use else None,
-        checkpoint_bytes=checkpoint_bytes,
-        checkpoint_seconds=checkpoint_seconds,
-        scoring_seconds=_score(store.case(spec.scored), spec.cells[0].tolerance_um, beat),
-    )
-    write_model(folder.result, result)
-    return result
+from minivess.data.array_store import Store
+from minivess.errors import RunError
+from minivess.experiments.cell_process import RunObserver, supervise
+from minivess.experiments.cell_selection import cell_specs
+from minivess.experiments.cell_spec import DryStartResult, DryStartSpec
+from minivess.experiments.prepare import Prepared
+from minivess.experiments.run_folder import DryStartFolder
+from minivess.experiments.time_estimate import predict_seconds
+from minivess.json_files import read_state, write_state
+from minivess.models.model_profile import load_model_profile
+from minivess.planning.fit import shrink
+from minivess.planning.memory.peak import CONTEXT_BYTES
+from minivess.planning.plan import TrainingPlan
+from minivess.planning.resources import costliest_to_predict
+from minivess.supervision.outcome import OUT_OF_MEMORY, Outcome
+from minivess.text import format_bytes, format_duration
 
 
-def _real_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, float]:
-    """The last step has the optimizer's moments, and none of the first one's preparations.
+def run_dry_start(prepared: Prepared, store: Store, observer: RunObserver, lock: int) -> Prepared:
+    """Run the dry start of every loss that has had none; out of memory it is run again with a smaller plan.
 
-    On a card there is one between them: in the first cuDNN tries algorithms, after which the card's memory is taken anew.
-    """
-    plan, training = cell.plan, cell.training
-    state, step = start_training(cell, plan.micro_batch)
-    sampler = PatchSampler(
-        store,
-        [name],
-        [plan.patch],
-        batch=plan.batch,
-        foreground_fraction=training.foreground_fraction,
-        seed=cell.seed,
-        augment=training.augment,
-    )
-    for number, batch in enumerate(batches(sampler, 0, 3 if plan.device == "cuda" else 2, plan.workers)):
-        if number == 1:
-            forget_card_use()
-        began = time.perf_counter()
-        step(state, batch)
-    seconds = time.perf_counter() - began
-    return state, seconds + _late_seconds(cell, step, store, name)
+    Once a cell has begun the plan is settled: a loss that was added and does not fit it is tried with fewer patches a forward
+    pass, as its cells will be.
 
-
-def _late_seconds(cell: CellSpec, step: Step, store: Store, name: str) -> float:
-    """What a step takes longer once the network segments: some of a loss may run, and fail, only then.
+    Returns:
+        The run with the plan that went well, its steps timed.
 
     Raises:
-        NanLossError: The loss or its gradient is no number.
+        RunError: It failed for another reason than memory, was interrupted, or no smaller plan is allowed.
     """
-    plan = cell.plan
-    sampler = PatchSampler(
-        store, [name], [plan.patch], batch=plan.micro_batch, foreground_fraction=1.0, seed=cell.seed, augment=False
+    folder = prepared.folder.dry_start
+    known = _read(folder) if folder.result.is_file() else None
+    losses = [loss for loss in prepared.config.losses if known is None or loss not in known.step_seconds]
+    if not losses or not prepared.config.dry_start:
+        return prepared
+    settled = prepared.plan if prepared.folder.cells() else None
+    while (outcome := _attempt(prepared, losses, store, observer, lock)).status != "finished":
+        expected, got = f"a dry start of {', '.join(losses)} that succeeds", f"{outcome.cause}: {outcome.message}"
+        if outcome.cause not in OUT_OF_MEMORY:
+            raise RunError(expected, got, outcome.cure)
+        smaller = _smaller(prepared)
+        if settled is not None and (smaller is None or smaller.network != settled.network):
+            raise RunError(expected, got, "take the loss out again, or begin another run with it (--name)")
+        if smaller is None:
+            raise RunError(expected, got, outcome.cure)
+        observer.on_message(
+            f"Dry start: {outcome.cause}: {outcome.message.splitlines()[0]}; again with {smaller.micro_batch} of "
+            f"{'x'.join(map(str, smaller.patch))} a forward pass"
+        )
+        prepared = replace(prepared, plan=smaller)
+        if settled is None:
+            write_state(prepared.folder.plan, smaller)
+    result = _read(folder)
+    if known is not None:
+        joined = {
+            "step_seconds": known.step_seconds | result.step_seconds,
+            "card_use": known.card_use | result.card_use,
+        }
+        result = result.model_copy(update=joined)
+        write_state(folder.result, result)
+    prepared = replace(prepared, plan=_timed(settled or prepared.plan, result))
+    write_state(prepared.folder.plan, prepared.plan)
+    observer.on_message(_summary(prepared, result, outcome))
+    return prepared
+
+
+def _read(folder: DryStartFolder) -> DryStartResult:
+    return read_state(folder.result, DryStartResult, "delete it: the same command makes it again")
+
+
+def _attempt(prepared: Prepared, losses: Sequence[str], store: Store, observer: RunObserver, lock: int) -> Outcome:
+    folder = prepared.folder.dry_start
+    folder.path.mkdir(exist_ok=True)
+    volumes = prepared.profile.volumes
+    cells = [cell for cell in cell_specs(prepared, store) if cell.fold == 0 and cell.method in losses]
+    spec = DryStartSpec(
+        cells=tuple(cells),
+        predicted=costliest_to_predict(volumes, prepared.plan.network.patches).name,
+        scored=max(volumes, key=lambda volume: volume.voxels).name,
     )
-    _, label, mask = (torch.from_numpy(part).to(plan.device) for part in sampler.batch(0))
-    late = _close_to(label)
-    right, wrong = (
-        min(_seconds_of_loss(step.loss, logits, label, mask, of) for _ in range(2))
-        for logits, of in ((late, f"{cell.method} of right logits"), (-late, f"{cell.method} of wrong logits"))
-    )
-    calls = math.ceil(plan.batch / plan.micro_batch) * (1 + plan.network.heads)
-    return max(right - wrong, 0.0) * calls
+    write_state(folder.spec, spec)
+    moves = partial(observer.on_progress, "dry start")
+    return supervise(folder.path, "dry_start", prepared, moves, lock)
 
 
-def _seconds_of_loss(
-    loss: torch.nn.Module, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor, of: str
-) -> float:
-    """Forward and backward through the loss alone."""
-    logits = logits.clone().requires_grad_()
-    began = time.perf_counter()
-    value = loss(logits, label, mask)
-    value.backward()
-    if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
-        raise NanLossError(f"{of} is {value.item()}, or its gradient is no number")
-    return time.perf_counter() - began
+def _smaller(prepared: Prepared) -> TrainingPlan | None:
+    config = prepared.config
+    model = load_model_profile(config.model.name, **config.model.changes())
+    return shrink(prepared.plan, prepared.profile, model, config.plan)
 
 
-def _close_to(label: torch.Tensor) -> torch.Tensor:
-    """Logits (B, 2, X, Y, Z) of a network that is sure and right, but for one voxel in 50 of the vessel and about as many beside."""
-    found = label.flatten() > 0.5
-    vessel, beside = found.nonzero()[:, 0], found.logical_not().nonzero()[:, 0]
-    missed = vessel[::50]
-    found[missed] = False
-    found[beside[:: max(len(beside) // max(len(missed), 1), 1)]] = True
-    foreground = torch.where(found.view(label.shape), 5.0, -5.0)
-    return torch.cat([-foreground, foreground], 1)
+def _timed(plan: TrainingPlan, result: DryStartResult) -> TrainingPlan:
+    steps = ", ".join(f"{seconds:.2g} s a step with {loss}" for loss, seconds in result.step_seconds.items())
+    reasons = {**plan.reasons, "time": f"{steps}, timed in the dry start"}
+    return plan.model_copy(update={"step_seconds": result.step_seconds, "reasons": reasons})
 
 
-def _most_reserved(card_use: dict[str, CardUse]) -> int:
-    """Of all steps, and of what came after the last of them."""
-    return max(torch.cuda.max_memory_reserved(), *(use.reserved_bytes for use in card_use.values()))
+def _predicted(plan: TrainingPlan) -> int:
+    """What torch will reserve of the card, without CUDA's own part."""
+    return max(plan.peak_bytes or 0, plan.prediction_bytes or 0, CONTEXT_BYTES) - CONTEXT_BYTES
 
 
-def _checkpoint(folder: Path, state: TrainState) -> tuple[int, float]:
-    shutil.rmtree(folder, ignore_errors=True)  # of a dry start that was killed
-    began = time.perf_counter()
-    try:
-        written = CheckpointManager(folder).save(state.step, state.tensors(), state.facts())
-        size = sum(file.stat().st_size for file in written.iterdir())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return size, time.perf_counter() - began
-
-
-def _shallow(case: StoredCase, depth: int) -> StoredCase:
-    shape = (*case.stats.shape[:2], min(case.stats.shape[2], depth))
-    return replace(case, stats=case.stats.model_copy(update={"shape": shape}), image=case.image[..., : shape[2]])
-
-
-def _score(case: StoredCase, tolerance_um: float, beat: Beat) -> float:
-    beat(f"score {case.stats.name}", 0, 1)
-    began = time.perf_counter()
-    score_case(case.label, case.label, case.stats.spacing_um, tolerance_um)
-    return time.perf_counter() - began
-
-
-def main() -> int:
-    """Run the dry start of the folder named on the command line; its exit code."""
-    return exit_code_of(lambda: logging.info("%s", dry_start(DryStartFolder(Path(sys.argv[1])))))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
+    cells = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
+    seconds = sum(cells.values()) / prepared.at_full_speed
+    memory = f"{format_bytes(outcome.peak_rss_bytes)} of memory"
+    if result.device_bytes is not None:
+        memory += f", {format_bytes(result.device_bytes)} of torch's on the card (predicted: {format_bytes(_predicted(prepared.plan))})"
+    return f"Dry start: went well, {prepared.plan.reasons['time']}; {memory}; all cells in about {format_duration(seconds)}"

@@ -13,19 +13,19 @@ from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
 from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.config import ExperimentConfig
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 from minivess.losses.registry import require_known
-from minivess.models.registry import load_model_profile
+from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
-from minivess.planning.disk import bytes_to_write
-from minivess.planning.forecast import Forecast, cache_folder
+from minivess.planning.cell_slots import CellSlot, cell_slots
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.lanes import Lane, lanes_of
-from minivess.planning.peak_cache import PeakCache
+from minivess.planning.memory.cache import PeakCache
+from minivess.planning.memory.estimator import Estimator, cache_folder
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
+from minivess.planning.resources import bytes_to_write
 from minivess.planning.validation import check_plan
-from minivess.sizes import GIB
+from minivess.text import GIB
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +40,14 @@ class Prepared:
     """A run that can begin.
 
     Attributes:
-        lanes: Where its cells run, one at a time in each.
+        slots: Where its cells run, one at a time in each.
         scanned: The whole data set.
         profile: The part of it that is used.
     """
 
     config: ExperimentConfig
     folder: RunFolder
-    lanes: tuple[Lane, ...]
+    slots: tuple[CellSlot, ...]
     scanned: DatasetProfile
     profile: DatasetProfile
     splits: Splits
@@ -57,12 +57,12 @@ class Prepared:
     @property
     def hardware(self) -> HardwareBudget:
         """What one cell may use: the plan is made for it."""
-        return self.lanes[0].hardware
+        return self.slots[0].hardware
 
     @property
     def at_full_speed(self) -> int:
         """Cells at a time that do not hold each other up: those on one card count as one, since each may keep it busy."""
-        return len({lane.environment.get("CUDA_VISIBLE_DEVICES", number) for number, lane in enumerate(self.lanes)})
+        return len({slot.environment.get("CUDA_VISIBLE_DEVICES", number) for number, slot in enumerate(self.slots)})
 
 
 def prepare(
@@ -92,7 +92,7 @@ def prepare(
     begun = folder.config.exists()
     if begun:
         refuse_another_experiment(config, folder)
-    lanes = lanes_of(
+    slots = cell_slots(
         hardware,
         compute_of(folder.read_plan()) if begun else config.plan.compute,
         config.limits.cells_at_a_time,
@@ -110,8 +110,8 @@ def prepare(
     else:
         model = load_model_profile(config.model.name, **config.model.changes())
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
-        with PeakCache(cache_folder(environ), lanes[0].environment) as peaks:
-            plan = compute_adaptive_profile(lanes[0].hardware, profile, model, config.plan, Forecast(losses, peaks))
+        with PeakCache(cache_folder(environ), slots[0].environment) as peaks:
+            plan = compute_adaptive_profile(slots[0].hardware, profile, model, config.plan, Estimator(losses, peaks))
         splits = _splits(config, scanned, profile)
     preflight = run_preflight(
         hardware,
@@ -119,13 +119,13 @@ def prepare(
         folder.path,
         environ=environ,
         data_findings=data_findings,
-        plan_findings=check_plan(plan, profile, lanes[0].hardware, begun=begun),
+        plan_findings=check_plan(plan, profile, slots[0].hardware, begun=begun),
         needed_bytes=bytes_to_write(
             profile, store_root(config), plan, losses=0 if begun else len(config.losses), folds=len(splits.folds)
         ),
     )
     preflight.raise_if_critical()
-    return Prepared(config, folder, lanes, scanned, profile, splits, plan, preflight)
+    return Prepared(config, folder, slots, scanned, profile, splits, plan, preflight)
 
 
 def _splits(config: ExperimentConfig, scanned: DatasetProfile, profile: DatasetProfile) -> Splits:
@@ -138,7 +138,7 @@ def _splits(config: ExperimentConfig, scanned: DatasetProfile, profile: DatasetP
 
 
 def compute_of(plan: TrainingPlan) -> str:
-    """For the lanes of a plan that is made: where it computes, however busy the cards are by now."""
+    """For the slots of a plan that is made: where it computes, however busy the cards are by now."""
     return "cpu" if plan.device == "cpu" else "gpu"
 
 

@@ -11,13 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from minivess.atomic import write_json, write_text
+from minivess.atomic import write_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
-from minivess.evaluation.compare import compare
-from minivess.evaluation.comparison import Comparison
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
-from minivess.experiments.folder import RunFolder, read_model
+from minivess.experiments.run_folder import RunFolder
+from minivess.json_files import read_state, write_state
+from minivess.statistics.compare_methods import compare
+from minivess.statistics.comparison import Comparison
 
 _VERSION = 3
 """Changed with every change of what a comparison computes or says, so that those that stand are made anew."""
@@ -36,7 +37,7 @@ def write_results(folder: RunFolder) -> Comparison:
     if comparison is None:
         comparison = _of_one_run(folder, rows, config)
         write_text(folder.cases, _as_csv(rows))
-        write_json(folder.comparison, comparison.as_dict())
+        write_state(folder.comparison, comparison)
     return comparison
 
 
@@ -46,7 +47,7 @@ def read_results(folder: RunFolder) -> Comparison:
     Raises:
         RunError: There is none, or it is damaged.
     """
-    return read_model(folder.comparison, Comparison, "`minivess report` makes it again")
+    return read_state(folder.comparison, Comparison, "`minivess report` makes it again")
 
 
 def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> Comparison:

@@ -5,42 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from minivess.atomic import write_json
-from minivess.data.store import build_store
+from minivess.data.array_store import build_store
 from minivess.errors import RunError
-from minivess.experiments.cells import Job, Only, cell_specs, chosen
-from minivess.experiments.folder import CellFolder, write_model
-from minivess.experiments.lock import hold
+from minivess.experiments.cell_process import RunObserver
+from minivess.experiments.cell_selection import CellFilter, Job, cell_specs, select_cells
+from minivess.experiments.cell_spec import CellSpec
+from minivess.experiments.dry_start import run_dry_start
 from minivess.experiments.prepare import Prepared, refuse_another_experiment, saved_profile, store_root
-from minivess.experiments.rehearsal import rehearse
 from minivess.experiments.results import write_results
-from minivess.experiments.spec import CellSpec
-from minivess.experiments.supervise import Watcher
+from minivess.experiments.run_folder import CellFolder
+from minivess.json_files import write_state
+from minivess.locks import hold
+from minivess.supervision.outcome import Outcome
 from minivess.tracking.provenance import describe_environment
-from minivess.training.outcome import Outcome
 
 
 class Runner(Protocol):
     """Who brings cells to their end, and where."""
 
     def __call__(
-        self, jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+        self, jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
     ) -> Iterator[tuple[Job, Outcome | None]]:
         """Yield each job as it ends, in any order, with its outcome: None where it turns out to be finished already.
 
-        A job that fails does not stop the others. ``watcher`` is told when each begins and ends. ``lock`` is held on the
+        A job that fails does not stop the others. ``observer`` is told when each begins and ends. ``lock`` is held on the
         run folder; whatever may outlive this process inherits it.
         """
 
 
-def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Only] = ()) -> dict[str, Outcome]:
+def run(
+    prepared: Prepared, observer: RunObserver, runner: Runner, only: Sequence[CellFilter] = ()
+) -> dict[str, Outcome]:
     """Bring every cell to its end and compare.
 
     A cell that fails does not stop the others; the results are those of the cells that finished.
 
     Args:
         prepared: What to run.
-        watcher: Who wants to see it.
+        observer: Who wants to see it.
         runner: Who runs the cells.
         only: Run the cells that one of these matches, in place of all; the results are of all that have finished.
 
@@ -52,17 +54,17 @@ def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Onl
         RunError: Another run holds the folder or has changed it meanwhile, or the run was interrupted.
     """
     folder = prepared.folder
-    chosen(prepared.config, only)
+    select_cells(prepared.config, only)
     folder.path.mkdir(parents=True, exist_ok=True)
     failures = {}
     with hold(folder.path / ".lock") as lock:
         _refuse_what_came_between(prepared)
         _write_decisions(prepared)
-        store = build_store(prepared.profile, store_root(prepared.config), watcher.stored)
-        write_model(saved_profile(prepared.config), prepared.scanned)
-        prepared = rehearse(prepared, store, watcher, lock)
-        jobs = _unfinished(prepared, cell_specs(prepared, store, only), watcher)
-        for job, outcome in runner(jobs, prepared, watcher, lock):
+        store = build_store(prepared.profile, store_root(prepared.config), observer.on_volume_stored)
+        write_state(saved_profile(prepared.config), prepared.scanned)
+        prepared = run_dry_start(prepared, store, observer, lock)
+        jobs = _unfinished(prepared, cell_specs(prepared, store, only), observer)
+        for job, outcome in runner(jobs, prepared, observer, lock):
             if outcome is not None and outcome.status == "stopped":
                 raise RunError("a run to its end", f"interrupted in {job.name}: {outcome.message}", outcome.cure)
             if outcome is not None and outcome.status == "failed":
@@ -72,14 +74,14 @@ def run(prepared: Prepared, watcher: Watcher, runner: Runner, only: Sequence[Onl
     return failures
 
 
-def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], watcher: Watcher) -> list[Job]:
-    """The cells that are left to do; ``watcher`` is told of the others."""
+def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], observer: RunObserver) -> list[Job]:
+    """The cells that are left to do; ``observer`` is told of the others."""
     jobs = []
     for number, spec in enumerate(specs, start=1):
         job = Job(prepared.folder.cell(spec.method, spec.fold), spec, number, len(specs))
         if _is_finished(job.cell, spec):
-            watcher.cell_begins(job.name, job.number, job.total)
-            watcher.cell_ends(job.name, None)
+            observer.on_cell_start(job.name, job.number, job.total)
+            observer.on_cell_end(job.name, None)
         else:
             jobs.append(job)
     return jobs
@@ -106,12 +108,12 @@ def _refuse_what_came_between(prepared: Prepared) -> None:
 
 def _write_decisions(prepared: Prepared) -> None:
     folder = prepared.folder
-    write_json(folder.preflight, prepared.preflight.as_dict())
+    write_state(folder.preflight, prepared.preflight.summary())
     if not folder.environment.exists():
-        write_json(folder.environment, describe_environment())
-    write_model(folder.profile, prepared.profile)
-    write_model(folder.splits, prepared.splits)
-    write_model(folder.plan, prepared.plan)
+        write_state(folder.environment, describe_environment())
+    write_state(folder.profile, prepared.profile)
+    write_state(folder.splits, prepared.splits)
+    write_state(folder.plan, prepared.plan)
     # Last: where config.yaml stands, the decisions stand.
     folder.write_config(prepared.config)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from minivess.errors import ConfigError
 from minivess.losses.critical import critical_cross_entropy
 from minivess.losses.foreground import Foreground, foreground
-from minivess.losses.overlap import cross_entropy, soft_dice
+from minivess.losses.region import cross_entropy, soft_dice
 from minivess.losses.skeleton_recall import soft_skeleton_recall
 from minivess.losses.topology import cb_dice_of_view, soft_cldice
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivess.losses.foreground import Foreground
-from minivess.losses.overlap import cross_entropy, soft_dice
+from minivess.losses.region import cross_entropy, soft_dice
 
 
 def critical_cross_entropy(view: Foreground, strength: float, onset: float) -> Tensor:

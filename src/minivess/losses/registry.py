@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from minivess.errors import ConfigError
-from minivess.names import unknown
+from minivess.suggestions import unknown
 
 if TYPE_CHECKING:
     from torch import nn

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +19,7 @@ _VOXELS = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """The scores of one prediction; never NaN, JSON through ``as_dict`` and ``from_dict``.
+    """The scores of one prediction; never NaN.
 
     Attributes:
         dsc: Dice similarity coefficient, 0 to 1.
@@ -52,23 +51,6 @@ class CaseMetrics:
     reference_voxels: int
     voxel_um3: float
     empty: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, for JSON or a row of a table."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CaseMetrics:
-        """The inverse of ``as_dict``.
-
-        Raises:
-            DataError: A field is missing or unknown.
-        """
-        names = {field.name for field in fields(cls)}
-        if names != set(values):
-            wrong = ", ".join(sorted(names ^ set(values)))
-            raise DataError("the fields of CaseMetrics", f"missing or unknown: {wrong}", "score the case again")
-        return cls(**values)
 
 
 def score_case(

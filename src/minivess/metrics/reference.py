@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minivess.errors import DataError
+from minivess.metrics.betti import BettiNumbers, betti_numbers
 from minivess.metrics.overlap import centreline
 from minivess.metrics.surface import border
-from minivess.metrics.topology import BettiNumbers, betti_numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from minivess.errors import ConfigError
+from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import DynUNet
-from minivess.models.registry import NetworkSpec
 
 
 class _DynUNet(torch.nn.Module):

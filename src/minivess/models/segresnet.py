@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.functional import interpolate
 
+from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import SegResBlock, UpSample, aniso_kernel
-from minivess.models.registry import NetworkSpec
 
 
 class Options(BaseModel):

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from minivess.errors import ConfigError, DataError, PlanError
+from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import ClassMappingClassify, SegResNetDS
-from minivess.models.registry import NetworkSpec
 
 _BLOCKS_DOWN = (1, 2, 2, 4, 4)
 _CLASSES = 512

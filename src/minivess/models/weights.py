@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from minivess.atomic import atomic_path, write_text
 from minivess.errors import DataError
-from minivess.models.registry import NetworkSpec, build_network
+from minivess.models.model_profile import NetworkSpec, build_network
 
 
 def tensors_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:

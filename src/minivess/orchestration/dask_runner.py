@@ -15,15 +15,15 @@ from distributed import Client, Future
 from distributed.comm import parse_address, parse_host_port
 
 from minivess.errors import RunError
-from minivess.experiments.cells import Job
-from minivess.experiments.folder import CellFolder
+from minivess.experiments.cell_process import RunObserver, report_progress
+from minivess.experiments.cell_selection import Job
 from minivess.experiments.prepare import Prepared
-from minivess.experiments.supervise import Watcher, report_progress
+from minivess.experiments.run_folder import CellFolder
 from minivess.orchestration.dask_work import STOP_FILE, work
 from minivess.orchestration.flows import as_cell
-from minivess.training.exit_codes import HEARTBEAT_FILE
-from minivess.training.outcome import Cause, Outcome
-from minivess.training.record import now_iso
+from minivess.supervision.exit_codes import HEARTBEAT_FILE
+from minivess.supervision.outcome import Cause, Outcome
+from minivess.supervision.recorder import now_iso
 
 _LOOK_S = 0.2
 _CONNECT_S = 10
@@ -41,18 +41,18 @@ class OnDask:
         self._address = address
 
     def __call__(
-        self, jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+        self, jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
     ) -> Iterator[tuple[Job, Outcome | None]]:
         if not jobs:
             return
         with self._connect() as client:
             threads = _require_one_cell_a_worker(client)
-            watcher.says(
+            observer.on_message(
                 f"Dask: {len(threads)} workers at {self._address}" + ("" if threads else "; waits for the first")
             )
             waiting = {_submit(client, job, prepared): job for job in jobs}
             try:
-                yield from _until_all_ended(waiting, watcher)
+                yield from _until_all_ended(waiting, observer)
             except KeyboardInterrupt:
                 raise RunError("a run to its end", "interrupted; the workers save and stop", _AGAIN) from None
             finally:
@@ -60,7 +60,7 @@ class OnDask:
                     (job.cell.path / STOP_FILE).touch()
 
     def require(self) -> None:
-        """Look whether cells could run there, before anything is spent.
+        """Snapshot whether cells could run there, before anything is spent.
 
         Raises:
             RunError: Nobody answers at the address, or a worker would take several cells at a time.
@@ -100,7 +100,7 @@ def _submit(client: Client, job: Job, prepared: Prepared) -> Future:
     return client.submit(work, folder, job.spec, prepared, key=f"{folder}-{time.time_ns()}", pure=False)
 
 
-def _until_all_ended(waiting: dict[Future, Job], watcher: Watcher) -> Iterator[tuple[Job, Outcome | None]]:
+def _until_all_ended(waiting: dict[Future, Job], observer: RunObserver) -> Iterator[tuple[Job, Outcome | None]]:
     """Takes from ``waiting`` what has ended."""
     beats = {job.name: _beat_ns(job.cell) for job in waiting.values()}
     begun: set[str] = set()
@@ -108,7 +108,7 @@ def _until_all_ended(waiting: dict[Future, Job], watcher: Watcher) -> Iterator[t
     def begin(job: Job) -> None:
         if job.name not in begun:
             begun.add(job.name)
-            watcher.cell_begins(job.name, job.number, job.total)
+            observer.on_cell_start(job.name, job.number, job.total)
 
     while waiting:
         time.sleep(_LOOK_S)
@@ -117,11 +117,11 @@ def _until_all_ended(waiting: dict[Future, Job], watcher: Watcher) -> Iterator[t
                 begin(job)
                 del waiting[future]
                 outcome = as_cell(job.name, partial(_result, future, job))
-                watcher.cell_ends(job.name, outcome)
+                observer.on_cell_end(job.name, outcome)
                 yield job, outcome
             elif _beat_ns(job.cell) != beats[job.name]:
                 begin(job)
-                report_progress(job.cell.path, partial(watcher.cell_moves, job.name))
+                report_progress(job.cell.path, partial(observer.on_progress, job.name))
 
 
 def _result(future: Future, job: Job) -> Outcome | None:

@@ -12,13 +12,13 @@ from distributed import Reschedule
 
 from minivess.data.profiler import VolumeStats
 from minivess.errors import RunError
-from minivess.experiments.folder import CellFolder
+from minivess.experiments.cell_process import supervise_cell
+from minivess.experiments.cell_spec import CellSpec
 from minivess.experiments.prepare import Prepared, compute_of, limited
-from minivess.experiments.spec import CellSpec
-from minivess.experiments.supervise import supervise_cell
+from minivess.experiments.run_folder import CellFolder
+from minivess.planning.cell_slots import cell_slots
 from minivess.planning.hardware import detect_hardware
-from minivess.planning.lanes import lanes_of
-from minivess.training.outcome import Outcome
+from minivess.supervision.outcome import Outcome
 
 STOP_FILE = "stop"
 """In the cell folder: the run wants the cell to save and stop. A thread of a worker cannot be interrupted."""
@@ -48,9 +48,9 @@ def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
             "a graphics card on every worker", f"none on {socket.gethostname()}", "start workers where a card is"
         )
     _unset_nanny_environment()
-    lane = lanes_of(limited(hardware, prepared.config), compute_of(prepared.plan), cells=1)
+    slot = cell_slots(limited(hardware, prepared.config), compute_of(prepared.plan), cells=1)
     cell = CellFolder(folder)
-    outcome = supervise_cell(cell, spec, replace(prepared, lanes=lane), _Ear(cell), None)
+    outcome = supervise_cell(cell, spec, replace(prepared, slots=slot), StopFileObserver(cell), None)
     if outcome is not None and outcome.status == "stopped":
         raise Reschedule
     return outcome
@@ -60,24 +60,24 @@ class _AskedToStopError(Exception):
     """The run does not want the cell any more."""
 
 
-class _Ear:
+class StopFileObserver:
     """Watches for the stop file in place of a person; who began the run reads the progress from the shared folder."""
 
     def __init__(self, cell: CellFolder) -> None:
         self._stop = cell.path / STOP_FILE
 
-    def says(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         print(text)
 
-    def stored(self, volume: VolumeStats) -> None: ...
+    def on_volume_stored(self, volume: VolumeStats) -> None: ...
 
-    def cell_begins(self, name: str, number: int, total: int) -> None: ...
+    def on_cell_start(self, name: str, number: int, total: int) -> None: ...
 
-    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
+    def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         if self._stop.exists():
             raise _AskedToStopError
 
-    def cell_ends(self, name: str, outcome: Outcome | None) -> None: ...
+    def on_cell_end(self, name: str, outcome: Outcome | None) -> None: ...
 
 
 def _unset_nanny_environment() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minivess.orchestration._prefect_compat import ENABLED, WHY_PLAIN, flow, get_run_logger, task
-from minivess.training.outcome import Outcome
+from minivess.supervision.outcome import Outcome
 
 T = TypeVar("T")
 

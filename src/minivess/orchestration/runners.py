@@ -1,4 +1,4 @@
-"""The runner of one machine: a cell a lane at a time, since one cell is planned to fill a lane's part of cards and memory."""
+"""The runner of one machine: a cell a slot at a time, since one cell is planned to fill a slot's part of cards and memory."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from queue import SimpleQueue
 from threading import Event
 
 from minivess.errors import RunError
-from minivess.experiments.cells import Job
+from minivess.experiments.cell_process import RunObserver, supervise_cell
+from minivess.experiments.cell_selection import Job
 from minivess.experiments.prepare import Prepared
-from minivess.experiments.supervise import Watcher, supervise_cell
 from minivess.orchestration.flows import as_cell
-from minivess.planning.lanes import Lane
-from minivess.training.outcome import Outcome
+from minivess.planning.cell_slots import CellSlot
+from minivess.supervision.outcome import Outcome
 
 
 def on_this_machine(
-    jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+    jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
 ) -> Iterator[tuple[Job, Outcome | None]]:
     """``experiments.run.Runner`` for this machine."""
-    if len(prepared.lanes) > 1:
-        yield from _side_by_side(jobs, prepared, watcher, lock)
+    if len(prepared.slots) > 1:
+        yield from _side_by_side(jobs, prepared, observer, lock)
         return
     for job in jobs:
-        watcher.cell_begins(job.name, job.number, job.total)
-        outcome = as_cell(job.name, partial(supervise_cell, job.cell, job.spec, prepared, watcher, lock))
-        watcher.cell_ends(job.name, outcome)
+        observer.on_cell_start(job.name, job.number, job.total)
+        outcome = as_cell(job.name, partial(supervise_cell, job.cell, job.spec, prepared, observer, lock))
+        observer.on_cell_end(job.name, outcome)
         yield job, outcome
 
 
 def _side_by_side(
-    jobs: Sequence[Job], prepared: Prepared, watcher: Watcher, lock: int
+    jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
 ) -> Iterator[tuple[Job, Outcome | None]]:
-    """Each cell in the first lane that is free; if the caller takes no more of them, those that run save and stop."""
-    free: SimpleQueue[Lane] = SimpleQueue()
-    for lane in prepared.lanes:
-        free.put(lane)
+    """Each cell in the first slot that is free; if the caller takes no more of them, those that run save and stop."""
+    free: SimpleQueue[CellSlot] = SimpleQueue()
+    for slot in prepared.slots:
+        free.put(slot)
     stop = Event()
-    listening = _Until(stop, watcher)
+    listening = _Until(stop, observer)
 
     def work(job: Job) -> Outcome | None:
-        lane = free.get()
+        slot = free.get()
         try:
-            watcher.cell_begins(job.name, job.number, job.total)
-            return supervise_cell(job.cell, job.spec, replace(prepared, lanes=(lane,)), listening, lock)
+            observer.on_cell_start(job.name, job.number, job.total)
+            return supervise_cell(job.cell, job.spec, replace(prepared, slots=(slot,)), listening, lock)
         finally:
-            free.put(lane)
+            free.put(slot)
 
-    pool = ThreadPoolExecutor(len(prepared.lanes), "lane")
+    pool = ThreadPoolExecutor(len(prepared.slots), "slot")
     waiting = {pool.submit(work, job): job for job in jobs}
     try:
         while waiting:
@@ -59,7 +59,7 @@ def _side_by_side(
                 job = waiting.pop(future)
                 # The cell has ended: Prefect's task, which wants this thread, only says how.
                 outcome = as_cell(job.name, future.result)
-                watcher.cell_ends(job.name, outcome)
+                observer.on_cell_end(job.name, outcome)
                 yield job, outcome
     except KeyboardInterrupt:
         raise RunError(
@@ -75,14 +75,14 @@ class _StopError(Exception):
 
 
 class _Until:
-    """A watcher that ends, with its next word about a cell, the process of that cell."""
+    """An observer that ends, with its next word about a cell, the process of that cell."""
 
-    def __init__(self, stop: Event, watcher: Watcher) -> None:
-        self._stop, self._watcher = stop, watcher
-        self.says, self.stored = watcher.says, watcher.stored
-        self.cell_begins, self.cell_ends = watcher.cell_begins, watcher.cell_ends
+    def __init__(self, stop: Event, observer: RunObserver) -> None:
+        self._stop, self._observer = stop, observer
+        self.on_message, self.on_volume_stored = observer.on_message, observer.on_volume_stored
+        self.on_cell_start, self.on_cell_end = observer.on_cell_start, observer.on_cell_end
 
-    def cell_moves(self, name: str, stage: str, done: int, total: int) -> None:
+    def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         if self._stop.is_set():
             raise _StopError
-        self._watcher.cell_moves(name, stage, done, total)
+        self._observer.on_progress(name, stage, done, total)

@@ -11,21 +11,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from minivess.data.profiler import DatasetProfile
-from minivess.data.wording import counted
 from minivess.errors import PlanError
-from minivess.models.registry import PROFILES, ModelProfile, NetworkSpec
-from minivess.names import unknown
+from minivess.geometry import Shape
+from minivess.models.model_profile import PROFILES, ModelProfile, NetworkSpec
 from minivess.planning.fit import fit_to_memory, halvings
-from minivess.planning.forecast import Forecast
-from minivess.planning.foresight import PROCESS_BYTES, RESIDENT_FACTOR, foresee
 from minivess.planning.hardware import HardwareBudget
-from minivess.planning.patches import choose_patches
+from minivess.planning.memory.estimator import Estimator
+from minivess.planning.memory.workload import Device
+from minivess.planning.patch_policy import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.planning.workload import Device
-from minivess.refusals import refused
-from minivess.sizes import format_gib
-from minivess.step.config import Precision
-from minivess.strides import Shape
+from minivess.planning.resources import PROCESS_BYTES, RESIDENT_FACTOR, predict_resources
+from minivess.suggestions import unknown
+from minivess.text import counted, format_bytes
+from minivess.training.config import Precision
+from minivess.validation_errors import config_error
 
 COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"
 
@@ -51,7 +50,7 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
     try:
         return ComputeProfile.model_validate(known[name])
     except ValidationError as error:
-        raise refused(error, ComputeProfile, lambda location: f"{name} in {path}") from error
+        raise config_error(error, ComputeProfile, lambda location: f"{name} in {path}") from error
 
 
 def compute_adaptive_profile(
@@ -59,7 +58,7 @@ def compute_adaptive_profile(
     profile: DatasetProfile,
     model: ModelProfile,
     request: PlanRequest | None = None,
-    forecast: Forecast | None = None,
+    forecast: Estimator | None = None,
 ) -> TrainingPlan:
     """Plan a training.
 
@@ -105,7 +104,7 @@ def compute_adaptive_profile(
             fitted.reason,
         )
         reasons["memory"] = (
-            f"{format_gib(peak_bytes)} at the peak of a step, computed from its trace; the budget is {format_gib(budget)}"
+            f"{format_bytes(peak_bytes)} at the peak of a step, computed from its trace; the budget is {format_bytes(budget)}"
         )
         if request.patch_size is None and 2 * peak_bytes <= budget:
             reasons["memory"] += "; plan.patch_size may be larger"
@@ -125,7 +124,7 @@ def compute_adaptive_profile(
         overlap=request.overlap,
         reasons=reasons,
     )
-    return plan if forecast is None else foresee(plan, profile, forecast, hardware)
+    return plan if forecast is None else predict_resources(plan, profile, forecast, hardware)
 
 
 def _cpu_budget_bytes(hardware: HardwareBudget) -> int:
@@ -133,7 +132,7 @@ def _cpu_budget_bytes(hardware: HardwareBudget) -> int:
     left = hardware.usable_ram_bytes - PROCESS_BYTES
     if left <= 0:
         raise PlanError(
-            f"more than {format_gib(PROCESS_BYTES)} of usable memory, which the process of a cell takes before any patch",
+            f"more than {format_bytes(PROCESS_BYTES)} of usable memory, which the process of a cell takes before any patch",
             hardware.explain()["usable_ram_bytes"],
             "raise limits.memory_limit_gib, lower limits.cells_at_a_time, or close other programs",
         )
@@ -180,6 +179,6 @@ def _cache_rate(
     share = "all" if rate == 1 else f"{rate:g}"
     rest = "" if rate == 1 else "; the rest is read from disk"
     reasons["cache_rate"] = (
-        f"{share} of {format_gib(wanted)} decompressed: 60 % of the usable memory is {format_gib(room)}{rest}"
+        f"{share} of {format_bytes(wanted)} decompressed: 60 % of the usable memory is {format_bytes(room)}{rest}"
     )
     return rate

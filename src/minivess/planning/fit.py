@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from minivess.data.profiler import DatasetProfile
 from minivess.errors import PlanError
-from minivess.models.registry import NetworkSpec
-from minivess.sizes import format_gib
-from minivess.strides import Shape
+from minivess.geometry import Shape
+from minivess.models.model_profile import ModelProfile, NetworkSpec
+from minivess.planning.patch_policy import choose_patches
+from minivess.planning.plan import PlanRequest, TrainingPlan
+from minivess.text import format_bytes
 
 Peak = Callable[[NetworkSpec, int], int]
 """Peak of a training step in bytes, for a network (and its largest patch) and the patches of one forward pass."""
@@ -70,8 +73,8 @@ def fit_to_memory(
             break
         allowed, first = smaller, False
     raise PlanError(
-        f"a step within {format_gib(budget_bytes)}",
-        f"{format_gib(peak_bytes)} with one patch of {network.largest_patch}",
+        f"a step within {format_bytes(budget_bytes)}",
+        f"{format_bytes(peak_bytes)} with one patch of {network.largest_patch}",
         "use a model with fewer filters (model.filters)"
         + ("" if may_shrink else " or a smaller patch")
         + ", fewer cells side by side (limits.cells_at_a_time), or a machine with more memory",
@@ -97,3 +100,24 @@ def smaller_patch(patch: Shape, divisor: Shape, ratio: float) -> Shape:
         for size, step in zip(patch[:2], divisor[:2], strict=True)
     )
     return x, y, patch[2]
+
+
+def shrink(
+    plan: TrainingPlan, profile: DatasetProfile, model: ModelProfile, request: PlanRequest
+) -> TrainingPlan | None:
+    """The plan with half the patches a forward pass, or at one with patches of half the area; None where neither is allowed.
+
+    What was predicted for the larger plan is dropped.
+    """
+    reasons = {name: why for name, why in plan.reasons.items() if name not in ("memory", "prediction", "ram", "time")}
+    untraced: dict[str, object] = {"peak_bytes": None, "prediction_bytes": None, "ram_bytes": None, "step_seconds": {}}
+    if plan.micro_batch > 1 and request.micro_batch is None:
+        half = plan.micro_batch // 2
+        reasons["batch"] += f"; {half} a forward pass after the dry start ran out of memory"
+        return plan.model_copy(update={**untraced, "micro_batch": half, "reasons": reasons})
+    bound = smaller_patch(plan.patch, plan.network.divisor, 0.5)
+    if request.patch_size is not None or bound == plan.patch:
+        return None
+    patches, strides, why = choose_patches(profile, model, request, bound)
+    reasons["patch"] = f"{why}; smaller than planned after the dry start ran out of memory"
+    return plan.model_copy(update={**untraced, "network": model.spec(patches, strides), "reasons": reasons})

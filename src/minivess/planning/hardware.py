@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from minivess.host import Host, read_host
-from minivess.planning.gpus import Gpu, read_gpus, visible_gpus
-from minivess.sizes import GIB, format_gib
+from minivess.machine.gpus import Gpu, read_gpus, visible_gpus
+from minivess.machine.host import Host, read_host
+from minivess.text import GIB, format_bytes
 
 Tier = Literal["cpu", "gpu_low", "gpu_high", "gpu_extreme"]
 
@@ -105,34 +105,20 @@ class HardwareBudget:
         rule = "what is available now less 1/32" if self.usable_ram_bytes < total * 3 // 4 else "75 %"
         if self.usable_ram_bytes == self.ram_limit_bytes:
             rule = "the limit that was set"
-        reasons = {"usable_ram_bytes": f"{format_gib(self.usable_ram_bytes)}: {rule} of {format_gib(total)}"}
+        reasons = {"usable_ram_bytes": f"{format_bytes(self.usable_ram_bytes)}: {rule} of {format_bytes(total)}"}
         if self.gpu is None:
             none = "no NVIDIA card was found"
             return reasons | {"tier": f"cpu: {none}", "gpu_budget_bytes": f"0: {none}"}
-        card = f"card {self.gpu.index} ({self.gpu.name}) has {format_gib(self.gpu.total_bytes)}"
-        card += f", {format_gib(self.gpu.free_bytes)} of it free"
+        card = f"card {self.gpu.index} ({self.gpu.name}) has {format_bytes(self.gpu.total_bytes)}"
+        card += f", {format_bytes(self.gpu.free_bytes)} of it free"
         if self.gpu.counted_bytes < self.gpu.total_bytes:
             why = ["the limit that was set"] if self.gpu.limit_bytes is not None else []
             why += [f"{self.gpu.cells} cells share it"] if self.gpu.cells > 1 else []
-            card += f", and counts as one of {format_gib(self.gpu.counted_bytes)}: {', and '.join(why)}"
+            card += f", and counts as one of {format_bytes(self.gpu.counted_bytes)}: {', and '.join(why)}"
         rule = "what is free less an eighth" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
         shared = f", shared by {self.gpu.cells} cells" if self.gpu.cells > 1 else ""
-        budget = f"{format_gib(self.gpu_budget_bytes)}: {rule} of the card{shared}; {card}"
+        budget = f"{format_bytes(self.gpu_budget_bytes)}: {rule} of the card{shared}; {card}"
         return reasons | {"tier": f"{self.tier}: {card}", "gpu_budget_bytes": budget}
-
-    def as_dict(self) -> dict[str, Any]:
-        """What was read, as plain values for JSON; the budgets follow from it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HardwareBudget:
-        """The inverse of ``as_dict``, also after JSON has made lists of the tuples."""
-        gpus = (
-            Gpu(**{**gpu, "compute_capability": gpu["compute_capability"] and tuple(gpu["compute_capability"])})
-            for gpu in values["gpus"]
-        )
-        host = Host(**{**values["host"], "notes": tuple(values["host"]["notes"])})
-        return cls(host, tuple(gpus), tuple(values["gpu_notes"]), values.get("ram_limit_bytes"))
 
 
 def detect_hardware(

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from minivess.models.registry import NetworkSpec
-from minivess.planning.workload import Device
-from minivess.step.config import Precision
-from minivess.strides import Shape
+from minivess.geometry import Shape
+from minivess.models.model_profile import NetworkSpec
+from minivess.planning.memory.workload import Device
+from minivess.training.config import Precision
 
 PatchPolicy = Literal["min_volume", "pad", "bucketed"]
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivess.data.listing import visible
+from minivess.data.layouts.listing import visible
 from minivess.errors import DataError, PlanError
 from minivess.findings import Finding, raise_critical
-from minivess.planning.environment import Environment, detect_environment
+from minivess.json_files import to_plain
+from minivess.machine.environment import Environment, detect_environment
 from minivess.planning.hardware import HardwareBudget, at_least
-from minivess.planning.libraries import LibraryVersions, check_libraries, read_library_versions
-from minivess.sizes import GIB, format_gib
+from minivess.planning.library_checks import LibraryVersions, check_libraries, read_library_versions
+from minivess.text import GIB, format_bytes
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,9 @@ class PreflightResult:
         """Raises a DataError where the data has a critical finding, else a PlanError; either names every critical finding."""
         raise_critical(self.all_findings, DataError if self.data_is_faulty else PlanError)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "ok": self.ok,
-            "environment": self.environment,
-            "findings": {name: [finding.as_dict() for finding in found] for name, found in self.findings.items()},
-            "hardware": self.hardware.as_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PreflightResult:
-        """The inverse of ``as_dict``."""
-        findings = {name: tuple(Finding(**finding) for finding in found) for name, found in values["findings"].items()}
-        return cls(findings, values["environment"], HardwareBudget.from_dict(values["hardware"]))
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON, with ``ok``."""
+        return {"ok": self.ok, **to_plain(self)}
 
 
 def run_preflight(
@@ -133,7 +123,7 @@ def check_ram(hardware: HardwareBudget) -> list[Finding]:
     total, reason = hardware.host.ram_total_bytes, hardware.explain()["usable_ram_bytes"]
     if not at_least(total, 16 * GIB):
         cure = "expect a small cache and slow loading; in a container, raise its memory limit"
-        return [Finding("warning", "ram", "memory of the machine", "16 GB or more", format_gib(total), cure)]
+        return [Finding("warning", "ram", "memory of the machine", "16 GB or more", format_bytes(total), cure)]
     if hardware.usable_ram_bytes < total // 2:
         return [Finding("warning", "ram", "usable memory", "half of it or more", reason, "close other programs")]
     return [Finding("info", "ram", "usable memory", "", reason, "")]
@@ -145,29 +135,29 @@ def check_ram_limit(hardware: HardwareBudget) -> list[Finding]:
     if limit is None or at_least(total * 3 // 4, limit):
         return []
     if limit > total:
-        expected = f"no more than the {format_gib(total)} of this machine"
-        share = format_gib(hardware.ram_abort_bytes)
+        expected = f"no more than the {format_bytes(total)} of this machine"
+        share = format_bytes(hardware.ram_abort_bytes)
         cure = f"set it lower or leave it out; instead the cells that run at a time have {share} between them"
     else:
-        expected = f"three quarters of this machine or less, {format_gib(total * 3 // 4)}"
+        expected = f"three quarters of this machine or less, {format_bytes(total * 3 // 4)}"
         cure = "set it lower or leave it out, unless this machine has nothing else to do"
-    return [Finding("warning", "ram", "memory limit of a cell", expected, format_gib(limit), cure)]
+    return [Finding("warning", "ram", "memory limit of a cell", expected, format_bytes(limit), cure)]
 
 
 def check_disk(free_bytes: int, needed_bytes: int = 0) -> list[Finding]:
     """Warns below 20 GB free where the run will write; critical where it will write more than is free."""
     what, cure = "free space for outputs", "free some space, or choose an output folder on a larger disk"
     if needed_bytes > free_bytes:
-        expected = f"{format_gib(needed_bytes)} or more, for decompressed volumes, checkpoints and masks"
-        return [Finding("critical", "disk", what, expected, format_gib(free_bytes), cure)]
+        expected = f"{format_bytes(needed_bytes)} or more, for decompressed volumes, checkpoints and masks"
+        return [Finding("critical", "disk", what, expected, format_bytes(free_bytes), cure)]
     if free_bytes < 20 * GIB:
-        return [Finding("warning", "disk", what, "20 GB or more", format_gib(free_bytes), cure)]
-    return [Finding("info", "disk", what, "", format_gib(free_bytes), "")]
+        return [Finding("warning", "disk", what, "20 GB or more", format_bytes(free_bytes), cure)]
+    return [Finding("info", "disk", what, "", format_bytes(free_bytes), "")]
 
 
 def check_swap(hardware: HardwareBudget) -> list[Finding]:
     """Warns above 5 GB of swap in use: the machine is short of memory already."""
-    used = format_gib(hardware.host.swap_used_bytes)
+    used = format_bytes(hardware.host.swap_used_bytes)
     if hardware.host.swap_used_bytes > 5 * GIB:
         cure = "close programs, then `sudo swapoff -a && sudo swapon -a`, or restart the machine"
         return [Finding("warning", "swap", "swap in use", "5 GB or less", used, cure)]

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from minivess.data.profiler import DatasetProfile
 from minivess.findings import Finding, Level
+from minivess.geometry import Shape, round_down
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import TrainingPlan
-from minivess.sizes import format_gib
-from minivess.strides import Shape, round_down
+from minivess.text import format_bytes
 
 _OF_A_BEGUN_RUN: dict[str, tuple[Level, str]] = {
     "cache_fits": ("warning", "none is needed: the cache is page cache, of which the system takes back what it must"),
@@ -38,7 +38,7 @@ def check_plan(
     for patch in plan.network.patches:
         found += validate_patch(patch, plan.network.divisor, profile, plan.patch_policy)
     if plan.device == "cuda":
-        found += validate_card(hardware)
+        found += validate_gpu(hardware)
     if plan.device == "cuda" and hardware.gpu is not None:
         for what, peak in (("a training step", plan.peak_bytes), ("a prediction", plan.prediction_bytes)):
             found += validate_gpu_memory(peak or 0, hardware.gpu.counted_bytes, what)
@@ -93,8 +93,8 @@ def validate_cache(cached_bytes: int, cache_rate: float, available_bytes: int) -
     if wanted <= allowed:
         return []
     rate = int(100 * allowed / cached_bytes) / 100
-    got = f"{format_gib(wanted)} at a cache rate of {cache_rate:g}"
-    expected = f"at most {format_gib(allowed)}, 70 % of the available memory"
+    got = f"{format_bytes(wanted)} at a cache rate of {cache_rate:g}"
+    expected = f"at most {format_bytes(allowed)}, 70 % of the available memory"
     return [
         Finding("critical", "cache_fits", "cached volumes", expected, got, f"set plan.cache_rate to {rate:g} or less")
     ]
@@ -104,12 +104,15 @@ def validate_ram(process_bytes: int, usable_bytes: int) -> list[Finding]:
     """The predicted memory of a cell's process must lie within what a run may take of the machine."""
     if process_bytes <= usable_bytes:
         return []
-    expected, got = f"at most {format_gib(usable_bytes)}, the usable memory", f"{format_gib(process_bytes)} predicted"
+    expected, got = (
+        f"at most {format_bytes(usable_bytes)}, the usable memory",
+        f"{format_bytes(process_bytes)} predicted",
+    )
     cure = "close other programs, use a smaller patch or fewer plan.workers, or cut the largest volume"
     return [Finding("critical", "ram_fits", "the process of a cell", expected, got, cure)]
 
 
-def validate_card(hardware: HardwareBudget) -> list[Finding]:
+def validate_gpu(hardware: HardwareBudget) -> list[Finding]:
     """A plan for a graphics card needs one; without it each cell would fail by itself."""
     if hardware.gpu is not None:
         return []
@@ -126,7 +129,7 @@ def validate_gpu_memory(peak_bytes: int, card_bytes: int, what: str = "a trainin
     allowed = 0.8 * card_bytes
     if peak_bytes <= allowed:
         return []
-    expected, got = f"at most {format_gib(allowed)}, 80 % of the card", f"{format_gib(peak_bytes)} predicted"
+    expected, got = f"at most {format_bytes(allowed)}, 80 % of the card", f"{format_bytes(peak_bytes)} predicted"
     cure = "use a smaller patch, or a smaller plan.micro_batch, which accumulates to the same batch"
     return [Finding("critical", "gpu_memory_fits", what, expected, got, cure)]
 

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from minivess.data.wording import counted
-from minivess.evaluation.comparison import Comparison, MetricComparison, Pair
-from minivess.evaluation.rounding import rounded
-from minivess.evaluation.verdict import missing_cases
-from minivess.reporting.formats import listed
+from minivess.statistics.comparison import Comparison, MetricComparison, Pair
+from minivess.statistics.verdict import missing_cases
+from minivess.text import counted, format_together, joined
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def _title(comparison: Comparison) -> str:
     ]
     if len(winners) > 1:
         verdict = "No loss is best in everything" if any(won) else "No loss is shown to be better"
-        return f"{verdict}; best means: {'; '.join(f'{listed(names)} with {loss}' for loss, names in winners.items())}"
+        return f"{verdict}; best means: {'; '.join(f'{joined(names)} with {loss}' for loss, names in winners.items())}"
     (best,) = winners
     if all(won):
         return f"{best} is best: shown to be better than every other loss in every metric"
@@ -81,7 +79,7 @@ def _lead(comparison: Comparison) -> str:
     if shared := comparison.shared_cases:
         cases = f"the {counted(shared, 'case')} that all losses share, of {cases}"
     if len(winners) == 1 and len(comparison.losses) > 1 and not _behind_in_everything(comparison):
-        return f"Of all losses it has the best mean {listed(*winners.values())}, over {cases} in {folds}."
+        return f"Of all losses it has the best mean {joined(*winners.values())}, over {cases} in {folds}."
     return f"{'Losses are ranked by means' if shared else 'Means are'} over {cases} in {folds}."
 
 
@@ -114,7 +112,7 @@ def _by_metric(comparison: Comparison, say: Callable[[MetricComparison], str]) -
     for metric in comparison.metrics:
         if sentence := say(metric):
             said.setdefault(sentence, []).append(metric.title)
-    return [f"{listed(names)}: {sentence}" for sentence, names in said.items()]
+    return [f"{joined(names)}: {sentence}" for sentence, names in said.items()]
 
 
 def _wins(metric: MetricComparison) -> str:
@@ -122,14 +120,14 @@ def _wins(metric: MetricComparison) -> str:
     rivals = len(metric.losses) - 1
     if not beaten:
         return ""
-    return f"{metric.best} is better than {'every other loss' if len(beaten) == rivals > 1 else listed(beaten)}."
+    return f"{metric.best} is better than {'every other loss' if len(beaten) == rivals > 1 else joined(beaten)}."
 
 
 def _draws(metric: MetricComparison) -> str:
     pairs = [pair for pair in metric.pairs if metric.best in (pair.first, pair.second) and not pair.better]
     if not pairs:
         return ""
-    rivals = listed(_rival(pair, metric.best) for pair in pairs)
+    rivals = joined(_rival(pair, metric.best) for pair in pairs)
     return f"{metric.best} is not told apart from {rivals}, which does not make them equal."
 
 
@@ -149,7 +147,7 @@ def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
     unit = f" {metric.unit}" if metric.unit else ""
     return [
         f"{metric.title}: the baseline {score.method} has a better mean than every loss "
-        f"({' against '.join(rounded(score.shared.mean, best.mean))}{unit}); baselines are not tested."
+        f"({' against '.join(format_together(score.shared.mean, best.mean))}{unit}); baselines are not tested."
         for score in metric.methods
         if score.baseline
         and score.shared is not None

@@ -16,18 +16,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from minivess.atomic import write_text
-from minivess.data.wording import counted, size
-from minivess.evaluation.rounding import p_value
-from minivess.evaluation.verdict import meaning
 from minivess.experiments.config import as_yaml
-from minivess.experiments.duration import in_words
-from minivess.experiments.folder import RunFolder
+from minivess.experiments.run_folder import RunFolder
 from minivess.findings import grouped
-from minivess.reporting.budget import budget_sentence
-from minivess.reporting.card import model_card
-from minivess.reporting.facts import CellFacts, RunFacts, read_facts
-from minivess.reporting.formats import by, sentence
+from minivess.reporting.dataset_figure import shape_picture
 from minivess.reporting.headline import headline
+from minivess.reporting.model_card import model_card
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import (
     loss_curve,
@@ -38,7 +32,7 @@ from minivess.reporting.plots import (
     trade_off,
     watched_curve,
 )
-from minivess.reporting.shapes import shape_picture
+from minivess.reporting.run_data import CellData, RunData, budget_sentence, read_run_data
 from minivess.reporting.svg import name_of, standalone
 from minivess.reporting.tables import (
     best_mean,
@@ -49,7 +43,8 @@ from minivess.reporting.tables import (
     sentences,
     table_rows,
 )
-from minivess.sizes import format_gib
+from minivess.statistics.verdict import meaning
+from minivess.text import capitalised, counted, format_bytes, format_duration, format_p_value, format_shape_html
 
 _HERE = Path(__file__).parent
 
@@ -63,7 +58,7 @@ def write_report(folder: RunFolder) -> Path:
     Raises:
         RunError: It is no run folder, or it has no results.
     """
-    facts = read_facts(folder)
+    facts = read_run_data(folder)
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
         write_text(folder.comparison.with_suffix(suffix), table(facts.comparison))
     figures = {
@@ -85,7 +80,7 @@ def _all(*figures: Markup | None) -> list[Markup]:
     return [figure for figure in figures if figure is not None]
 
 
-def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
+def _render(facts: RunData, figures: dict[str, list[Markup]]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -93,7 +88,17 @@ def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (by, counted, grouped, in_words, p_value, sentence, size, format_gib, column_title)
+    filters = (
+        format_shape_html,
+        counted,
+        grouped,
+        format_duration,
+        format_p_value,
+        capitalised,
+        format_bytes,
+        format_bytes,
+        column_title,
+    )
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
     script = (_HERE / "report.js").read_text(encoding="utf-8")
@@ -125,12 +130,12 @@ def _render(facts: RunFacts, figures: dict[str, list[Markup]]) -> str:
     )
 
 
-def _ended(cell: CellFacts) -> datetime:
+def _ended(cell: CellData) -> datetime:
     assert cell.outcome is not None
     return datetime.fromisoformat(cell.outcome.ended_iso)
 
 
-def _progress(facts: RunFacts) -> dict[str, Any]:
+def _progress(facts: RunData) -> dict[str, Any]:
     """How far the run is: cells by state, running time and the largest memory of any cell with its limit."""
     hungriest = max(facts.cells, key=lambda cell: cell.peaks.anonymous_bytes)
     cards = [cell for cell in facts.cells if cell.peaks.gpu_bytes]
@@ -145,13 +150,13 @@ def _progress(facts: RunFacts) -> dict[str, Any]:
     }
 
 
-def _spacings(facts: RunFacts) -> list[tuple[float, ...]]:
+def _spacings(facts: RunData) -> list[tuple[float, ...]]:
     """Smallest, median and largest spacing an axis, micrometre."""
     axes = list(zip(*(volume.spacing_um for volume in facts.profile.volumes), strict=True))
     return [tuple(map(min, axes)), facts.profile.median_spacing_um, tuple(map(max, axes))]
 
 
-def _commands(facts: RunFacts) -> Iterator[str]:
+def _commands(facts: RunData) -> Iterator[str]:
     """How to get the same results again: the code, then the run under a name of its own."""
     git = facts.environment.get("git")
     if git:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from minivess.data.nifti import read_volume
+from minivess.data.formats.nifti import read_volume
 from minivess.data.profiler import VolumeStats
 from minivess.errors import DataError
 from minivess.evaluation.evaluate import CaseRow
-from minivess.reporting.facts import RunFacts
+from minivess.reporting.run_data import RunData
 
 FOUND, FALSE, MISSED = (214, 214, 214), (240, 150, 20), (64, 156, 255)
 """Grey, orange and blue: told apart in every kind of colour vision, and in grey."""
@@ -60,7 +60,7 @@ class _Pictures:
     result: Image.Image
 
 
-def make_overlays(facts: RunFacts) -> tuple[dict[str, list[Overlay]], list[str]]:
+def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
     """Worst, median and best case of every loss by DSC.
 
     Returns:

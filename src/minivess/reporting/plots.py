@@ -11,30 +11,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from minivess.data.wording import counted
-from minivess.evaluation.comparison import MetricComparison
 from minivess.evaluation.evaluate import CaseRow
-from minivess.evaluation.pareto import OVERLAP, TOPOLOGY, pareto_front
-from minivess.evaluation.rounding import rounded
-from minivess.reporting.facts import CellFacts, RunFacts
+from minivess.reporting.run_data import CellData, RunData
 from minivess.reporting.svg import SERIES, drawing, paint, to_svg
 from minivess.reporting.tables import column_title
-from minivess.sizes import GIB
+from minivess.statistics.comparison import MetricComparison
+from minivess.statistics.pareto import OVERLAP, TOPOLOGY, pareto_front
+from minivess.text import GIB, counted, format_together
 
 _POINTS_A_CELL = 200
 
 
-def series(facts: RunFacts, method: str) -> str:
+def series(facts: RunData, method: str) -> str:
     """Name of a method's colour; baselines share one."""
     return f"series-{facts.losses.index(method) % SERIES}" if method in facts.losses else "baseline"
 
 
-def many_methods(facts: RunFacts) -> bool:
+def many_methods(facts: RunData) -> bool:
     """Whether a figure across the methods needs the full width of the page."""
     return len(facts.methods) > 4
 
 
-def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
+def paired_points(facts: RunData, metric: MetricComparison) -> Markup:
     """Every case as a line across the methods; beside it each method's mean with its interval."""
     scores = {score.method: score for score in metric.methods}
     methods = [method for method in facts.methods if method in scores]
@@ -55,13 +53,14 @@ def paired_points(facts: RunFacts, metric: MetricComparison) -> Markup:
         _set_method_ticks(axes, places)
         _spread_if_wide(axes, [value for values in cases.values() for value in values.values()])
         words = {
-            f"case-{number}": f"{case}: " + ", ".join(f"{m} {rounded(values[m])[0]}" for m in methods if m in values)
+            f"case-{number}": f"{case}: "
+            + ", ".join(f"{m} {format_together(values[m])[0]}" for m in methods if m in values)
             for number, (case, values) in enumerate(cases.items())
         }
         return to_svg(figure, f"paired-{metric.metric}", _paired_alt(metric, methods, len(cases)), words)
 
 
-def trade_off(facts: RunFacts) -> Markup | None:
+def trade_off(facts: RunData) -> Markup | None:
     """Mean DSC against mean clDice of every loss with intervals, and the Pareto front; None where one is not compared.
 
     Means are over the cases that all losses share, as the front is: over its easy cases alone a loss would seem to be ahead.
@@ -136,7 +135,7 @@ def _paired_alt(metric: MetricComparison, methods: Sequence[str], cases: int) ->
     return f"{metric.title} of {cases} cases, one line a case across the methods. Means: {listing}."
 
 
-def loss_curve(facts: RunFacts, method: str) -> Markup | None:
+def loss_curve(facts: RunData, method: str) -> Markup | None:
     """Training loss by optimizer step, one line a fold; None before the first epoch."""
     cells = [cell for cell in facts.of(method) if cell.journal]
     if not cells:
@@ -153,7 +152,7 @@ def loss_curve(facts: RunFacts, method: str) -> Markup | None:
         return to_svg(figure, name, f"Training loss of {method} by step: {last}.", _fold_words(cells))
 
 
-def watched_curve(facts: RunFacts) -> Markup | None:
+def watched_curve(facts: RunData) -> Markup | None:
     """DSC of one held-out case a fold by optimizer step, one line a cell; None where none was looked at."""
     cells = [cell for cell in facts.cells if any("dsc" in record for record in cell.journal)]
     if not cells:
@@ -170,7 +169,7 @@ def watched_curve(facts: RunFacts) -> Markup | None:
         )
 
 
-def _draw_journal(axes: Axes, cell: CellFacts, key: str, colour: str, marker: str = "") -> None:
+def _draw_journal(axes: Axes, cell: CellData, key: str, colour: str, marker: str = "") -> None:
     points = [(record["step"], record[key]) for record in cell.journal if key in record]
     x, y = zip(*points, strict=True)
     # A training that has begun has one epoch, which is no line yet.
@@ -178,7 +177,7 @@ def _draw_journal(axes: Axes, cell: CellFacts, key: str, colour: str, marker: st
     axes.plot(x, y, color=colour, linewidth=1.3, marker=marker, markersize=3, gid=f"{key}-{cell.name}")
 
 
-def _fold_words(cells: Sequence[CellFacts], key: str = "loss") -> dict[str, str]:
+def _fold_words(cells: Sequence[CellData], key: str = "loss") -> dict[str, str]:
     words = {}
     for cell in cells:
         case = next((f", watching {record['case']}" for record in cell.journal if "case" in record), "")
@@ -194,7 +193,7 @@ def _label_steps(axes: Axes, label: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def memory_timeline(facts: RunFacts) -> Markup | None:
+def memory_timeline(facts: RunData) -> Markup | None:
     """Memory of the cells' process trees end to end against the limit, and GPU memory where it was read."""
     cells = sorted((cell for cell in facts.cells if cell.samples), key=lambda cell: str(cell.started))
     if not cells:
@@ -222,7 +221,7 @@ def memory_timeline(facts: RunFacts) -> Markup | None:
 
 
 def _draw_cell(
-    axes: Axes, facts: RunFacts, cell: CellFacts, span: tuple[float, float], scale: float, *, gpu: bool
+    axes: Axes, facts: RunData, cell: CellData, span: tuple[float, float], scale: float, *, gpu: bool
 ) -> None:
     colour = paint(series(facts, cell.method))
     points = [
@@ -246,7 +245,7 @@ def _draw_cell(
     axes.axvline(span[0], color=paint("rule"), linewidth=0.6)
 
 
-def _thinned(cell: CellFacts) -> list[tuple[float, int, int | None]]:
+def _thinned(cell: CellData) -> list[tuple[float, int, int | None]]:
     """At most ``_POINTS_A_CELL`` points, each the largest of its stretch, so that no peak is lost."""
     stretch = cell.samples[-1].at_s / _POINTS_A_CELL or 1.0
     points = []
@@ -261,7 +260,7 @@ def _time_unit(seconds: float) -> tuple[float, str]:
     return (3600, "hours") if seconds > 7200 else (60, "minutes") if seconds > 120 else (1, "seconds")
 
 
-def _peak_words(cell: CellFacts) -> str:
+def _peak_words(cell: CellData) -> str:
     peaks = cell.peaks
     limit = cell.limits.memory_limit_bytes
     against = f" of {limit / GIB:.1f}" if limit else ""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from minivess.data.wording import counted
-from minivess.evaluation.bootstrap import Interval
-from minivess.evaluation.comparison import Comparison, MetricComparison
-from minivess.evaluation.named_metrics import METRICS
+from minivess.metrics.catalogue import METRICS
+from minivess.statistics.comparison import Comparison, MetricComparison
+from minivess.statistics.resampling import Interval
+from minivess.text import counted
 
 
 @dataclass(frozen=True)

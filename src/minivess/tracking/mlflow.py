@@ -6,7 +6,6 @@ deleted database, a second server or a sync that was killed half-way need no spe
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,15 +14,16 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from minivess.atomic import atomic_path, write_json
+from minivess.atomic import atomic_path
 from minivess.errors import MinivessError
-from minivess.flock import acquire
-from minivess.tracking.record import CellRecord, RunRecord, flat_params, flat_tags, numbers, points
+from minivess.json_files import read_state, write_state
+from minivess.locks import acquire
+from minivess.tracking.run_record import CellRecord, RunRecord, flat_params, flat_tags, numbers, points
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -151,25 +151,33 @@ def hold(path: Path, patience_s: float) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """Content of the ledger file: the key of the run folder, and by MLflow run id what that run has received."""
+
+    key: str
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 class _Ledger:
     """The key of a run folder, and what each of its MLflow runs has received."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._facts: dict[str, Any] = {"key": uuid4().hex, "runs": {}}
+        self._sent = _Sent(uuid4().hex)
         if path.is_file():
-            self._facts = json.loads(path.read_text(encoding="utf-8"))
-        self.key: str = self._facts["key"]
+            self._sent = read_state(path, _Sent, "delete it; the next sync sends the run to MLflow as a new one")
+        self.key = self._sent.key
         self.save()
 
     def of(self, run: Run) -> dict[str, Any]:
         """Of one run: its name, the last step sent, and size and time of change of each file sent."""
         new = {"name": run.info.run_name, "last_step": -1, "files": {}}
-        entry: dict[str, Any] = self._facts["runs"].setdefault(run.info.run_id, new)
+        entry: dict[str, Any] = self._sent.runs.setdefault(run.info.run_id, new)
         return entry
 
     def save(self) -> None:
-        write_json(self._path, self._facts)
+        write_state(self._path, self._sent)
 
 
 def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Path) -> SyncResult:

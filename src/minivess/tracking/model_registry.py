@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from minivess.tracking.mlflow import TrackingError, answering, hold, open_client
-from minivess.tracking.record import flat_tags
+from minivess.tracking.run_record import flat_tags
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

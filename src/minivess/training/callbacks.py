@@ -11,10 +11,10 @@ from types import FrameType
 from typing import Any
 
 from minivess.atomic import write_text
-from minivess.step.config import TrainingConfig
-from minivess.step.state import TrainState, learning_rate
 from minivess.training.checkpoint import CheckpointManager
+from minivess.training.config import TrainingConfig
 from minivess.training.loop import Callback
+from minivess.training.state import TrainState, learning_rate
 
 
 class StopRequestedError(Exception):
@@ -87,7 +87,7 @@ class Checkpoints(Callback):
         self._saved = time.monotonic()
 
 
-class PoliteStop(Callback):
+class GracefulStop(Callback):
     """On SIGTERM or SIGINT: save at the end of the step, then raise ``StopRequestedError``; a second SIGINT ends at once.
 
     Comes last of the callbacks: at the end of training the checkpoint is there already.

@@ -17,7 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from minivess.atomic import atomic_folder, atomic_path, write_json
+from minivess.atomic import atomic_folder, atomic_path
+from minivess.json_files import write_state
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class CheckpointManager:
         with atomic_folder(target) as temporary:
             with atomic_path(temporary / _TENSORS) as tensors_path:
                 save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, tensors_path)
-            write_json(temporary / _FACTS, {**facts, "digest": _digest(temporary / _TENSORS)})
+            write_state(temporary / _FACTS, {**facts, "digest": _digest(temporary / _TENSORS)})
         for old in self._generations()[: -self._keep]:
             shutil.rmtree(old)
         return target

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from minivess.step.state import TrainState
-from minivess.step.step import Batch, Step
+from minivess.training.state import TrainState
+from minivess.training.step import Batch, Step
 
 
 class Callback:

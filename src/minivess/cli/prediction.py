@@ -1,0 +1,85 @@
+"""The command that segments new volumes with trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from minivess.cli.options import FILE, FOLDER
+from minivess.errors import DataError
+from minivess.json_files import read_state
+
+
+@click.command()
+@click.argument("weights", type=FOLDER)
+@click.argument("volumes", type=FILE, nargs=-1, required=True)
+@click.option("--output-dir", "-o", type=FOLDER, required=True, help="Masks go there as NAME_y.nii.gz.")
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 0.9),
+    help="Of neighbouring windows; where left out, that of the run if the weights are a cell's, else 0.5.",
+)
+@click.option("--mirror", is_flag=True, help="Average over in-plane mirror images; takes four times as long.")
+@click.option("--probabilities", is_flag=True, help="Write the vessel probability in place of the mask.")
+@click.option("--force", is_flag=True, help="Replace files that stand where masks are to go.")
+@click.option("--quiet", is_flag=True)
+def predict(
+    weights: Path,
+    volumes: tuple[Path, ...],
+    output_dir: Path,
+    overlap: float | None,
+    mirror: bool,
+    probabilities: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK).
+
+    The headers of all are read before the first is predicted. A volume whose voxels will not do, or for which there is no
+    memory, is reported and left out, the others are predicted, and the exit code is 3.
+    """
+    from minivess.cli.progress import share_progress
+    from minivess.inference.predict_file import predict_file, require_inputs, require_room
+
+    folder = weights / "weights" if (weights / "weights").is_dir() else weights
+    share = _overlap_of(folder) if overlap is None else overlap
+    require_inputs(folder, volumes)
+    require_room(volumes, output_dir, probabilities=probabilities, replace=force)
+    left_out = []
+    for volume in volumes:
+        try:
+            with share_progress(volume.name, quiet=quiet) as progress:
+                target = predict_file(
+                    folder,
+                    volume,
+                    output_dir,
+                    overlap=share,
+                    mirror=mirror,
+                    probabilities=probabilities,
+                    progress=progress,
+                )
+            click.echo(target)
+        except DataError as error:
+            click.echo(f"{click.style('Not predicted:', fg='red', bold=True)} {error}", err=True)
+            left_out.append(volume.name)
+    if left_out:
+        done = f"{len(volumes) - len(left_out)} of {len(volumes)} volumes are predicted in {output_dir}"
+        click.echo(f"{done}; not so {', '.join(left_out)}", err=True)
+        raise click.exceptions.Exit(DataError.exit_code)
+
+
+def _overlap_of(weights: Path) -> float:
+    """The plan's, by which a cell's held-out cases were scored; 0.5 where the weights lie in no cell.
+
+    Raises:
+        RunError: There is a cell.json that cannot be read.
+    """
+    from minivess.experiments.cell_spec import CellSpec
+    from minivess.experiments.run_folder import CellFolder
+
+    spec = CellFolder(weights.resolve().parent).spec
+    return read_state(spec, CellSpec, "restore it, or give --overlap").plan.overlap if spec.is_file() else 0.5
+
+
+COMMANDS = (predict,)

@@ -1,0 +1,261 @@
+"""Facts as tables for a terminal; a script takes --json instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from minivess.findings import Finding, grouped
+from minivess.text import GIB, counted, format_bytes, format_shape
+
+if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
+    from minivess.data.profiler import DatasetProfile
+    from minivess.experiments.config import ExperimentConfig
+    from minivess.experiments.dry_run import DryRun
+    from minivess.experiments.run_folder import RunFolder
+    from minivess.planning.memory.vram_sweep import SweepRow
+    from minivess.planning.plan import TrainingPlan
+    from minivess.planning.preflight import PreflightResult
+    from minivess.statistics.compare_methods import Comparison
+
+console = Console()
+
+_LONG_S = 2 * 24 * 3600
+_STYLE = {"critical": "bold red", "warning": "yellow", "info": "green"}
+_MARK = {"critical": "x", "warning": "!", "info": "-"}
+
+
+def show_profile(profile: DatasetProfile) -> None:
+    """One line a volume, then the data set as a whole, then what is wrong."""
+    if profile.volumes:
+        _show_volumes(profile)
+        _show_summary(profile)
+    show_findings(profile.findings)
+
+
+def _show_volumes(profile: DatasetProfile) -> None:
+    full = any(volume.intensity_mean is not None for volume in profile.volumes)
+    table = _table(
+        "volume", "shape", "spacing (µm)", "anisotropy", "type", *(("intensity 0.5 - 99.5 %", "vessel") if full else ())
+    )
+    for volume in profile.volumes:
+        row = [
+            escape(volume.name),
+            format_shape(volume.shape),
+            format_shape(volume.spacing_um),
+            f"{volume.anisotropy:.1f}",
+            volume.dtype,
+        ]
+        if volume.intensity_low is not None and volume.intensity_high is not None:
+            row.append(f"{volume.intensity_low:g} - {volume.intensity_high:g}")
+            row.append("" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %")
+        table.add_row(*row)
+    console.print(table)
+
+
+def _show_summary(profile: DatasetProfile) -> None:
+    from minivess.data.profiler import compute_safe_patch_sizes
+
+    facts = _table("data set", "")
+    facts.add_row("volumes", str(len(profile.volumes)))
+    for word, shape in (
+        ("smallest", profile.min_shape),
+        ("median", profile.median_shape),
+        ("largest", profile.max_shape),
+    ):
+        facts.add_row(f"{word} size an axis", format_shape(shape))
+    facts.add_row(
+        "median spacing (µm)", f"{format_shape(profile.median_spacing_um)}, anisotropy {profile.anisotropy:.1f}"
+    )
+    facts.add_row(
+        "spacings (µm)",
+        "\n".join(f"{format_shape(spacing)} in {count}" for spacing, count in profile.spacings_um.items()),
+    )
+    facts.add_row("stored", format_bytes(profile.stored_bytes))
+    cached, float32 = format_bytes(profile.cached_bytes), format_bytes(profile.float32_bytes)
+    facts.add_row("decompressed", f"{cached} as minivess keeps it, {float32} as float32")
+    if profile.spacing_differs:
+        resampled = profile.resampled_bytes(profile.median_spacing_um)
+        largest = max(resampled, key=lambda name: resampled[name])
+        alone = f"{escape(largest)} alone {format_bytes(resampled[largest])}"
+        facts.add_row(
+            "if resampled", f"{format_bytes(sum(resampled.values()))} at the median spacing, {alone}; minivess does not"
+        )
+    if profile.foreground_fraction is not None:
+        facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
+    for family, patch in compute_safe_patch_sizes(profile).items():
+        deeper = any(size > whole for size, whole in zip(patch, profile.min_shape, strict=True))
+        facts.add_row(f"largest patch, {family}", format_shape(patch) + (", smaller volumes padded" if deeper else ""))
+    if profile.content_hash:
+        facts.add_row("content", profile.content_hash)
+    console.print(facts)
+
+
+def show_preflight(result: PreflightResult, *, only_findings: bool = False) -> None:
+    """Every check with its answer; with ``only_findings`` only what asks for attention."""
+    found = result.all_findings
+    show_findings([finding for finding in found if finding.level != "info"] if only_findings else found)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """One paragraph a finding, or a kind of them: what was expected, what is, what to do."""
+    for finding in grouped(findings):
+        mark = f"[{_STYLE[finding.level]}]{_MARK[finding.level]} {finding.check}[/]"
+        expected = f" (expected {finding.expected})" if finding.expected else ""
+        console.print(f"{mark} {escape(f'{finding.what}: {finding.got}{expected}')}", highlight=False)
+        if finding.cure:
+            console.print(f"    {escape(finding.cure)}", style="dim", highlight=False)
+
+
+def show_plan(plan: TrainingPlan) -> None:
+    """The plan, each number with its reason."""
+    table = _table("plan", plan.profile_name)
+    for field, reason in plan.reasons.items():
+        if field != "profile_name":
+            table.add_row(field.replace("_", " "), reason)
+    strides = ", ".join("x".join(map(str, stride)) for stride in plan.network.strides)
+    table.add_row(
+        "network", f"{plan.network.model}, filters {', '.join(map(str, plan.network.filters))}, strides {strides}"
+    )
+    console.print(table)
+
+
+def show_vram(rows: Sequence[SweepRow], title: str) -> None:
+    """Predicted and measured GPU memory in GiB, a row a patch."""
+    console.print(title, style="bold", highlight=False)
+    table = _table("patch", "predicted", "reserved", "allocated", "s a step", "")
+    for row in rows:
+        cells = ["" if row.predicted_bytes is None else _gib(row.predicted_bytes), "", "", ""]
+        if row.use is not None:
+            cells[1:] = _gib(row.use.reserved_bytes), _gib(row.use.allocated_bytes), f"{row.use.step_seconds:.3f}"
+        table.add_row("x".join(map(str, row.patch)), *cells, row.note)
+    console.print(table)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / GIB:.2f} GiB"
+
+
+def show_config(config: ExperimentConfig) -> None:
+    """Every key with its value, as YAML."""
+    from minivess.experiments.config import as_yaml
+
+    console.print("configuration", style="bold")
+    console.print(as_yaml(config), highlight=False, markup=False, soft_wrap=True)
+
+
+def show_outline(planned: DryRun) -> None:
+    """What a run would train, how long that would take, and where it would go."""
+    from minivess.text import format_duration
+
+    prepared, timed = planned.prepared, planned.seconds is not None
+    table = _table("cell", "trained on", "held out", "about" if timed else "")
+    for cell in planned.cells:
+        taken = format_duration(cell.seconds) if cell.seconds is not None else ""
+        table.add_row(cell.name, counted(len(cell.train), "case"), ", ".join(cell.held_out), taken)
+    console.print(table)
+    total = f", about {format_duration(planned.seconds)} in all" if planned.seconds is not None else ""
+    if len(prepared.slots) > 1:
+        total += f", {len(prepared.slots)} cells at a time"
+    steps = prepared.config.training.steps
+    console.print(
+        f"{steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
+    )
+    if (planned.seconds or 0) > _LONG_S:
+        console.print(
+            "That is more than two days: --debug rehearses it in minutes; training.max_epochs shortens it, and "
+            "a smaller network (model.filters) makes it lighter"
+        )
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Loss by metric with intervals, then the verdict of the report; every pair is in its tables and in the Markdown."""
+    from minivess.reporting.headline import headline
+    from minivess.reporting.tables import column_title
+
+    # An interval goes below its mean where both would not fit.
+    between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
+    methods = (*comparison.losses, *comparison.baselines)
+    columns = []
+    for metric in comparison.metrics:
+        cells = []
+        for method in methods:
+            text = escape(str(metric.score(method).interval).replace(" ", between, 1))
+            cells.append(f"[bold]{text}[/]" if metric.best == method else text)
+        columns.append((column_title(metric), cells))
+    names = [f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method for method in methods]
+    _show_beside(f"mean, {comparison.level:.0%} interval", names, columns)
+    _show_tests(comparison)
+    verdict = headline(comparison)
+    console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
+    for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
+        console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def show_unfinished(folder: RunFolder, how: str) -> None:
+    """How many cells of a run are finished, and ``how`` it continues; nothing where all are."""
+    from minivess.experiments.cell_selection import count_finished
+
+    done, total = count_finished(folder)
+    if done < total:
+        console.print(
+            f"{done} of {total} cells of {folder.path} are finished; {how} continues.", highlight=False, markup=False
+        )
+
+
+def _show_tests(comparison: Comparison) -> None:
+    """Every loss against the one with the best mean, metric by metric; nothing where no pair was tested."""
+    from minivess.text import format_p_value
+
+    if not any(metric.pairs for metric in comparison.metrics):
+        return
+    columns = []
+    for metric in comparison.metrics:
+        cells = []
+        for method in comparison.losses:
+            pair = metric.against_best(method)
+            word = "[bold]best[/]" if metric.best == method else ""
+            cells.append(f"{format_p_value(pair.p_holm)}, {pair.test.effect_size:+.2f}" if pair else word)
+        columns.append((metric.title, cells))
+    console.print()
+    _show_beside("p, effect size", comparison.losses, columns)
+    console.print(
+        "Each loss against the best: p after Holm; effect size from -1, smaller on every case, to 1, larger on every case.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _show_beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Columns of a heading and a cell a name, beside each other; those that do not fit go below, beside the names again."""
+    while columns:
+        fitting = len(columns)
+        while fitting > 1 and _least_width(_beside(title, names, columns[:fitting])) > console.width:
+            fitting -= 1
+        console.print(_beside(title, names, columns[:fitting]))
+        columns = columns[fitting:]
+
+
+def _beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    table = _table(title, *(heading for heading, _ in columns))
+    for column, texts in zip(table.columns, (names, *([heading, *cells] for heading, cells in columns)), strict=True):
+        column.min_width = max(console.measure(text).maximum for text in texts)
+        column.no_wrap = column is not table.columns[0]
+    for row in zip(names, *(cells for _, cells in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _least_width(table: Table) -> int:
+    return console.measure(table, options=console.options.update(max_width=10_000)).minimum
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table

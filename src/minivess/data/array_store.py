@@ -1,0 +1,182 @@
+"""Volumes as memory-mapped arrays: decompressed once, in their own type, shared by every cell through the page cache.
+
+A cache of float32 tensors costs eight bytes a voxel and is held once a process; the store costs two bytes a voxel on disk
+and, because a case is mapped for as long as it is used, nothing between patches. X is the fastest axis, as in the file:
+a shallow patch, or a slab of a deep volume, then lies on few pages.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minivess.atomic import atomic_folder, write_text
+from minivess.data.formats.nifti import read_blocks, scale
+from minivess.data.formats.nifti_header import Header, read_header
+from minivess.data.profiler import DatasetProfile, VolumeStats
+from minivess.errors import DataError
+from minivess.locks import acquire
+from minivess.machine.process_pool import choose_processes, map_in_processes
+
+_PROFILE = "profile.json"
+_VERSION = "2"
+"""Changed with every change of what a store holds, so that it is built anew."""
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """One volume of a store, mapped read-only.
+
+    Attributes:
+        stats: The volume's facts from the profile.
+        image: (X, Y, Z) in the file's own type, X fastest.
+        label: (X, Y, Z) uint8, 0 or 1, X fastest.
+        foreground: Places of the vessel voxels when counted with X fastest, ascending; empty for an empty label.
+    """
+
+    stats: VolumeStats
+    image: np.ndarray
+    label: np.ndarray
+    foreground: np.ndarray
+
+
+class _Layout(NamedTuple):
+    """What the header of an array file says."""
+
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+
+
+class Store:
+    """A data set ready for cutting patches."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.profile = DatasetProfile.model_validate_json((folder / _PROFILE).read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(
+                "a finished store", f"{folder}: {error}", "delete the folder; the next run builds it again"
+            ) from error
+        self._volumes = {volume.name: volume for volume in self.profile.volumes}
+        self._layouts: dict[str, _Layout] = {}
+
+    def stats(self, name: str) -> VolumeStats:
+        """The facts of one case; no file is opened."""
+        return self._volumes[name]
+
+    def case(self, name: str) -> StoredCase:
+        """Map one case; that costs no memory until voxels are read, and gives all back when the case is dropped."""
+
+        def mapped(part: str) -> np.ndarray:
+            path = f"{self.folder}/{name}.{part}.npy"
+            layout = self._layouts.get(path) or self._layouts.setdefault(path, _layout(path))
+            # np.memmap does the same, but resolves the path first, which takes longer than cutting a patch.
+            with open(path, "rb") as file:
+                pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return np.ndarray(layout.shape, layout.dtype, pages, layout.offset, order="F")
+
+        return StoredCase(self._volumes[name], mapped("image"), mapped("label"), mapped("foreground"))
+
+    def read_ahead(self, share: float) -> None:
+        """Ask the system to read that share of the volumes into its page cache; returns at once, and holds no memory itself."""
+        files = sorted(self.folder.glob("*.npy"))
+        # A thread: asking for more than the disk's queue takes would wait.
+        threading.Thread(target=_want, args=(files[: round(share * len(files))],), daemon=True).start()
+
+
+def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None) -> Store:
+    """Write the store of a labelled data set under ``root``, named by its content; an existing one is reused.
+
+    Volumes pass through a few megabytes of memory, however large they are. Where another process writes a store there,
+    waits for it; what one that was killed left half-written goes.
+
+    Args:
+        profile: Of the data set, with its voxels.
+        root: Where stores lie.
+        progress: Called with each volume once it is stored, in any order.
+
+    Raises:
+        DataError: The profile was made without reading the voxels, or a file cannot be read.
+        RunError: The disk of ``root`` knows no locks.
+    """
+    if profile.content_hash is None:
+        raise DataError("a profile with a content hash", "header facts only", "scan the data set with its voxels")
+    folder = root / f"{profile.content_hash}-{_VERSION}"
+    if not (folder / _PROFILE).is_file():
+        _build(profile, folder, progress or (lambda volume: None))
+    if Store(folder).profile != profile:  # the same voxels under another path
+        write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
+    return Store(folder)
+
+
+def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStats], None]) -> None:
+    """Write ``folder``, unless another process does so first; one at a time works in the folder around."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / ".lock").open("a") as lock:
+        acquire(lock.fileno(), folder.parent)
+        if (folder / _PROFILE).is_file():
+            return
+        for orphan in folder.parent.glob(".tmp-*"):
+            if orphan.is_dir():  # a file may be a profile that another run is writing
+                shutil.rmtree(orphan, ignore_errors=True)
+        with atomic_folder(folder) as temporary:
+            processes = choose_processes(profile.stored_bytes, len(profile.volumes))
+            map_in_processes(partial(_store_case, folder=temporary), profile.volumes, processes, progress)
+            write_text(temporary / _PROFILE, profile.model_dump_json(indent=1))
+
+
+def _store_case(volume: VolumeStats, folder: Path) -> None:
+    assert volume.label is not None, "only labelled data sets are stored"
+    path = Path(volume.image)
+    header = read_header(path)
+    values = (scale(block, header) for block in read_blocks(path, header))
+    _write(folder / f"{volume.name}.image.npy", header.read_dtype, header.shape, values)
+    path = Path(volume.label)
+    header = read_header(path)
+    small = np.dtype(np.int32 if header.voxels < 2**31 else np.int64)
+    vessel: list[np.ndarray] = []
+    _write(folder / f"{volume.name}.label.npy", np.dtype(np.uint8), header.shape, _mask(path, header, vessel, small))
+    count = sum(map(len, vessel))
+    _write(folder / f"{volume.name}.foreground.npy", small, (count,), vessel)
+
+
+def _mask(path: Path, header: Header, vessel: list[np.ndarray], small: np.dtype) -> Iterator[np.ndarray]:
+    """The label in blocks of 0 and 1; the places of the ones are added to ``vessel``."""
+    done = 0
+    for block in read_blocks(path, header):
+        mask = scale(block, header) != 0
+        vessel.append(np.flatnonzero(mask).astype(small) + small.type(done))
+        done += block.size
+        yield mask.view(np.uint8)
+
+
+def _write(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    """An array file whose values come in pieces, the first axis fastest; on the disk when this returns."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": True, "shape": shape})
+        for block in blocks:
+            file.write(block.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _want(files: Iterable[Path]) -> None:
+    for path in files:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
+def _layout(path: str) -> _Layout:
+    array = np.load(path, mmap_mode="r")
+    return _Layout(array.dtype, array.offset, array.shape)

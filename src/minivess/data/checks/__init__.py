@@ -1,0 +1,1 @@
+"""Checks of volumes, labels and data sets: each returns findings."""

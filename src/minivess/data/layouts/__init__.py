@@ -1,0 +1,1 @@
+"""Folder layouts: folders become cases."""

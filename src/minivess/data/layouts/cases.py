@@ -1,0 +1,150 @@
+"""Folder layouts that hold pairs of volume and label: MiniVess's own, nnU-Net's and the Medical Segmentation Decathlon's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivess.data.layouts.listing import name_of, nifti_files, other_files, visible
+from minivess.data.layouts.pairing import Folders, check_names, check_others, check_pairs
+from minivess.errors import DataError
+from minivess.findings import Finding
+
+_CHANNEL = re.compile(r"_\d{4}$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One volume: its name and its files.
+
+    Attributes:
+        name: Unique in the data set.
+        image: The volume.
+        label: Its label; None where none lies beside it.
+        sidecar: JSON with facts about the volume; None where there is none.
+    """
+
+    name: str
+    image: Path
+    label: Path | None
+    sidecar: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Image and label, those there are."""
+        return (self.image,) if self.label is None else (self.image, self.label)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies in a data set folder: its cases by name, and what is wrong with files and names."""
+
+    cases: tuple[Case, ...]
+    findings: tuple[Finding, ...]
+
+
+def read_layout(folder: Path) -> Layout:
+    """List the cases of a data set folder, sorted by name, what does not pair, and what is not read.
+
+    Three layouts are known: ``raw/NAME.nii.gz`` with ``seg/NAME_y.nii.gz`` and ``json/NAME.json`` (MiniVess),
+    ``imagesTr/NAME_0000.nii.gz`` with ``labelsTr/NAME.nii.gz`` (nnU-Net), and the same without ``_0000`` (Decathlon).
+    ``.nii`` will do as well, and hidden files are no files.
+
+    Raises:
+        DataError: The folder is missing, cannot be listed, follows no layout, or holds no volume.
+    """
+    if not folder.is_dir():
+        raise DataError("a data set folder", f"no folder at {folder}", "check --data-dir")
+    for images, read in _LAYOUTS.items():
+        if (folder / images).is_dir():
+            layout = read(folder)
+            if not layout.cases:
+                raise _no_volume(folder / images)
+            return layout
+    folders = ", ".join(f"{path.name}/" for path in visible(folder) if path.is_dir())
+    raise DataError(
+        "raw/ and seg/ (MiniVess) or imagesTr/ and labelsTr/ (nnU-Net)",
+        f"neither in {folder}" + (f", which holds {folders}" if folders else ""),
+        "arrange the files so, `minivess data import-tiff` for TIFF stacks, or try `minivess data phantom OUT`",
+    )
+
+
+def find_cases(folder: Path) -> list[Case]:
+    """The cases of ``read_layout`` alone; raises as it does."""
+    return list(read_layout(folder).cases)
+
+
+def _minivess(folder: Path) -> Layout:
+    images, twice = _volumes(folder / "raw")
+    labels, label_twice = _volumes(folder / "seg")
+    labels = _without_suffix(labels, label_twice)
+    folders = Folders(folder / "raw", folder / "seg", folder / "json", "NAME_y.nii.gz")
+    return _paired(images, labels, folders, [*twice, *label_twice])
+
+
+def _nnunet(folder: Path) -> Layout:
+    images, found = _volumes(folder / "imagesTr")
+    labels, label_twice = _volumes(folder / "labelsTr")
+    found += label_twice
+    if any(_CHANNEL.search(name) for name in images):
+        found += [_channel_fault(name) for name in images if not name.endswith("_0000")]
+        images = {name.removesuffix("_0000"): path for name, path in images.items() if name.endswith("_0000")}
+    folders = Folders(folder / "imagesTr", folder / "labelsTr", folder / "metadata", "NAME.nii.gz")
+    return _paired(images, labels, folders, found)
+
+
+_LAYOUTS: dict[str, Callable[[Path], Layout]] = {"raw": _minivess, "imagesTr": _nnunet}
+
+
+def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
+    """The NIfTI files of a folder by name; of a name that is there twice the compressed one, and a finding."""
+    found: dict[str, Path] = {}
+    twice = []
+    for path in reversed(nifti_files(folder)):
+        name = name_of(path)
+        if name in found:
+            twice.append(_file_twice(name, found[name], path, "one file a volume"))
+        else:
+            found[name] = path
+    return dict(sorted(found.items())), twice
+
+
+def _without_suffix(labels: dict[str, Path], twice: list[Finding]) -> dict[str, Path]:
+    """The labels by the names of their volumes; of NAME_y and NAME the first is kept, with a finding."""
+    found: dict[str, Path] = {}
+    for name, path in sorted(labels.items(), key=lambda label: not label[0].endswith("_y")):
+        case = name.removesuffix("_y")
+        if case in found:
+            twice.append(_file_twice(case, found[case], path, "one label a volume"))
+        found.setdefault(case, path)
+    return found
+
+
+def _file_twice(name: str, one: Path, other: Path, expected: str) -> Finding:
+    got = f"{one.name} and {other.name} in {one.parent}"
+    return Finding("critical", "file_twice", name, expected, got, "keep one of the two")
+
+
+def _paired(images: dict[str, Path], labels: dict[str, Path], folders: Folders, found: list[Finding]) -> Layout:
+    cases = [
+        Case(name, image, labels.get(name), sidecar if sidecar.is_file() else None)
+        for name, image in images.items()
+        for sidecar in [folders.sidecars / f"{name}.json"]
+    ]
+    pairs = check_pairs(images.keys(), labels, folders)
+    return Layout(tuple(cases), (*found, *pairs, *check_names(images), *check_others(folders)))
+
+
+def _channel_fault(name: str) -> Finding:
+    cure = "keep one channel a case"
+    return Finding("critical", "channels", name, "one channel a case (NAME_0000)", f"{name} in imagesTr", cure)
+
+
+def _no_volume(folder: Path) -> DataError:
+    others = other_files(folder)
+    cure = "put NAME.nii.gz files there"
+    if ".tif" in others:
+        cure = "`minivess data import-tiff` makes NIfTI of TIFF stacks"
+    return DataError("NIfTI volumes", f"none in {folder}" + (f", only {others}" if others else ""), cure)

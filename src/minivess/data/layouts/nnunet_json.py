@@ -1,0 +1,105 @@
+"""nnU-Net's JSON beside its images: what ``dataset.json`` claims and how ``splits_final.json`` deals the cases out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minivess.data.layouts.cases import Case
+from minivess.findings import Finding
+from minivess.text import first_few
+
+SPLITS, DATASET = "splits_final.json", "dataset.json"
+
+Entries = list[dict[str, list[str]]]
+
+
+def read_splits(folder: Path) -> tuple[Entries | None, list[Finding]]:
+    """The folds of ``splits_final.json`` as they stand, None where there is no such file, and why it cannot be read."""
+    path = folder / SPLITS
+    if not path.is_file():
+        return None, []
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return None, [_splits_fault("readable JSON", str(error))]
+    if not isinstance(entries, list) or not all(_is_fold(entry) for entry in entries) or not entries:
+        return None, [_splits_fault("a list of folds, each with lists train and val", str(entries)[:80])]
+    return entries, []
+
+
+def check_splits(folder: Path, names: Sequence[str]) -> list[Finding]:
+    """Whether ``splits_final.json``, where there is one, deals out the cases that are there, each held out once."""
+    entries, found = read_splits(folder)
+    if entries is None:
+        return found
+    known = set(names)
+    held_out = Counter(name for entry in entries for name in entry["val"])
+    unknown = {name for entry in entries for part in ("train", "val") for name in entry[part]} - known
+    both = {name for entry in entries for name in set(entry["train"]) & set(entry["val"])}
+    often = {name for name, count in held_out.items() if count > 1}
+    empty = [str(number) for number, entry in enumerate(entries) if not entry["train"] or not entry["val"]]
+    for expected, wrong in (
+        ("names of cases that are there", unknown),
+        ("no case both trained on and held out", both),
+        ("no case held out twice", often),
+        ("cases to train on and to hold out in every fold", [f"none in fold {number}" for number in empty]),
+    ):
+        if wrong:
+            found.append(_splits_fault(expected, first_few(sorted(wrong))))
+    if never := known - held_out.keys():
+        cure = f"add them to a val list of {SPLITS}; as it is they are not scored"
+        got = first_few(sorted(never))
+        found.append(Finding("warning", "splits_cover", SPLITS, "every case held out in a fold", got, cure))
+    return found
+
+
+def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
+    """Whether ``dataset.json``, where there is one, speaks of the files that are there. minivess itself does not need it."""
+    path = folder / DATASET
+    if not path.is_file():
+        return []
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return [_dataset_fault("readable JSON", str(error))]
+    if not isinstance(facts, dict):
+        return [_dataset_fault("a dictionary", type(facts).__name__)]
+    found = []
+    if facts.get("numTraining", len(cases)) != len(cases):
+        found.append(_dataset_fault(f"numTraining {len(cases)}, as many as there are", str(facts["numTraining"])))
+    if (labels := facts.get("labels")) is not None and _label_values(labels) != {"0", "1"}:
+        found.append(_dataset_fault("labels background: 0 and vessel: 1", json.dumps(labels)))
+    channels = facts.get("channel_names", facts.get("modality"))
+    if channels is not None and len(channels) != 1:
+        found.append(_dataset_fault("one channel", json.dumps(channels)))
+    ending = facts.get("file_ending")
+    if ending is not None and not all(case.image.name.endswith(str(ending)) for case in cases):
+        found.append(_dataset_fault(f"file_ending {''.join(cases[0].image.suffixes[-2:])}", repr(ending)))
+    return found
+
+
+def _label_values(labels: Any) -> set[str]:
+    """As text; the old format has them as keys, the new one as values."""
+    if not isinstance(labels, dict):
+        return set()
+    new = all(isinstance(value, int) for value in labels.values())
+    return {str(value) for value in (labels.values() if new else labels)}
+
+
+def _is_fold(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        isinstance(entry.get(part), list) and all(isinstance(name, str) for name in entry[part])
+        for part in ("train", "val")
+    )
+
+
+def _splits_fault(expected: str, got: str) -> Finding:
+    return Finding("critical", "splits", SPLITS, expected, got, "mend the file, or remove it to have folds dealt anew")
+
+
+def _dataset_fault(expected: str, got: str) -> Finding:
+    return Finding("warning", "dataset_json", DATASET, expected, got, "mend the file; minivess goes by the files")

@@ -1,0 +1,1 @@
+"""Phantoms: synthetic volumes of vasculature with an exact label."""

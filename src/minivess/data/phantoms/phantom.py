@@ -1,0 +1,161 @@
+"""Phantom volumes with a true label: a demo set, and one with the shapes and spacings of the 70 volumes of MiniVess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from minivess.data.formats.nifti import write_volume
+from minivess.data.phantoms.microscope_image import draw_tubes, half_axes_um, take_image
+from minivess.data.phantoms.vessel_tree import JUNCTION_SPACING_UM, Tubes, grow_network, trace_tubes
+from minivess.errors import DataError
+
+MARGIN_UM = 60.0
+TISSUE_DEPTH_UM = 280.0
+VIEWS = 32
+
+_SMALL_PLANES = ((96, 96), (104, 88), (88, 104), (96, 112))
+_SMALL_DEPTHS = (5, 12, 16, 8, 20)
+_SMALL_SPACINGS_UM = ((0.99, 0.99, 5.0), (0.62, 0.62, 5.0), (0.99, 0.99, 2.0))
+_MINIVESS_SPACINGS_UM = (
+    [(0.99, 0.99, 5.0)] * 31
+    + [(0.62, 0.62, 5.0)] * 20
+    + [(0.99, 0.99, 2.0)] * 8
+    + [(0.62, 0.62, 10.0)] * 5
+    + [(0.31, 0.31, 1.0), (0.31, 0.31, 5.0), (0.62, 0.62, 2.0), (1.24, 1.24, 5.0)]
+)
+
+
+@dataclass(frozen=True)
+class PhantomCase:
+    """All that a phantom volume depends on.
+
+    Attributes:
+        name: Stem of its files.
+        shape: Voxels along X, Y, Z.
+        spacing_um: Voxel size along X, Y, Z.
+        seed: Seed of its vessels and of its noise.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    spacing_um: tuple[float, float, float]
+    seed: int
+
+
+def make_phantom(case: PhantomCase) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label, both uint8 ``case.shape``, the label 0 or 1: the same bytes for the same case.
+
+    A network of vessels is grown in a block of tissue larger than the volume, and the volume is a view into it.
+    """
+    rng = np.random.default_rng(case.seed)
+    view_um = np.array(case.shape) * case.spacing_um
+    tissue_um = view_um + np.array([2 * MARGIN_UM, 2 * MARGIN_UM, 2 * JUNCTION_SPACING_UM])
+    tissue_um[2] = max(tissue_um[2], TISSUE_DEPTH_UM)
+    tubes = trace_tubes(grow_network(tissue_um, rng), rng, piece_um=2 * min(case.spacing_um))
+    seen = _choose_view(tubes, tissue_um, view_um, case.spacing_um, rng)
+    label, fluorescence = draw_tubes(seen, case.shape, case.spacing_um)
+    return take_image(fluorescence, case.spacing_um, rng), label
+
+
+def _choose_view(
+    tubes: Tubes,
+    tissue_um: np.ndarray,
+    view_um: np.ndarray,
+    spacing_um: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> Tubes:
+    """The tubes seen from the corner of one of ``VIEWS`` views, each with a vessel in its middle.
+
+    Of them it is the one whose share of vessel comes nearest to a share drawn from 6 % to 14 %: a small view would
+    often hold next to nothing, or an arteriole and little else.
+    """
+    low = np.array([0.0, 0.0, JUNCTION_SPACING_UM / 2])
+    middle_um = (tubes.start_um + tubes.end_um) / 2
+    corners_um = middle_um[rng.integers(len(middle_um), size=VIEWS)] - view_um / 2
+    corners_um = np.clip(corners_um, low, tissue_um - view_um)
+    axes_um = half_axes_um(tubes.radius_um, spacing_um)
+    volume_um3 = np.pi * axes_um[:, 0] * axes_um[:, 2] * np.linalg.norm(tubes.end_um - tubes.start_um, axis=1)
+    inside = [((middle_um >= corner) & (middle_um < corner + view_um)).all(axis=1) for corner in corners_um]
+    share = np.array([volume_um3[rows].sum() for rows in inside]) / view_um.prod()
+    corner = corners_um[np.argmin(np.abs(np.log(np.maximum(share, 1e-9) / rng.uniform(0.06, 0.14))))]
+    return replace(tubes, start_um=tubes.start_um - corner, end_um=tubes.end_um - corner)
+
+
+def small_cases(count: int, seed: int = 0) -> tuple[PhantomCase, ...]:
+    """The demo set: about 96x96 voxels in plane, 5 to 20 slices, three spacings; the first case has 5 slices."""
+    return tuple(
+        PhantomCase(
+            name=f"phantom{number + 1:02d}",
+            shape=(*_SMALL_PLANES[number % 4], _SMALL_DEPTHS[number % 5]),
+            spacing_um=_SMALL_SPACINGS_UM[number % 3],
+            seed=1000 * seed + number,
+        )
+        for number in range(count)
+    )
+
+
+def minivess_cases(count: int = 70, seed: int = 0) -> tuple[PhantomCase, ...]:
+    """The first ``count`` of mv01 to mv70, shaped and spaced as MiniVess (Poon et al. 2023, Sci. Data 10:141).
+
+    All are 512x512 in plane; 5 to 110 slices, 45 on average. The true order of the volumes is known for mv02 and mv10
+    alone; the others are dealt by ``seed``, and of four spacings only the finest sides, 0.31 and 1 µm, are known.
+
+    Raises:
+        DataError: ``count`` is over 70.
+    """
+    if count > 70:
+        raise DataError(
+            "at most 70 cases, as MiniVess has", f"count {count}", "ask for 70 or fewer, or use small cases"
+        )
+    rng = np.random.default_rng(seed)
+    spacings = [_MINIVESS_SPACINGS_UM[k] for k in rng.permutation(68)]
+    spacings.insert(1, (4.97, 4.97, 5.0))
+    spacings.insert(9, (2.48, 2.48, 5.0))
+    depths = [round(5 + 105 * k**1.65) for k in rng.permutation(np.linspace(0.0, 1.0, 69))]
+    depths.insert(1, 61)
+    return tuple(
+        PhantomCase(f"mv{number + 1:02d}", (512, 512, depths[number]), spacings[number], 1000 * seed + number)
+        for number in range(count)
+    )
+
+
+def write_phantom(
+    folder: Path, cases: Iterable[PhantomCase], progress: Callable[[PhantomCase], None] | None = None
+) -> list[Path]:
+    """Write the cases as MiniVess is laid out, ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``, over earlier ones.
+
+    Args:
+        folder: A new or empty folder, or one that holds files of these cases alone.
+        cases: What to write.
+        progress: Called with every case once both its files are there.
+
+    Returns:
+        The images' paths, in the order of the cases.
+
+    Raises:
+        DataError: ``folder`` is a file, or holds other files.
+    """
+    cases = tuple(cases)
+    images = [folder / "raw" / f"{case.name}.nii.gz" for case in cases]
+    labels = [folder / "seg" / f"{case.name}_y.nii.gz" for case in cases]
+    _refuse_other_files(folder, {*images, *labels})
+    for case, image_path, label_path in zip(cases, images, labels, strict=True):
+        image, label = make_phantom(case)
+        write_volume(label_path, label, spacing_um=case.spacing_um)
+        write_volume(image_path, image, spacing_um=case.spacing_um)
+        if progress is not None:
+            progress(case)
+    return images
+
+
+def _refuse_other_files(folder: Path, own: set[Path]) -> None:
+    found = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    other = [path for path in found if path not in own and not path.name.startswith(".")]
+    if other:
+        raise DataError(
+            "an empty or new folder for the phantom", str(other[0]), "name another folder, or empty this one"
+        )

@@ -1,0 +1,1 @@
+"""Training samples: cases become batches of patches."""

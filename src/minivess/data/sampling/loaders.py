@@ -1,0 +1,40 @@
+"""Batches ahead of the training step: threads cut patches while the network computes; none gives the same batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from minivess.data.sampling.patch_sampler import Patch, PatchSampler
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+_AHEAD_PER_WORKER = 2
+
+
+def batches(sampler: PatchSampler, first: int, last: int, workers: int = 0) -> Iterator[Batch]:
+    """Yield batches number ``first`` to ``last - 1`` in order: image float32, label uint8, mask bool, each (B, 1, X, Y, Z)."""
+    if workers == 0:
+        for step in range(first, last):
+            yield _as_tensors(sampler.batch(step))
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="patches") as pool:
+        waiting: deque[Future[Patch]] = deque()
+        try:
+            for step in range(first, last):
+                waiting.append(pool.submit(sampler.batch, step))
+                if len(waiting) > workers * _AHEAD_PER_WORKER:
+                    yield _as_tensors(waiting.popleft().result())
+            while waiting:
+                yield _as_tensors(waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _as_tensors(patch: Patch) -> Batch:
+    image, label, mask = (torch.from_numpy(part) for part in patch)
+    return image, label, mask

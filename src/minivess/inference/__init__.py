@@ -1,0 +1,1 @@
+"""Inference: trained weights segment new volumes."""

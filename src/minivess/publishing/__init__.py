@@ -1,0 +1,1 @@
+"""Publishing: a finished run goes to MLflow and its model registry."""

@@ -1,0 +1,119 @@
+"""A run folder, told to MLflow: read from disk, so it can be done at any time and again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.metrics.catalogue import METRICS
+from minivess.statistics.resampling import mean_interval
+from minivess.supervision.outcome import Outcome, read_outcome
+from minivess.tracking.mlflow import SyncResult, sync
+from minivess.tracking.run_record import CellRecord, RunRecord, Status
+
+
+def sync_run(folder: RunFolder) -> SyncResult | None:
+    """Bring MLflow up to date; None where the configuration switches it off.
+
+    Raises:
+        TrackingError: MLflow cannot be reached; nothing of the run is lost, and the call may be repeated.
+    """
+    config = folder.read_config()
+    uri = tracking_uri(folder)
+    if uri is None:
+        return None
+    artifacts = None if config.tracking_uri else _beside(folder) / "mlartifacts"
+    return sync(_run_record(folder, config), uri, artifacts, sync_ids(folder))
+
+
+def tracking_uri(folder: RunFolder) -> str | None:
+    """Where MLflow is: what the configuration names, else a database beside the run folder; None where it is switched off."""
+    named = folder.read_config().tracking_uri
+    return None if named == "none" else named or f"sqlite:///{_beside(folder) / 'mlflow.db'}"
+
+
+def _beside(folder: RunFolder) -> Path:
+    """Not the configuration's output_dir, which may be relative to where the run was started, or moved since."""
+    return folder.path.absolute().parent
+
+
+def sync_ids(folder: RunFolder) -> Path:
+    """What MLflow has received of a run."""
+    return folder.path / "mlflow.json"
+
+
+def experiment_name(config: ExperimentConfig) -> str:
+    """Of the experiment in MLflow."""
+    return config.experiment_name or config.name
+
+
+def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
+    cells = [_cell_record(cell) for cell in folder.cells()]
+    environment = folder.read_environment()
+    planned = config.folds * len({*config.losses, *config.evaluation.baselines})
+    files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
+    return RunRecord(
+        name=experiment_name(config),
+        status=_run_status(cells, planned),
+        params={
+            "config": config.model_dump(mode="json"),
+            "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
+        },
+        tags={"run_folder": str(folder.path), "git_sha": (environment["git"] or {}).get("sha", "unknown")},
+        artifacts=(*files, folder.path / "results", folder.report),
+        cells=cells,
+        started_ms=_modified_ms(folder.splits),
+        ended_ms=None if not cells else max(cell.ended_ms or 0 for cell in cells) or None,
+    )
+
+
+def _cell_record(cell: CellFolder) -> CellRecord:
+    spec = cell.read_spec()
+    outcome = read_outcome(cell.path)
+    metrics = _final_metrics(cell) if cell.finished else {}
+    if outcome is not None:
+        metrics |= {"peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
+    return CellRecord(
+        name=cell.path.name,
+        method=spec.method,
+        fold=spec.fold,
+        status=_cell_status(cell, outcome),
+        params=spec.model_dump(mode="json", include={"training", "seed", "loss_options"}),
+        history=cell.read_journal(),
+        metrics=metrics,
+        tags={"cause": outcome.cause} if outcome is not None else {},
+        artifacts=(cell.spec, cell.monitor, cell.result, cell.path / "log.txt"),
+        started_ms=_modified_ms(cell.spec),
+        ended_ms=int(datetime.fromisoformat(outcome.ended_iso).timestamp() * 1000) if outcome is not None else None,
+    )
+
+
+def _final_metrics(cell: CellFolder) -> dict[str, float]:
+    """Mean and interval over the fold's cases of every metric that has a direction."""
+    result = cell.read_result()
+    rows: list[dict[str, Any]] = [row.flat() for row in result.rows]
+    metrics: dict[str, float] = {}
+    for name in METRICS:
+        interval = mean_interval([row[name] for row in rows])
+        metrics |= {f"{name}/mean": interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
+    return metrics
+
+
+def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:
+    if cell.finished:
+        return "finished"
+    # Without an outcome its supervisor was killed; this sync runs when no cell does.
+    return "stopped" if outcome is None else outcome.status
+
+
+def _run_status(cells: list[CellRecord], planned: int) -> Status:
+    if any(cell.status == "failed" for cell in cells):
+        return "failed"
+    return "finished" if len(cells) == planned and all(cell.status == "finished" for cell in cells) else "stopped"
+
+
+def _modified_ms(path: Path) -> int:
+    return path.stat().st_mtime_ns // 1_000_000

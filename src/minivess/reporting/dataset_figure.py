@@ -1,0 +1,86 @@
+"""A picture of a data set: how large its volumes are, and how finely they were sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from minivess.data.profiler import DatasetProfile, VolumeStats
+from minivess.errors import RunError
+from minivess.reporting.svg import drawing, paint, to_svg
+from minivess.text import format_shape_html
+
+Paint = Callable[[str], str]
+
+_PLAIN = {"ink": "#1c1c1c", "muted": "#6b6b6b", "series-0": "#2f6fab", "limit": "#c0392b"}
+_FORMATS = (".png", ".svg", ".pdf")
+
+
+def shape_picture(profile: DatasetProfile) -> Markup:
+    """For the report: a point a volume, whose name shows where the pointer rests."""
+    with drawing():
+        figure = _draw(profile, paint)
+        words = {
+            f"{side}-{number}": f"{volume.name}: {format_shape_html(volume.shape)} voxels of {format_shape_html(volume.spacing_um)} µm"
+            for number, volume in enumerate(profile.volumes)
+            for side in ("size", "spacing")
+        }
+        return to_svg(figure, "shapes", _alt(profile), words)
+
+
+def save_shape_picture(profile: DatasetProfile, path: Path) -> None:
+    """For a talk: the same as PNG, SVG or PDF, by the file's suffix.
+
+    Raises:
+        RunError: Another suffix, or the file cannot be written.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise RunError(f"a picture as {', '.join(_FORMATS)}", f"{path.name}", "give the file one of these suffixes")
+    try:
+        _draw(profile, _PLAIN.__getitem__).savefig(path, dpi=200)
+    except OSError as error:
+        raise RunError("a file that can be written", f"{path}: {error.strerror}", "choose another place") from error
+
+
+def _draw(profile: DatasetProfile, colour: Paint) -> Figure:
+    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+    sizes, spacings = figure.subplots(1, 2)
+    _scatter(sizes, profile, "size", lambda volume: (max(volume.shape[:2]), volume.shape[2]), colour)
+    sizes.set(title="Size (voxels)", xlabel="longer edge in plane", ylabel="slices")
+    _scatter(spacings, profile, "spacing", lambda volume: (min(volume.spacing_um[:2]), volume.spacing_um[2]), colour)
+    spacings.set(title="Spacing (µm)", xlabel="in plane", ylabel="between slices")
+    for axes in (sizes, spacings):
+        axes.set_xlim(0, 1.08 * axes.get_xlim()[1])
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
+        axes.title.set_fontweight("bold")
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _scatter(
+    axes: Axes,
+    profile: DatasetProfile,
+    side: str,
+    place: Callable[[VolumeStats], tuple[float, float]],
+    colour: Paint,
+) -> None:
+    """A point a volume; those named are the outliers in spacing, and the shallowest in size."""
+    shallowest = min(profile.volumes, key=lambda volume: volume.shape[2]).name
+    named = {shallowest} if side == "size" else set(profile.outliers)
+    for number, volume in enumerate(profile.volumes):
+        x, y = place(volume)
+        kind = "limit" if volume.name in profile.outliers else "series-0"
+        axes.plot(x, y, "o", color=colour(kind), alpha=0.55, markersize=6, markeredgewidth=0, gid=f"{side}-{number}")
+        if volume.name in named:
+            axes.annotate(
+                volume.name, (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=colour("ink")
+            )
+
+
+def _alt(profile: DatasetProfile) -> str:
+    shapes = f"sizes from {format_shape_html(profile.min_shape)} to {format_shape_html(profile.max_shape)} voxels"
+    return f"{len(profile.volumes)} volumes: {shapes}, median spacing {format_shape_html(profile.median_spacing_um)} µm"

@@ -1,0 +1,1 @@
+"""Statistics: rows of scores become a comparison. Pure functions on tables."""

@@ -1,1 +1,0 @@
-"""One optimizer step: what training repeats and planning traces."""

@@ -1,0 +1,90 @@
+"""A child process that cannot outlive its supervisor, and whose own children cannot either. Linux."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from minivess.supervision.exit_codes import ExitCode
+from minivess.supervision.process_tree import descendants
+
+OOM_SCORE_ADJ = 800
+"""The kernel, short of memory, ends the process with the highest score: the training, not the desktop."""
+ASKING = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+"""Signals by which somebody asks for an end."""
+# Ctrl-Z would stop the watch but not the child, which is in another session.
+_HELD = ASKING | {signal.SIGCHLD, signal.SIGTSTP}
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_libc = ctypes.CDLL(None)
+
+
+def start_child(
+    argv: Sequence[str], log: Path, environment: dict[str, str], mask: set[signal.Signals]
+) -> subprocess.Popen[bytes]:
+    """Start ``argv`` in a session of its own: it dies with this thread, and its orphans come to this process.
+
+    To be called from the main thread, before any other thread is started.
+
+    Args:
+        argv: The command.
+        log: File that its standard output and error are appended to.
+        environment: Variables set on top of our own.
+        mask: Its signal mask.
+    """
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    supervisor_pid = os.getpid()
+
+    def before_exec() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != supervisor_pid:  # it died before the line above
+            os._exit(ExitCode.STOPPED)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            preexec_fn=before_exec,
+        )
+    with contextlib.suppress(OSError):  # it may have ended already
+        Path(f"/proc/{child.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+    return child
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[tuple[set[signal.Signals], set[signal.Signals]]]:
+    """Hold back the signals that the watch waits for; yields them and the mask of before.
+
+    A signal that is ignored already (as nohup does with SIGHUP) stays ignored.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited "ignore" would lose the exit code
+    held = {number for number in _HELD if signal.getsignal(number) is not signal.SIG_IGN}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield held, {signal.Signals(number) for number in mask}
+    finally:
+        while signal.sigtimedwait(held, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def end_descendants(timeout_s: float = 5.0) -> None:
+    """Kill what the child left behind, again while more appears."""
+    give_up_s = time.monotonic() + timeout_s
+    while (alive := descendants(os.getpid())) and time.monotonic() < give_up_s:
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=0.5)

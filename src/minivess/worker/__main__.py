@@ -1,0 +1,38 @@
+"""Main of every child process: ``python -m minivess.worker TASK [ARGUMENT]``.
+
+TASK         started by                   does
+supervisor   experiments/cell_process     watches one child process, and ends it before it harms the machine
+cell         supervision/supervisor       trains one loss on one fold, then predicts and scores the held-out cases
+dry_start    supervision/supervisor       tries a step of each loss, a checkpoint, a prediction and a scoring
+score        evaluation/scoring           scores one predicted mask
+peaks        planning/memory/process      answers questions about memory and time, one JSON line each
+
+Only the module of the task is imported: the supervisor must not import torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+TASKS = {
+    "supervisor": "minivess.supervision.supervisor:main",
+    "cell": "minivess.worker.cell_worker:main",
+    "dry_start": "minivess.worker.dry_start_worker:main",
+    "score": "minivess.evaluation.scoring:main",
+    "peaks": "minivess.planning.memory.process:main",
+}
+
+
+def main() -> int:
+    """Run the task that the command line names; returns its exit code."""
+    if len(sys.argv) < 2 or sys.argv[1] not in TASKS:
+        print(f"usage: python -m minivess.worker {{{','.join(TASKS)}}} [ARGUMENT]", file=sys.stderr)
+        return 2
+    module, _, function = TASKS[sys.argv[1]].partition(":")
+    exit_code: int = getattr(import_module(module), function)(*sys.argv[2:])
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""One loss on one fold, in a process of its own: train, keep the weights, predict and score the held-out cases.
+
+Run as ``python -m minivess.worker cell CELL_FOLDER`` under the supervisor. Every stage continues where an earlier
+attempt stopped; ``result.json`` is written last and makes the cell finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minivess.data.array_store import Store, StoredCase
+from minivess.data.sampling.loaders import batches
+from minivess.data.sampling.patch_sampler import PatchSampler
+from minivess.evaluation.baselines import BASELINES
+from minivess.evaluation.evaluate import evaluate_cases
+from minivess.experiments.cell_spec import CellResult, CellSpec
+from minivess.experiments.run_folder import CellFolder
+from minivess.geometry import patch_for
+from minivess.inference.predict_volume import predict_volume
+from minivess.json_files import write_state
+from minivess.losses.registry import build_loss
+from minivess.metrics.overlap import dsc
+from minivess.models.model_profile import build_network
+from minivess.models.weights import load_network, save_network
+from minivess.planning.memory.real_steps import cap_gpu_memory, reset_gpu_peak
+from minivess.planning.plan import TrainingPlan
+from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
+from minivess.tracking.provenance import describe_environment
+from minivess.training.callbacks import Checkpoints, GracefulStop, Heartbeat, Journal
+from minivess.training.checkpoint import CheckpointManager
+from minivess.training.loop import fit
+from minivess.training.state import TrainState
+from minivess.training.step import NanLossError, Step, autocast
+from minivess.worker.exit_status import Beat, exit_code_of, heartbeat
+
+
+def run_cell(folder: CellFolder) -> CellResult:
+    """Bring a cell to its end, from wherever it stands."""
+    began = time.monotonic()
+    spec = folder.read_spec()
+    store = Store(spec.store)
+    beat = heartbeat(folder.path)
+    micro_batch = folder.read_retry(spec).micro_batch
+    predict, note = (
+        _baseline(spec, store, beat) if spec.method in BASELINES else _trained(spec, store, folder, micro_batch, beat)
+    )
+    rows = evaluate_cases(
+        folder.path,
+        store,
+        spec.held_out,
+        predict,
+        method=spec.method,
+        fold=spec.fold,
+        tolerance_um=spec.tolerance_um,
+        scoring_processes=spec.plan.scoring_processes,
+        progress=lambda done, total: beat("score", done, total),
+    )
+    result = CellResult(
+        method=spec.method,
+        fold=spec.fold,
+        steps=0 if spec.method in BASELINES else spec.training.steps,
+        seconds=time.monotonic() - began,
+        note=note,
+        micro_batch=micro_batch,
+        rows=tuple(rows),
+    )
+    write_state(folder.result, result)
+    return result
+
+
+Predict = Callable[[StoredCase], Any]
+
+
+def _baseline(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
+    baseline = BASELINES[spec.method]
+    level = baseline.choose_level([store.case(name) for name in spec.train], partial(beat, "choose the level"))
+
+    def predict(case: StoredCase) -> Any:
+        return baseline.mask(case, level, partial(beat, f"predict {case.stats.name}"))
+
+    return predict, f"cut at {level:.3g}: {baseline.meaning}"
+
+
+def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:
+    device = device_of(spec.plan, folder.path)
+    if not folder.trained:
+        # Scores of other weights must not stand beside these.
+        shutil.rmtree(folder.path / "cases", ignore_errors=True)
+        write_state(folder.environment, describe_environment())
+        network = _train(spec, store, folder, micro_batch, beat)
+        save_network(folder.weights, network, spec.plan.network)
+        del network
+        reset_gpu_peak()  # what training kept of the card would count against its limit while volumes are predicted
+    network = load_network(folder.weights).to(device)
+    note = f"averaged weights after {spec.training.steps} steps"
+    if micro_batch < spec.plan.micro_batch:
+        note += f"; {micro_batch} a forward pass in place of {spec.plan.micro_batch}, after memory ran out"
+    return predictor(network, spec.plan, beat), note
+
+
+def device_of(plan: TrainingPlan, folder: Path) -> torch.device:
+    """The plan's device; on a card torch itself refuses what would break the supervisor's limit, also while cuDNN tries algorithms."""
+    if plan.device == "cuda":
+        order = SupervisorSpec.read(folder / ORDER_FILE)
+        cap_gpu_memory(order.limits.gpu_limit_bytes)
+    return torch.device(plan.device)
+
+
+def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
+    """State and step of a cell before its first step; the same start for every loss of a fold."""
+    training, plan = spec.training, spec.plan
+    if training.deterministic:  # also to switch it off would import torch's compiler, seconds and megabytes
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not training.deterministic
+    torch.manual_seed(spec.seed * 1_000_003 + spec.fold)
+    state = TrainState.start(build_network(plan.network).to(plan.device), training, plan.precision)
+    if training.compile:
+        state.network.compile()  # in place: its parameters keep their names
+    loss = build_loss(spec.method, **spec.loss_options).to(plan.device)
+    return state, Step(loss, training, spec.seed, micro_batch, plan.precision)
+
+
+def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> torch.nn.Module:
+    training, plan = spec.training, spec.plan
+    store.read_ahead(plan.cache_rate)
+    state, step = start_training(spec, micro_batch)
+    manager = CheckpointManager(folder.checkpoints)
+    saved = manager.restore()
+    if saved is not None:
+        state.restore(*saved)
+        logging.info("resumes after step %d of %d", state.step, training.steps)
+    sampler = PatchSampler(
+        store,
+        spec.train,
+        plan.network.patches,
+        batch=plan.batch,
+        foreground_fraction=training.foreground_fraction,
+        seed=spec.seed,
+        augment=training.augment,
+    )
+    watched = spec.held_out[len(spec.held_out) // 2]
+
+    def measure(state: TrainState) -> dict[str, Any]:
+        case = store.case(watched)
+        mask = predictor(state.average, plan, beat)(case)
+        return {"dsc": dsc(mask != 0, case.label != 0), "case": watched}
+
+    checkpoints = Checkpoints(manager, training)
+    callbacks = [
+        Heartbeat(beat, training.steps),
+        Journal(folder.journal, training, state.step, measure),
+        checkpoints,
+        GracefulStop(checkpoints.save),
+    ]
+    fit(state, step, batches(sampler, state.step, training.steps, plan.workers), callbacks)
+    if not all(value.isfinite().all() for value in state.average.parameters()):
+        raise NanLossError("the weights are no longer numbers after the last step")
+    return state.average
+
+
+def predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Predict:
+    """From a stored case to its mask, as the plan says."""
+
+    def predict(case: StoredCase) -> Any:
+        return predict_volume(
+            network,
+            case.image,
+            patch_for(plan.network.patches, case.stats.shape[2]),
+            plan.overlap,
+            normalise=case.stats.normalise,
+            precision=autocast(torch.device(plan.device), plan.precision),
+            progress=lambda share: beat(f"predict {case.stats.name}", round(100 * share), 100),
+        )
+
+    return predict
+
+
+def main(folder: str) -> int:
+    """Run the cell in ``folder``; returns the exit code."""
+    return exit_code_of(lambda: logging.info("finished in %.0f s", run_cell(CellFolder(Path(folder))).seconds))

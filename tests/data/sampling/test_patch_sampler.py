@@ -1,0 +1,124 @@
+"""Patches by index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minivess.data.array_store import Store, StoredCase
+from minivess.data.sampling.in_plane_transform import InPlane
+from minivess.data.sampling.patch_sampler import Patch, PatchSampler, _cut, _draw_centre
+from minivess.geometry import Shape
+
+NAMES = ("phantom01", "phantom02", "phantom03", "phantom04")
+
+
+def _sampler(
+    store: Store, *patches: Shape, batch: int = 2, seed: int = 0, augment: bool = True, names: tuple[str, ...] = NAMES
+) -> PatchSampler:
+    return PatchSampler(
+        store, names, patches or ((32, 32, 4),), batch=batch, foreground_fraction=0.5, seed=seed, augment=augment
+    )
+
+
+class TestBatch:
+    def test_follows_from_seed_and_step_alone(self, store: Store) -> None:
+        first, second = _sampler(store), _sampler(store)
+        second.batch(7)
+        for one, other in zip(first.batch(3), second.batch(3), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert not np.array_equal(first.batch(3)[0], _sampler(store, seed=1).batch(3)[0])
+
+    def test_a_patch_without_augmentation_is_a_piece_of_its_volume(self, store: Store) -> None:
+        image, label, mask = _sampler(store, augment=False).batch(0)
+        assert mask.all()
+        assert any(_occurs(image[0, 0], store.case(name).stats.normalise(store.case(name).image)) for name in NAMES)
+        assert set(np.unique(label)) <= {0, 1}
+
+    @pytest.mark.parametrize("batch", [1, 2, 3])
+    @pytest.mark.parametrize("share", [0, 0.25, 0.5, 1])
+    def test_the_share_on_vessel_is_kept_whatever_the_batch(self, store: Store, batch: int, share: float) -> None:
+        """A patch of one voxel is its centre; of those that lie anywhere few are vessel."""
+        sampler = PatchSampler(store, NAMES, ((1, 1, 1),), batch=batch, foreground_fraction=share, augment=False)
+        on_vessel = sum(int(sampler.batch(step)[1].sum()) for step in range(240 // batch))
+        assert 240 * share <= on_vessel <= 240 * (share + 0.2 * (1 - share))
+
+    def test_has_channel_axes(self, store: Store) -> None:
+        image, label, mask = _sampler(store, batch=3).batch(0)
+        assert image.shape == label.shape == mask.shape == (3, 1, 32, 32, 4)
+        assert (image.dtype, label.dtype, mask.dtype) == (np.float32, np.uint8, np.bool_)
+
+
+class TestGroups:
+    def test_a_batch_has_the_deepest_patch_that_its_volumes_hold(self, store: Store) -> None:
+        sampler = _sampler(store, (32, 32, 4), (16, 16, 12))
+        shapes = {sampler.batch(step)[0].shape[2:] for step in range(8)}
+        assert shapes == {(32, 32, 4), (16, 16, 12)}
+        assert {sampler.batch(step)[2].all() for step in range(8) if sampler.batch(step)[0].shape[4] == 12} == {True}
+
+    @pytest.mark.parametrize("batch", [1, 2, 3])
+    @pytest.mark.parametrize("patches", [((32, 32, 4),), ((32, 32, 4), (16, 16, 12))])
+    def test_over_a_round_every_case_comes_equally_often(
+        self, store: Store, batch: int, patches: tuple[Shape, ...]
+    ) -> None:
+        sampler = _sampler(store, *patches, batch=batch)
+        drawn: Counter[str] = Counter()
+        cut = sampler._sample
+
+        def counted(case: StoredCase, *place: Any, **options: Any) -> Patch:
+            drawn[case.stats.name] += 1
+            return cut(case, *place, **options)
+
+        sampler._sample = counted  # type: ignore[method-assign]
+        for step in range(2 * len(NAMES)):
+            sampler.batch(step)
+        assert drawn == dict.fromkeys(NAMES, 2 * batch)
+
+
+class TestCut:
+    def test_a_shallow_volume_is_padded_and_the_padding_masked(self, store: Store) -> None:
+        case = store.case("phantom01")
+        _, label, mask = _cut(case, (48, 48, 2), (16, 16, 8), InPlane())
+        assert mask.sum() == 16 * 16 * 5
+        assert not label[~mask].any()
+
+    def test_a_turn_by_a_quarter_is_a_transposition(self, store: Store) -> None:
+        case = store.case("phantom02")
+        plain = _cut(case, (40, 40, 6), (17, 17, 4), InPlane())
+        turned = _cut(case, (40, 40, 6), (17, 17, 4), InPlane(angle_rad=np.pi / 2))
+        np.testing.assert_array_equal(turned[1], np.rot90(plain[1], -1))
+        np.testing.assert_allclose(turned[0], np.rot90(plain[0], -1), atol=1e-4)
+
+    def test_image_and_label_stay_together_under_any_change(self, store: Store) -> None:
+        case = store.case("phantom03")
+        shown = case.label.astype(np.float32)
+        marked = type(case)(case.stats.model_copy(update=_as_it_is()), shown, case.label, case.foreground)
+        image, label, mask = _cut(marked, (44, 52, 8), (32, 32, 4), InPlane(angle_rad=0.7, scale=0.8))
+        assert mask.all()
+        assert np.abs(image - label)[np.abs(image - 0.5) > 0.49].max() < 0.51
+
+
+class TestDrawCentre:
+    def test_the_patch_lies_within_the_volume(self, store: Store) -> None:
+        case, patch = store.case("phantom02"), (32, 32, 4)
+        rng = np.random.default_rng(0)
+        for _ in range(200):
+            centre = _draw_centre(case, patch, True, rng)
+            starts = [at - size // 2 for at, size in zip(centre, patch, strict=True)]
+            ends = [start + size for start, size in zip(starts, patch, strict=True)]
+            assert min(starts) >= 0
+            assert all(end <= whole for end, whole in zip(ends, case.image.shape, strict=True))
+
+
+def _as_it_is() -> dict[str, float]:
+    """Facts under which normalising changes nothing."""
+    return {"intensity_low": 0.0, "intensity_high": 1.0, "intensity_mean": 0.0, "intensity_std": 1.0}
+
+
+def _occurs(patch: np.ndarray, volume: np.ndarray) -> bool:
+    windows = np.lib.stride_tricks.sliding_window_view(volume, patch.shape)
+    corners = np.argwhere(windows[..., 0, 0, 0] == patch[0, 0, 0])
+    return any(np.array_equal(windows[tuple(corner)], patch) for corner in corners)

@@ -1,0 +1,53 @@
+"""The process that predicts for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from minivess.errors import ConfigError, PlanError
+from minivess.models.model_profile import NetworkSpec
+from minivess.planning.memory.peak import predict_peak
+from minivess.planning.memory.process import PeakProcess
+from minivess.planning.memory.workload import TrainingWorkload
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[PeakProcess]:
+    started = PeakProcess()
+    yield started
+    started.close()
+
+
+def _work(network: NetworkSpec, loss: str = "dice_ce") -> TrainingWorkload:
+    return TrainingWorkload(network=network, loss=loss, patch=(8, 8, 4), batch=1, precision="fp32", device="cuda")
+
+
+class TestPeak:
+    def test_answers_as_a_prediction_here_and_goes_on_after_an_error(
+        self, process: PeakProcess, one_layer: NetworkSpec
+    ) -> None:
+        with pytest.raises(ConfigError, match="did you mean 'dice_ce'"):
+            process.peak(_work(one_layer, "dice_cc"))
+        assert process.peak(_work(one_layer)) == predict_peak(_work(one_layer))
+
+    def test_its_death_is_an_error_with_a_cure(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
+        with pytest.raises(PlanError, match="exit status 9"):
+            process.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
+
+    def test_runs_in_the_environment_of_its_lane(self, one_layer: NetworkSpec) -> None:
+        own = PeakProcess({"MINIVESS_TEST_STATUS": "7"})
+        with pytest.raises(PlanError, match="exit status 7"):
+            own.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
+
+
+class TestSeconds:
+    def test_times_real_steps_in_proportion_to_the_voxels(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
+        small = TrainingWorkload(
+            network=one_layer, loss="dice_ce", patch=(64, 64, 16), batch=1, precision="fp32", device="cpu"
+        )
+        large = small.model_copy(update={"batch": 8})
+        once, eight = process.seconds(small), process.seconds(large)
+        assert 0 < once < 5
+        assert 2 < eight / once < 32  # the same steps, eight times as many voxels

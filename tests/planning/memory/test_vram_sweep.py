@@ -1,0 +1,83 @@
+"""The sweep of GPU memory; a machine without a card predicts it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from minivess.models.model_profile import PROFILES, load_model_profile
+from minivess.planning.memory.vram_sweep import SWEEP, SweepRow, sweep_vram, write_measured
+from minivess.planning.memory.workload import GpuStep
+from minivess.text import GIB
+
+USE = GpuStep(
+    date="2026-11-24",
+    card="RTX",
+    torch="2.13.0",
+    cudnn="91500",
+    allocated_bytes=2 * GIB,
+    reserved_bytes=3 * GIB,
+    step_seconds=0.25,
+)
+
+
+class TestSweep:
+    def test_predicts_more_for_larger_patches(self) -> None:
+        model = load_model_profile("dynunet", filters=(4, 8, 8))
+        rows = list(sweep_vram(model, "dice_ce", 2, "fp16", None, measure=False))
+        assert [row.patch for row in rows] == list(SWEEP)
+        sizes = [row.predicted_bytes or 0 for row in rows]
+        assert 0 < sizes[0] < sizes[-1]
+        assert sizes == sorted(sizes)
+
+    def test_a_patch_that_the_model_cannot_take_is_said(self) -> None:
+        model = load_model_profile("dynunet", filters=(4, 8, 8), strides="isotropic")
+        first = next(
+            iter(sweep_vram(model.model_copy(update={"filters": (4,) * 5}), "dice_ce", 1, "fp16", None, measure=False))
+        )
+        assert (first.predicted_bytes, "multiples of 16x16x16" in first.note) == (None, True)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
+    def test_measuring_without_a_card_is_a_note_and_no_crash(self) -> None:
+        model = load_model_profile("dynunet", filters=(4, 8, 8))
+        row = next(iter(sweep_vram(model, "dice_ce", 1, "fp16", 8 * GIB, measure=True)))
+        assert (row.use, row.note) == (None, "none")
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
+    def test_what_is_taken_is_near_what_was_predicted(self) -> None:
+        rows = list(sweep_vram(load_model_profile("dynunet"), "dice_ce", 2, "fp16", 8 * GIB, measure=True))
+        for row in rows:
+            assert row.use is not None
+            assert row.predicted_bytes is not None
+            assert -0.05 <= row.predicted_bytes / row.use.reserved_bytes - 1 <= 0.10
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
+    def test_without_a_card_it_says_what_another_machine_measured(self) -> None:
+        model = load_model_profile("dynunet")
+        row = next(iter(sweep_vram(model, "dice_ce", 2, "fp16", None, measure=False)))
+        assert row.note == f"no card here; 0.15 GiB on {model.measured[0].card}, {model.measured[0].date}"
+        other = next(iter(sweep_vram(model, "dice_ce", 1, "fp16", None, measure=False)))
+        assert other.note == "no card here"
+
+
+class TestWriteMeasured:
+    def test_is_read_back_with_date_card_and_versions_and_replaced_by_the_next(self, tmp_path: Path) -> None:
+        path = Path(shutil.copy(PROFILES / "segresnet.yaml", tmp_path))
+        for batch in (1, 2):
+            rows = [SweepRow((64, 64, 4), GIB, USE), SweepRow((96, 96, 8), GIB, None, "out of memory")]
+            assert write_measured(path, rows, "dice_ce", batch, "fp16", 8 * GIB) == 1
+        profile = load_model_profile(str(path))
+        (measured,) = profile.measured
+        assert (measured.batch, measured.patch, measured.reserved_gib, measured.cap_gib) == (2, (64, 64, 4), 3.0, 8.0)
+        assert (measured.date, measured.card, measured.cudnn) == ("2026-11-24", "RTX", "91500")
+        without = {"measured": ()}
+        assert profile.model_copy(update=without) == load_model_profile("segresnet").model_copy(update=without)
+
+    def test_nothing_measured_leaves_the_file_alone(self, tmp_path: Path) -> None:
+        path = Path(shutil.copy(PROFILES / "segresnet.yaml", tmp_path))
+        before = path.read_bytes()
+        assert write_measured(path, [SweepRow((64, 64, 4), GIB, None)], "dice_ce", 1, "fp16", None) == 0
+        assert path.read_bytes() == before

@@ -1,0 +1,286 @@
+"""The model of a run in the registry, and who is champion: run folders with scores by hand, real weights, a real SQLite."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+
+from minivess.cli.main import cli
+from minivess.data.formats.nifti import read_volume, write_volume
+from minivess.data.profiler import scan_dataset
+from minivess.data.splits import make_splits
+from minivess.experiments.cell_spec import CellResult, CellSpec
+from minivess.experiments.config import make_config
+from minivess.experiments.run_folder import RunFolder
+from minivess.inference.predict_file import predict_file
+from minivess.json_files import write_state
+from minivess.models.model_profile import NetworkSpec, build_network
+from minivess.models.weights import save_network
+from minivess.planning.plan import TrainingPlan
+from minivess.publishing.promote import PromotionError, promote_run
+from minivess.publishing.register import publish, publish_quietly
+from minivess.tracking.mlflow import open_client
+from minivess.tracking.provenance import describe_environment
+
+NETWORK = NetworkSpec(
+    model="dynunet",
+    builder="minivess.models.dynunet:build",
+    patches=((16, 16, 4),),
+    strides=((1, 1, 1), (2, 2, 1), (2, 2, 2)),
+    kernels=((3, 3, 1), (3, 3, 3), (3, 3, 3)),
+    filters=(2, 4, 4),
+)
+PLAN = TrainingPlan(
+    profile_name="by hand",
+    network=NETWORK,
+    patch_policy="min_volume",
+    batch=2,
+    micro_batch=2,
+    precision="fp32",
+    device="cpu",
+    workers=0,
+    cache_rate=0.0,
+    overlap=0.5,
+    reasons={},
+)
+SCORES = {
+    "centreline_dsc": 0.5, "measured_masd": 1.0, "measured_masd_voxel": 1.0, "normalised_surface_distance": 0.5,
+    "tolerance_um": 2.0, "hausdorff_95": 1.0, "betti0_error": 3, "betti1_error": 0, "foreground_voxels": 9,
+    "reference_voxels": 9, "voxel_um3": 1.0, "empty": "",
+}  # fmt: skip
+
+
+class Desk:
+    """One output folder, one MLflow, and runs in it that share an MLflow experiment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / 'runs/mlflow.db'}"
+        for number, data in enumerate(("data", "other")):
+            rng = np.random.default_rng(number)
+            for name in ("a", "b", "c", "d"):
+                image = rng.integers(0, 255, (20, 18, 5), np.uint8)
+                label = (image > 200).astype(np.uint8)
+                write_volume(folder / data / f"raw/{name}.nii.gz", image, spacing_um=(1.0, 1.0, 5.0))
+                write_volume(folder / data / f"seg/{name}_y.nii.gz", label, spacing_um=(1.0, 1.0, 5.0))
+
+    def run(self, name: str, *, experiment: str = "losses", data: str = "data", **dsc: float) -> RunFolder:
+        """A finished run of two folds of two cases; the first case of a fold has the loss's dsc, the second 0.1 more."""
+        config = {"name": name, "experiment_name": experiment, "data_dir": self.folder / data, "losses": list(dsc)}
+        config |= {"output_dir": self.folder / "runs", "folds": 2, "evaluation": {"resamples": 1000, "baselines": []}}
+        folder, profile = RunFolder(self.folder / "runs" / name), scan_dataset(self.folder / data, voxels=True)
+        splits = make_splits(profile.volumes, 2)
+        decided = {"config": make_config(config, "a test"), "profile": profile, "splits": splits, "plan": PLAN}
+        for part, value in decided.items():
+            write_state(getattr(folder, part), value)
+        environment = describe_environment()
+        for loss, score in dsc.items():
+            for number, fold in enumerate(splits.folds):
+                told = {"method": loss, "fold": number}
+                cell = folder.cell(loss, number)
+                shared = {"plan": PLAN, "training": {}, "tolerance_um": 2.0, "loss_options": {}, "seed": 0}
+                spec = CellSpec(**told, train=fold.train, held_out=fold.held_out, store=folder.path, **shared)
+                write_state(cell.spec, spec)
+                for place in (folder, cell):
+                    write_state(place.environment, environment)
+                torch.manual_seed(crc32(cell.path.as_posix().encode()))
+                save_network(cell.weights, build_network(NETWORK), NETWORK)
+                rows = [
+                    {**told, "case": case, "metrics": {**SCORES, "dsc": score + 0.1 * k}}
+                    for k, case in enumerate(fold.held_out)
+                ]
+                result = {**told, "steps": 1, "seconds": 1.0, "note": "", "micro_batch": 2, "rows": rows}
+                write_state(cell.result, CellResult.model_validate(result))
+        return folder
+
+    def version(self, name: str, number: int) -> Any:
+        return open_client(self.uri).get_model_version(name, str(number))
+
+    def aliases(self, name: str) -> dict[str, str]:
+        return {key: str(value) for key, value in open_client(self.uri).get_registered_model(name).aliases.items()}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture(scope="module")
+def published(desk: Desk) -> tuple[RunFolder, str]:
+    """A run in which cbdice is the better loss, and what was said when it was published; not to be changed."""
+    folder = desk.run("night", experiment="v1.0/a", dice_ce=0.5, cbdice=0.75)
+    return folder, publish(folder)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making the tables takes seconds: once for all tests."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def copied(published: tuple[RunFolder, str], empty: Path, tmp_path: Path) -> RunFolder:
+    """A copy that no MLflow knows, with a database of its own."""
+    shutil.copy(empty, tmp_path / "mlflow.db")
+    copy = RunFolder(Path(shutil.copytree(published[0].path, tmp_path / "night")))
+    (copy.path / "mlflow.json").unlink()
+    _configure(copy, output_dir=str(tmp_path))
+    return copy
+
+
+def _configure(folder: RunFolder, **changes: Any) -> None:
+    config = yaml.safe_load(folder.config.read_text())
+    folder.config.write_text(yaml.safe_dump(config | changes))
+
+
+@pytest.fixture(scope="module")
+def model(desk: Desk, published: tuple[RunFolder, str]) -> Iterator[Any]:
+    """As a person loads it."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(desk.uri)
+    yield mlflow.pyfunc.load_model("models:/v1_0_a@staging")
+    mlflow.set_tracking_uri(before)
+
+
+class TestPublish:
+    def test_fold_0_of_the_best_loss_is_registered_for_staging(
+        self, desk: Desk, published: tuple[RunFolder, str]
+    ) -> None:
+        assert published[1].splitlines()[1] == "Model: v1_0_a version 1, registered for staging"
+        assert desk.aliases("v1_0_a") == {"staging": "1"}
+        tags = desk.version("v1_0_a", 1).tags
+        assert (tags["stage"], tags["loss"], tags["fold"], tags["run"]) == ("Staging", "cbdice", "0", "night")
+        assert tags["dsc"].startswith("0.800 [0.")
+        assert tags["measured_masd"] == "1.000 (all cases equal, no interval) µm"
+        run = open_client(desk.uri).get_run(desk.version("v1_0_a", 1).run_id)
+        assert run.info.run_name == "cbdice-fold0"
+
+    def test_its_tags_say_what_it_was_made_with(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+        tags = desk.version("v1_0_a", 1).tags
+        environment = json.loads(published[0].environment.read_text())
+        assert tags["git_sha"] == (environment["git"] or {"sha": "unknown"})["sha"]
+        assert tags["git_dirty"] in {"true", "false", "unknown"}
+        assert len(tags["data_hash"]) == 32
+        assert "dvc_hash" not in tags
+        assert json.loads(tags["config"])["losses"] == ["dice_ce", "cbdice"]
+
+    def test_the_same_run_again_registers_nothing(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+        assert publish(published[0]).endswith("v1_0_a version 1, registered before")
+        assert len(open_client(desk.uri).search_model_versions("name = 'v1_0_a'")) == 1
+
+    def test_data_under_dvc_are_named_by_its_hash(self, copied: RunFolder, tmp_path: Path) -> None:
+        (tmp_path / "tracked").mkdir()
+        (tmp_path / "tracked.dvc").write_text("outs:\n- md5: 0a1b.dir\n  path: tracked\n")
+        _configure(copied, data_dir=str(tmp_path / "tracked"))
+        publish(copied)
+        found = open_client(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("v1_0_a", "1")
+        assert found.tags["dvc_hash"] == "0a1b.dir"
+
+    def test_a_loss_that_lacks_a_fold_does_not_compete(self, copied: RunFolder, tmp_path: Path) -> None:
+        copied.cell("cbdice", 1).result.unlink()
+        assert "registered for staging" in publish(copied)
+        found = open_client(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("v1_0_a", "1")
+        assert found.tags["loss"] == "dice_ce"
+        copied.cell("dice_ce", 1).result.unlink()
+        assert "Model" not in publish(copied)
+
+    def test_what_keeps_mlflow_from_it_is_a_note(self, copied: RunFolder) -> None:
+        (copied.cell("cbdice", 0).weights / "network.safetensors").unlink()
+        assert "the weights of a finished cell" in publish_quietly(copied)
+        _configure(copied, tracking_uri="http://127.0.0.1:9")
+        assert publish_quietly(copied).startswith("MLflow was not brought up to date: expected an MLflow")
+        _configure(copied, tracking_uri="none")
+        assert publish_quietly(copied) == ""
+
+
+class TestModel:
+    @pytest.mark.parametrize("params", [{}, {"probabilities": True, "mirror": True, "overlap": 0.25}])
+    def test_a_path_and_an_array_give_what_predict_gives(
+        self, model: Any, desk: Desk, published: tuple[RunFolder, str], tmp_path: Path, params: dict[str, Any]
+    ) -> None:
+        volume = desk.folder / "data/raw/a.nii.gz"
+        expected = read_volume(predict_file(published[0].cell("cbdice", 0).weights, volume, tmp_path, **params))
+        of_path = model.predict({"path": str(volume)}, params=params)
+        of_array = model.predict({"voxels": read_volume(volume)}, params=params)
+        assert len(np.unique(expected)) > 1
+        assert of_path.dtype == of_array.dtype == expected.dtype
+        np.testing.assert_array_equal(of_path, expected)
+        np.testing.assert_array_equal(of_array, expected)
+
+    def test_lists_of_numbers_as_a_server_gets_them(self, model: Any, desk: Desk) -> None:
+        voxels = read_volume(desk.folder / "data/raw/a.nii.gz")
+        np.testing.assert_array_equal(model.predict({"voxels": voxels.tolist()}), model.predict({"voxels": voxels}))
+
+    def test_its_own_example_can_be_predicted(self, model: Any) -> None:
+        assert model.predict(model.input_example).shape == (8, 8, 4)
+
+    @pytest.mark.parametrize("wrong", [{"path": "a.nii.gz", "voxels": np.ones((4, 4, 4))}, {"voxels": np.ones((4, 4))}])
+    def test_what_is_not_one_volume_is_refused(self, model: Any, wrong: dict[str, Any]) -> None:
+        with pytest.raises(Exception, match=r"one volume a call|an array \(X, Y, Z\)"):
+            model.predict(wrong)
+
+    def test_all_that_was_installed_is_in_its_requirements(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+        root = Path(desk.version("v1_0_a", 1).source.removeprefix("file://"))
+        frozen = json.loads(published[0].environment.read_text())["frozen"]
+        assert set(frozen) <= set((root / "requirements.txt").read_text().splitlines())
+
+
+class TestPromote:
+    def test_no_worse_is_promoted_and_worse_is_refused_with_the_figures(self, desk: Desk) -> None:
+        good, worse = (desk.run(name, experiment="merit", dice_ce=dsc) for name, dsc in (("good", 0.6), ("worse", 0.5)))
+        assert promote_run(good).before is None
+        with pytest.raises(
+            PromotionError, match=r"a lower mean; mean dsc 0.5500 against 0.6500 of version 1 on 4"
+        ) as no:
+            promote_run(worse)
+        assert no.value.exit_code == 7
+        assert desk.aliases("merit") == {"champion": "1", "staging": "2"}
+        found = promote_run(desk.run("equal", experiment="merit", dice_ce=0.6))
+        assert (found.version, found.before, found.objections) == (3, 1, ())
+        assert found.figures.startswith(
+            "mean dsc 0.6500 against 0.6500 of version 1 on 4 shared cases: difference +0.0000"
+        )
+
+    def test_other_data_only_by_force_and_back_to_a_worse_version_alike(self, desk: Desk) -> None:
+        promote_run(desk.run("here", experiment="force", dice_ce=0.6))
+        other = desk.run("there", experiment="force", data="other", dice_ce=0.7)
+        with pytest.raises(PromotionError, match="one of other data"):
+            promote_run(other)
+        assert len(promote_run(other, force=True).objections) == 1
+        assert promote_run(other, number=1, force=True).objections[-1] == "a lower mean"
+        assert desk.aliases("force") == {"champion": "1"}
+
+    def test_deleted_scores_are_an_objection(self, desk: Desk) -> None:
+        champion = promote_run(desk.run("lost", experiment="lost", dice_ce=0.6))
+        Path(desk.version("lost", champion.version).source.removeprefix("file://"), "run/cases.json").unlink()
+        with pytest.raises(PromotionError, match="scores that cannot be read"):
+            promote_run(desk.run("found", experiment="lost", dice_ce=0.7))
+
+    def test_as_json_for_a_script(self, desk: Desk) -> None:
+        first, second = (desk.run(f"script{k}", experiment="script", dice_ce=0.5 + k / 10) for k in (0, 1))
+        assert (
+            CliRunner().invoke(cli, ["promote", str(first.path)]).stdout
+            == f"Champion: script version 1 in {desk.uri}\n"
+        )
+        answer = json.loads(CliRunner().invoke(cli, ["promote", str(second.path), "--json"]).stdout)
+        assert (answer["version"], answer["before"], answer["test"]["interval"]["n"]) == (2, 1, 4)
+        assert answer["tracking_uri"] == desk.uri
+
+    def test_an_unfinished_run_has_nothing_to_promote(self, copied: RunFolder) -> None:
+        for loss in ("dice_ce", "cbdice"):
+            copied.cell(loss, 0).result.unlink()
+        with pytest.raises(PromotionError, match="a loss that finished on every fold"):
+            promote_run(copied)

@@ -1,0 +1,27 @@
+"""The picture of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from minivess.data.profiler import DatasetProfile
+from minivess.errors import RunError
+from minivess.reporting.dataset_figure import save_shape_picture, shape_picture
+
+
+class TestShapePicture:
+    def test_every_volume_is_a_point_in_both_panels_and_says_what_it_is(self, profile: DatasetProfile) -> None:
+        text = str(shape_picture(profile))
+        assert text.count("<title>") == 2 * len(profile.volumes)
+        assert "phantom01: 96 × 96 × 5 voxels of" in text
+        assert text.count(">phantom01<") >= 1  # the shallowest is named
+
+    def test_saved_by_its_suffix(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        save_shape_picture(profile, tmp_path / "shapes.png")
+        with Image.open(tmp_path / "shapes.png") as picture:
+            assert picture.format == "PNG"
+        with pytest.raises(RunError, match=r"\.png, \.svg, \.pdf"):
+            save_shape_picture(profile, tmp_path / "shapes.txt")

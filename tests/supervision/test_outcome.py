@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minivess.errors import RunError
+from minivess.supervision.exit_codes import ExitCode
+from minivess.supervision.outcome import Cause, Outcome, cause_of, cure_for, read_outcome, status_of, write_outcome
+
+
+def outcome(cause: Cause) -> Outcome:
+    start, end = "2026-01-31T12:00:00+02:00", "2026-01-31T12:00:05+02:00"
+    return Outcome(status_of(cause), cause, "why", cure_for(cause), 75, None, 3, 2, None, 0, start, end, 5.0, ("swap",))
+
+
+class TestOutcome:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        write_outcome(tmp_path, outcome(Cause.HANG))
+        assert read_outcome(tmp_path) == outcome(Cause.HANG)
+        assert json.loads((tmp_path / "outcome.json").read_text())["cause"] == "hang"
+
+    def test_no_file_while_it_runs(self, tmp_path: Path) -> None:
+        assert read_outcome(tmp_path) is None
+
+    def test_a_damaged_file_is_a_named_error(self, tmp_path: Path) -> None:
+        write_outcome(tmp_path, outcome(Cause.HANG))
+        path = tmp_path / "outcome.json"
+        path.write_text(path.read_text().replace('"hang"', '"bored"'))
+        with pytest.raises(RunError, match=r"outcome\.json.*cause.*bored"):
+            read_outcome(tmp_path)
+
+    @pytest.mark.parametrize("cause", list(Cause))
+    def test_zero_only_when_finished_and_a_cure_for_all_else(self, cause: Cause) -> None:
+        finished = cause is Cause.FINISHED
+        assert (outcome(cause).supervisor_exit_code == 0) is finished
+        assert (outcome(cause).status == "finished") is finished
+        assert bool(outcome(cause).cure) is not finished
+
+    @pytest.mark.parametrize(
+        ("cause", "code"),
+        [
+            (Cause.INTERRUPTED, ExitCode.STOPPED),
+            (Cause.MEMORY_LIMIT, ExitCode.HOST_OUT_OF_MEMORY),
+            (Cause.GPU_MEMORY_LIMIT, ExitCode.CUDA_OUT_OF_MEMORY),
+            (Cause.NAN_LOSS, ExitCode.NAN_LOSS),
+            (Cause.HANG, ExitCode.INTERNAL_ERROR),
+        ],
+    )
+    def test_category(self, cause: Cause, code: ExitCode) -> None:
+        assert outcome(cause).supervisor_exit_code == code
+
+
+class TestCauseOf:
+    @pytest.mark.parametrize(
+        ("returncode", "cause"),
+        [
+            (0, Cause.FINISHED),
+            (75, Cause.INTERRUPTED),
+            (-15, Cause.INTERRUPTED),
+            (-9, Cause.KILLED),
+            (-11, Cause.ERROR),
+            (1, Cause.ERROR),
+        ],
+    )
+    def test_known_and_unknown(self, returncode: int, cause: Cause) -> None:
+        assert cause_of(returncode) is cause

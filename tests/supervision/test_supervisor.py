@@ -1,0 +1,371 @@
+"""Real processes under the real supervisor, started as the experiment runner starts it."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from minivess.errors import RunError
+from minivess.json_files import to_plain, write_state
+from minivess.supervision.exit_codes import ExitCode
+from minivess.supervision.limits import Limits
+from minivess.supervision.outcome import Cause, Outcome, read_outcome
+from minivess.supervision.recorder import MonitorRow
+from minivess.supervision.supervisor import SupervisorSpec
+
+MB = 10**6
+POLITE = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+print("ready", flush=True)
+"""
+UNSEEN = "GPU memory could not be read, and was not watched meanwhile: OSError: driver gone"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+
+
+def write_spec(folder: Path, code: str, limits: Limits | None = None, **options: Any) -> Path:
+    options = {"poll_s": 0.05, "interval_s": 0.2, "grace_s": 5.0} | options
+    spec = SupervisorSpec((sys.executable, "-c", code), folder, limits or Limits(), **options)
+    path = folder / "spec.json"
+    write_state(path, spec)
+    return path
+
+
+def start(folder: Path, code: str, limits: Limits | None = None, **options: Any) -> subprocess.Popen[bytes]:
+    path = write_spec(folder, code, limits, **options)
+    return subprocess.Popen([sys.executable, "-m", "minivess.worker", "supervisor", str(path)])
+
+
+def run(folder: Path, code: str, limits: Limits | None = None, **options: Any) -> Outcome:
+    start(folder, code, limits, **options).wait(timeout=30)
+    return read_outcome(folder)
+
+
+def run_in_script(folder: Path, code: str, limits: Limits, reader: str = "None", **options: Any) -> tuple[Outcome, int]:
+    """Run with a GPU reader of our own; also the largest resident memory that the kernel saw in the child."""
+    script = f"""
+import resource, sys, time
+from pathlib import Path
+from minivess.training import supervisor
+from minivess.machine.gpus import GpuUse
+from minivess.supervision.supervisor import SupervisorSpec, supervise
+class Rising:
+    used_bytes = 0
+    def uses(self):
+        self.used_bytes += 100
+        return [GpuUse(self.used_bytes, {{}})]
+class Broken:
+    def __init__(self, from_look=1):
+        self.looks, self.from_look = 0, from_look
+    def uses(self):
+        self.looks += 1
+        if self.looks >= self.from_look:
+            raise OSError("driver gone")
+        return [GpuUse(0, {{}})]
+class Frozen:
+    def uses(self):
+        time.sleep(60)
+class Two:
+    neighbour_bytes = 0
+    def uses(self):
+        self.neighbour_bytes += 1000
+        return [GpuUse(7, {{}}, 0, "GPU-mine"), GpuUse(self.neighbour_bytes, {{}}, 1, "GPU-other")]
+supervisor.GPU_SILENCE_S = 0.2
+supervise(SupervisorSpec.read(Path(sys.argv[1])), {reader})
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
+    command = [sys.executable, "-c", script, str(write_spec(folder, code, limits, **options))]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30)
+    return read_outcome(folder), int(answer.stdout)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def wait_ready(folder: Path) -> None:
+    log = folder / "log.txt"
+    wait_until(lambda: log.exists() and "\nready" in log.read_text())
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def child_of(supervisor: subprocess.Popen[bytes]) -> int:
+    return psutil.Process(supervisor.pid).children()[0].pid
+
+
+class TestMemoryLimit:
+    LIMITS = Limits(memory_limit_bytes=300 * MB)
+
+    def test_leak_in_steps_ends_below_limit(self, tmp_path: Path) -> None:
+        leak = "import time\nheld = []\nwhile True: held.append(b'x' * 10_000_000); time.sleep(0.03)"
+        outcome, peak_bytes = run_in_script(tmp_path, leak, self.LIMITS)
+        assert outcome.cause is Cause.MEMORY_LIMIT
+        assert outcome.status == "failed"
+        assert 200 * MB < outcome.peak_anonymous_bytes < 300 * MB
+        assert peak_bytes < 300 * MB
+
+    def test_fast_allocation_ends_below_limit(self, tmp_path: Path) -> None:
+        outcome, peak_bytes = run_in_script(tmp_path, "import time; time.sleep(.5); x = b'x' * 2**31", self.LIMITS)
+        assert outcome.cause is Cause.MEMORY_LIMIT
+        assert outcome.signal == signal.SIGKILL
+        assert peak_bytes < 300 * MB
+
+    def test_polite_child_leaves_at_soft_threshold(self, tmp_path: Path) -> None:
+        grow = POLITE + "held = [b'x' * 200_000_000]\nwhile True: held.append(b'x' * 5_000_000); time.sleep(0.03)"
+        supervisor = start(tmp_path, grow, Limits(memory_limit_bytes=500 * MB))
+        assert supervisor.wait(timeout=30) == ExitCode.HOST_OUT_OF_MEMORY
+        outcome = read_outcome(tmp_path)
+        assert (outcome.cause, outcome.exit_code, outcome.signal) == (Cause.MEMORY_LIMIT, ExitCode.STOPPED, None)
+        assert outcome.peak_anonymous_bytes > 0.92 * 500 * MB
+
+    def test_processes_are_summed(self, tmp_path: Path) -> None:
+        half = "import time; held = b'x' * 160_000_000; time.sleep(60)"
+        two = f"import subprocess, sys\nfor _ in '12': p = subprocess.Popen([sys.executable, '-c', {half!r}])\np.wait()"
+        assert run(tmp_path, two, self.LIMITS).cause is Cause.MEMORY_LIMIT
+
+    def test_mapped_file_does_not_count(self, tmp_path: Path) -> None:
+        libraries = Path(sysconfig.get_path("purelib"), "torch", "lib").glob("*.so*")
+        big = max(libraries, key=lambda path: path.stat().st_size)
+        touch = f"""
+import mmap, time
+file = open({str(big)!r}, "rb")
+data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+touched = sum(data[i] for i in range(0, len(data), 4096))
+time.sleep(0.3)
+"""
+        outcome = run(tmp_path, touch, Limits(memory_limit_bytes=big.stat().st_size // 2))
+        assert outcome.cause is Cause.FINISHED
+        assert outcome.peak_rss_bytes > big.stat().st_size
+        assert outcome.peak_anonymous_bytes < 50 * MB
+
+
+class TestOtherLimits:
+    def test_short_machine(self, tmp_path: Path) -> None:
+        outcome = run(tmp_path, DEAF, Limits(available_min_bytes=2**60))
+        assert (outcome.cause, outcome.signal) == (Cause.SYSTEM_MEMORY_LOW, signal.SIGKILL)
+
+    def test_full_disk_asks(self, tmp_path: Path) -> None:
+        polite = "import time; time.sleep(60)"
+        outcome = run(tmp_path, polite, Limits(disk_free_min_bytes=2**60))
+        assert (outcome.cause, outcome.signal) == (Cause.DISK_FULL, signal.SIGTERM)
+
+    def test_gpu_limit_through_reader(self, tmp_path: Path) -> None:
+        limits = Limits(gpu_warn_bytes=250, gpu_limit_bytes=1000)
+        outcome, _ = run_in_script(tmp_path, "import time; time.sleep(60)", limits, "Rising()")
+        assert outcome.cause is Cause.GPU_MEMORY_LIMIT
+        assert (outcome.peak_gpu_bytes or 0) >= 1000
+        assert outcome.supervisor_exit_code == ExitCode.CUDA_OUT_OF_MEMORY
+        assert [warning for warning in outcome.warnings if "GPU memory above" in warning]
+
+    def test_unreadable_gpu_is_said(self, tmp_path: Path) -> None:
+        outcome, _ = run_in_script(tmp_path, "", Limits(gpu_limit_bytes=1000), "Broken()")
+        assert outcome.cause is Cause.FINISHED
+        assert outcome.warnings == (UNSEEN,)
+
+    def test_gpu_lost_in_mid_run_is_said_at_once(self, tmp_path: Path) -> None:
+        until_said = f"""
+import pathlib, time
+while pathlib.Path({str(tmp_path / "log.txt")!r}).read_text().count("driver gone") < 2:  # these lines are logged too
+    time.sleep(0.02)
+"""
+        outcome, _ = run_in_script(tmp_path, until_said, Limits(gpu_limit_bytes=1000), "Broken(from_look=4)")
+        assert (outcome.cause, outcome.peak_gpu_bytes, outcome.warnings) == (Cause.FINISHED, 0, (UNSEEN,))
+
+    def test_gpu_driver_that_hangs_from_the_start_is_said(self, tmp_path: Path) -> None:
+        outcome, _ = run_in_script(tmp_path, "import time; time.sleep(.5)", Limits(gpu_limit_bytes=1000), "Frozen()")
+        assert "the graphics driver gave no reading for 0.2 s" in outcome.warnings
+
+    def test_gpu_that_nobody_needs_is_not_missed(self, tmp_path: Path) -> None:
+        outcome, _ = run_in_script(tmp_path, "import time; time.sleep(.3)", Limits(), "Broken()")
+        assert outcome.warnings == ()
+
+    def test_a_neighbour_on_another_card_does_not_count(self, tmp_path: Path) -> None:
+        sleep, limits = "import time; time.sleep(.5)", Limits(gpu_limit_bytes=1000)
+        environment = {"CUDA_VISIBLE_DEVICES": "GPU-mine"}
+        outcome, _ = run_in_script(tmp_path, sleep, limits, "Two()", environment=environment)
+        assert (outcome.cause, outcome.peak_gpu_bytes, outcome.warnings) == (Cause.FINISHED, 0, ())
+
+    def test_hang(self, tmp_path: Path) -> None:
+        outcome = run(tmp_path, DEAF, Limits(hang_s=0.4), grace_s=0.2)
+        assert (outcome.cause, outcome.signal) == (Cause.HANG, signal.SIGKILL)
+
+    def test_heartbeat_is_no_hang(self, tmp_path: Path) -> None:
+        heartbeat = tmp_path / "heartbeat"
+        beat = f"import pathlib, time\nfor _ in range(10): pathlib.Path({str(heartbeat)!r}).touch(); time.sleep(0.1)"
+        assert run(tmp_path, beat, Limits(hang_s=0.6)).cause is Cause.FINISHED
+
+
+class TestStopping:
+    def test_sigterm_asks_the_child(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, POLITE + "time.sleep(60)")
+        wait_ready(tmp_path)
+        supervisor.terminate()
+        assert supervisor.wait(timeout=10) == ExitCode.STOPPED
+        outcome = read_outcome(tmp_path)
+        assert (outcome.status, outcome.cause, outcome.exit_code) == ("stopped", Cause.INTERRUPTED, ExitCode.STOPPED)
+
+    def test_deaf_child_is_killed_after_grace(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, DEAF, grace_s=0.3)
+        wait_ready(tmp_path)
+        child = child_of(supervisor)
+        supervisor.terminate()
+        supervisor.wait(timeout=10)
+        assert is_gone(child)
+        assert read_outcome(tmp_path).signal == signal.SIGKILL
+
+    def test_second_interrupt_kills_at_once(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, DEAF, grace_s=60)
+        wait_ready(tmp_path)
+        supervisor.send_signal(signal.SIGINT)
+        wait_until(lambda: "SIGINT" in (tmp_path / "log.txt").read_text())
+        assert supervisor.poll() is None
+        supervisor.send_signal(signal.SIGINT)
+        assert supervisor.wait(timeout=5) == ExitCode.STOPPED
+
+    def test_finished_all_the_same(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, POLITE.replace("75", "0") + "time.sleep(60)")
+        wait_ready(tmp_path)
+        supervisor.terminate()
+        assert supervisor.wait(timeout=10) == ExitCode.FINISHED
+        assert "asked to stop" in read_outcome(tmp_path).warnings[0]
+
+
+class TestNobodyIsLeftBehind:
+    def test_child_dies_with_killed_supervisor(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, DEAF)
+        wait_ready(tmp_path)
+        child = child_of(supervisor)
+        supervisor.kill()
+        supervisor.wait()
+        wait_until(lambda: is_gone(child), 2)
+        assert not (tmp_path / "outcome.json").exists()
+
+    def test_supervisor_stops_when_its_parent_dies(self, tmp_path: Path) -> None:
+        path = write_spec(tmp_path, POLITE + "time.sleep(60)")
+        command = [sys.executable, "-m", "minivess.worker", "supervisor", str(path)]
+        parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.Popen({command}).wait()"])
+        wait_ready(tmp_path)
+        parent.kill()
+        parent.wait()
+        wait_until((tmp_path / "outcome.json").exists)
+        assert "has ended" in read_outcome(tmp_path).message
+
+    @pytest.mark.parametrize("session", [False, True])
+    def test_grandchildren_die(self, tmp_path: Path, session: bool) -> None:
+        spawn = f"p = subprocess.Popen(['sleep', '60'], start_new_session={session}); print(p.pid)"
+        orphan = f"subprocess.run([sys.executable, '-c', {'import subprocess; ' + spawn!r}])"
+        run(tmp_path, f"import subprocess, sys; {spawn}; sys.stdout.flush(); {orphan}")
+        pids = [int(line) for line in (tmp_path / "log.txt").read_text().splitlines() if line.isdigit()]
+        assert len(pids) == 2
+        assert all(is_gone(pid) for pid in pids)
+
+    def test_kernel_prefers_the_child(self, tmp_path: Path) -> None:
+        run(tmp_path, "import time; time.sleep(0.2); print(open('/proc/self/oom_score_adj').read())")
+        assert "\n800\n" in (tmp_path / "log.txt").read_text()
+
+
+class TestCauses:
+    @pytest.mark.parametrize(
+        ("code", "cause"),
+        [
+            (ExitCode.INTERNAL_ERROR, Cause.ERROR),
+            (ExitCode.CUDA_OUT_OF_MEMORY, Cause.CUDA_OUT_OF_MEMORY),
+            (ExitCode.NAN_LOSS, Cause.NAN_LOSS),
+            (ExitCode.DISK_FULL, Cause.DISK_FULL),
+            (ExitCode.HOST_OUT_OF_MEMORY, Cause.HOST_OUT_OF_MEMORY),
+        ],
+    )
+    def test_exit_code_is_named_and_passed_on(self, tmp_path: Path, code: ExitCode, cause: Cause) -> None:
+        supervisor = start(tmp_path, f"raise SystemExit({int(code)})")
+        assert supervisor.wait(timeout=10) == code
+        outcome = read_outcome(tmp_path)
+        assert (outcome.status, outcome.cause, outcome.exit_code) == ("failed", cause, code)
+        assert code.name in outcome.message
+
+    def test_traceback_of_this_attempt_only(self, tmp_path: Path) -> None:
+        run(tmp_path, "print(1 / 0)")
+        outcome = run(tmp_path, "raise ValueError('boom')")
+        assert outcome.cause is Cause.ERROR
+        assert outcome.message.endswith("ValueError: boom")
+        assert "ZeroDivisionError" not in outcome.message
+
+    def test_kill_from_outside(self, tmp_path: Path) -> None:
+        outcome = run(tmp_path, "import os, time; time.sleep(0.3); os.kill(os.getpid(), 9)")
+        assert (outcome.cause, outcome.signal) == (Cause.KILLED, signal.SIGKILL)
+        assert "last seen holding" in outcome.message
+
+    def test_crash(self, tmp_path: Path) -> None:
+        outcome = run(tmp_path, "import os; os.abort()")
+        assert (outcome.cause, outcome.signal) == (Cause.ERROR, signal.SIGABRT)
+
+
+class TestFiles:
+    def test_row_each_interval_under_one_header(self, tmp_path: Path) -> None:
+        attempts = [run(tmp_path, "import time; time.sleep(0.9)", interval_s=0.2) for _ in range(2)]
+        with (tmp_path / "monitor.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == MonitorRow._fields
+        assert len(rows) == pytest.approx(sum(1 + attempt.duration_s // 0.2 for attempt in attempts), abs=2)
+        assert [row["elapsed_s"] < "0.1" for row in rows].count(True) == 2
+        assert all(int(row["processes"]) == 1 and row["gpu_tree_bytes"] == "" for row in rows[1:4])
+
+    def test_unwritable_outcome_keeps_the_exit_code(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, f"import os; os.mkdir({str(tmp_path / 'outcome.json')!r}); raise SystemExit(72)")
+        assert supervisor.wait(timeout=10) == ExitCode.NAN_LOSS
+
+    def test_environment_reaches_the_child(self, tmp_path: Path) -> None:
+        run(tmp_path, "import os; print(os.environ['CELL'])", environment={"CELL": "dice_ce fold 0"})
+        assert "\ndice_ce fold 0\n" in (tmp_path / "log.txt").read_text()
+
+    def test_old_outcome_goes_at_start_and_no_temporary_file_stays(self, tmp_path: Path) -> None:
+        run(tmp_path, "")
+        supervisor = start(tmp_path, POLITE + "time.sleep(60)")
+        wait_until(lambda: (tmp_path / "log.txt").read_text().count("ready\n") == 1)
+        assert not (tmp_path / "outcome.json").exists()
+        supervisor.terminate()
+        supervisor.wait(timeout=10)
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"spec.json", "log.txt", "monitor.csv", "outcome.json"}
+
+
+class TestTheSupervisorItself:
+    def test_stays_small(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, POLITE + "time.sleep(60)", poll_s=0.01)
+        wait_ready(tmp_path)
+        time.sleep(0.3)
+        rss_bytes = psutil.Process(supervisor.pid).memory_info().rss
+        supervisor.terminate()
+        supervisor.wait(timeout=10)
+        assert rss_bytes < 60 * MB
+
+    def test_signals_reach_the_child_unblocked(self, tmp_path: Path) -> None:
+        run(tmp_path, "print(open('/proc/self/status').read())")
+        (mask,) = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("SigBlk")]
+        assert int(mask.split()[1], 16) == 0
+
+    def test_spec_round_trip(self, tmp_path: Path) -> None:
+        spec = SupervisorSpec(("a", "b c"), tmp_path, Limits(hang_s=60.0), {"A": "1"}, 1.0, 0.25, 2.0)
+        write_state(tmp_path / "spec.json", spec)
+        assert SupervisorSpec.read(tmp_path / "spec.json") == spec
+        write_state(tmp_path / "spec.json", to_plain(spec) | {"colour": "red"})
+        with pytest.raises(RunError, match="colour"):
+            SupervisorSpec.read(tmp_path / "spec.json")

@@ -1,0 +1,136 @@
+"""Everything that a cell does, once."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivess.data.array_store import Store
+from minivess.experiments.cell_spec import CellSpec, DryStartSpec
+from minivess.experiments.run_folder import DryStartFolder
+from minivess.json_files import write_state
+from minivess.losses.warping import critical_points
+from minivess.models.model_profile import load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import PlanRequest
+from minivess.text import GIB
+from minivess.training.config import TrainingConfig
+from minivess.training.step import NanLossError
+from minivess.worker.dry_start_worker import dry_start
+
+LOSSES = """\
+import gc
+from minivess.losses.compound import dice_ce
+from minivess.training.state import TrainState
+
+alive = []
+
+class Counting(type(dice_ce())):
+    def forward(self, *arguments):
+        alive.append(sum(type(thing) is TrainState for thing in gc.get_objects()))
+        return super().forward(*arguments)
+
+def first():
+    return Counting(dice_ce().terms)
+
+second = first
+"""
+
+LATE_FAULT = """\
+from minivess.losses.compound import dice_ce
+from minivess.losses.foreground import foreground
+from minivess.losses.region import soft_dice
+from minivess.json_files import write_state
+
+class Late(type(dice_ce())):
+    def forward(self, *arguments):
+        if soft_dice(foreground(*arguments)) < 0.2:
+            raise ImportError("only once it segments")
+        return super().forward(*arguments)
+
+def late():
+    return Late(dice_ce().terms)
+"""
+
+LATE_NAN = LATE_FAULT.replace('raise ImportError("only once it segments")', "return arguments[0].sum() * float('nan')")
+LATE_WORK = LATE_FAULT.replace('raise ImportError("only once it segments")', "__import__('time').sleep(0.5)")
+
+
+def spec_of(store: Store, *methods: str) -> DryStartSpec:
+    model = load_model_profile("example_custom", filters=(4, 8), options={})
+    hardware, request = HardwareBudget.imagined(None, 8 * GIB), PlanRequest(patch_size=(16, 16, 4))
+    cells = [
+        CellSpec(
+            method=method,
+            fold=0,
+            train=(),
+            held_out=(),
+            store=store.folder,
+            plan=compute_adaptive_profile(hardware, store.profile, model, request),
+            training=TrainingConfig(),
+            tolerance_um=2.0,
+            loss_options={},
+            seed=1,
+        )
+        for method in methods
+    ]
+    name = store.profile.volumes[0].name
+    return DryStartSpec(cells=tuple(cells), predicted=name, scored=name)
+
+
+def asked(path: Path, spec: DryStartSpec) -> DryStartFolder:
+    """The folder of a dry start that is told this."""
+    folder = DryStartFolder(path)
+    write_state(folder.spec, spec)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are found in the test's own folder, the network among the examples."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+
+
+class TestDryStart:
+    def test_holds_the_weights_of_one_loss_at_a_time(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "counting_losses.py").write_text(LOSSES)
+        methods = ("counting_losses:first", "counting_losses:second")
+        folder = asked(tmp_path, spec_of(store, *methods))
+        assert tuple(dry_start(folder).step_seconds) == methods
+        assert set(importlib.import_module("counting_losses").alive) == {1}
+
+    def test_a_fault_that_waits_for_a_network_that_segments_shows(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "late_fault.py").write_text(LATE_FAULT)
+        folder = asked(tmp_path, spec_of(store, "late_fault:late"))
+        with pytest.raises(ImportError, match="only once it segments"):
+            dry_start(folder)
+
+    def test_a_loss_that_is_no_number_only_then_is_named(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "late_nan.py").write_text(LATE_NAN)
+        with pytest.raises(NanLossError, match="late_nan:late of right logits is nan"):
+            dry_start(asked(tmp_path, spec_of(store, "dice_ce", "late_nan:late")))
+
+    def test_work_that_waits_for_a_network_that_segments_is_foreseen(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "late_work.py").write_text(LATE_WORK)
+        assert dry_start(asked(tmp_path, spec_of(store, "late_work:late"))).step_seconds["late_work:late"] > 0.5
+
+    def test_the_warping_runs(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = []
+
+        def watched(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+            found.append((label.any(), (prediction != label).mean(), critical_points(prediction, label)))
+            return found[-1][-1]
+
+        monkeypatch.setattr("minivess.losses.warping.critical_points", watched)
+        spec = spec_of(store, "warp")
+        dry_start(asked(tmp_path, spec))
+        assert len(found) == 2 * spec.cells[0].plan.micro_batch
+        for vessel, wrong, critical in found:
+            assert vessel
+            assert 0 < wrong < 0.1
+            assert critical.any()
