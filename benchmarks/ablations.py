@@ -1,9 +1,9 @@
-"""What makes the difference in accuracy: one training, changed one thing at a time, every volume scored by a network that has not seen it.
+"""Ablations: change one setting of a training at a time; every volume is scored by a network that was not trained on it.
 
-    python benchmarks/ablations.py DATA OUT                     # all variants; finished cells are not redone
-    python benchmarks/ablations.py DATA OUT --only base pad     # these now, and the table of all that have finished
+    python benchmarks/ablations.py DATA OUT                     # all variants; finished cells are not trained again
+    python benchmarks/ablations.py DATA OUT --only base pad     # these variants, then the table of all finished ones
 
-Prints Markdown. Differences are paired by case against "base", with the test of `minivess compare`, each on its own.
+Prints Markdown. Each variant is compared with "base" by the paired test of `minivess compare`, without correction for multiple tests.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ METRICS = ("dsc", "centreline_dsc", "betti0_error")
 
 
 def train(name: str, data: Path, out: Path, seed: int, folds: list[int] | None) -> None:
-    """One variant as a user would run it, on these folds or on all."""
+    """Train one variant with `minivess run`, on these folds or on all."""
     settings = [
         f"--set={key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
         for key, value in {"seed": seed, **VARIANTS[name]}.items()
@@ -68,12 +68,12 @@ def train(name: str, data: Path, out: Path, seed: int, folds: list[int] | None) 
 
 
 def results(folder: RunFolder) -> list[CellResult]:
-    """Of its finished cells."""
+    """Return the results of the finished cells of a run."""
     return [cell.read_result() for cell in folder.cells() if cell.finished]
 
 
 def row_of(name: str, cells: list[CellResult], base: dict[str, CaseRow]) -> list[str]:
-    """A line of the table."""
+    """Return the cells of one table row."""
     rows = sorted((row for cell in cells for row in cell.rows), key=lambda row: row.case)
     folds = [row.fold for row in rows]
     line = [name, f"{mean(cell.seconds for cell in cells):.0f}"]
@@ -93,20 +93,24 @@ def row_of(name: str, cells: list[CellResult], base: dict[str, CaseRow]) -> list
 
 
 def main() -> None:
-    """Train what is missing, print the table of what has finished."""
+    """Train the missing cells and print the table of the finished variants."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seed", type=int, default=0, help="of weights, patches and folds; give each its own OUT")
-    parser.add_argument("--fold", type=int, action="append", help="this fold alone (repeatable); all where left out")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, patches and folds; use a separate OUT for each seed"
+    )
+    parser.add_argument(
+        "--fold", type=int, action="append", help="train only this fold; may be repeated; by default all folds"
+    )
     options = parser.parse_args()
     for name in options.only:
         train(name, options.data, options.out, options.seed, options.fold)
     finished = {name: results(RunFolder(options.out / name)) for name in VARIANTS if (options.out / name).is_dir()}
     base = {row.case: row for cell in finished["base"] for row in cell.rows}
     print(
-        "| variant | s a cell | DSC | clDice | Betti-0 error | DSC less that of base | p |\n|---|---|---|---|---|---|---|"
+        "| variant | s per cell | DSC | clDice | Betti-0 error | DSC minus DSC of base | p |\n|---|---|---|---|---|---|---|"
     )
     for name, cells in finished.items():
         if len(cells) == len(finished["base"]):

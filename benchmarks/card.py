@@ -1,12 +1,12 @@
-"""What only a graphics card can show: is predicted memory what torch takes there, and does half precision train as well?
+"""Measurements that need a GPU: predicted against measured memory, and the accuracy of half precision.
 
-    python benchmarks/card.py WORK --cap 8GB                 every part, some minutes; prints Markdown
-    python benchmarks/card.py WORK --cap 8GB --part memory   models, patches, losses and precisions, predicted and taken
-    python benchmarks/card.py WORK --part context            what CUDA and its libraries take beside torch's tensors
-    python benchmarks/card.py WORK --part precision          one short study of phantoms in fp32, bf16 and fp16
+    python benchmarks/card.py WORK --cap 8GB                 all parts, some minutes; prints Markdown
+    python benchmarks/card.py WORK --cap 8GB --part memory   predicted and measured memory of models, patches, losses, precisions
+    python benchmarks/card.py WORK --part context            memory of CUDA and its libraries in addition to torch's tensors
+    python benchmarks/card.py WORK --part precision          one short study on phantoms in fp32, bf16 and fp16
 
-``--cap`` is what torch may take of the card, to stand for a smaller one. Phantoms and run folders go to WORK. Only the last
-part also runs without a card (fp16 is left out). Whether a killed run ends with the same bits on a card shows
+``--cap`` is the GPU memory that torch may use, to imitate a smaller GPU. Phantoms and run folders are written to WORK. Only the
+last part also runs without a GPU (without fp16). Whether a killed run ends with the same bits on a GPU is tested by
 
     python benchmarks/chaos.py --kills 4 --set training.deterministic=true
 """
@@ -81,8 +81,10 @@ print(total - torch.cuda.mem_get_info()[0] - torch.cuda.memory_reserved(), proce
 
 
 def memory(work: Path, cap_bytes: int | None) -> None:
-    """Predicted without the context, which torch does not count, against what real steps reserved and allocated."""
-    print("| model | patches | loss | precision | predicted, GiB | reserved | error | in tensors | s a step |")
+    """Compare predicted memory, without the CUDA context, which torch does not count, with what real steps reserve and allocate."""
+    print(
+        "| model | patches | loss | precision | predicted, GiB | reserved, GiB | error | in tensors, GiB | s per step |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     with PeakCache(cache_folder(os.environ)) as known:
         process = PeakProcess()
@@ -108,23 +110,24 @@ def memory(work: Path, cap_bytes: int | None) -> None:
 
 
 def context(work: Path, cap_bytes: int | None) -> None:
-    """What a process takes of the card beyond torch's pool, and of main memory once CUDA is there; the card must be idle."""
+    """Measure the GPU memory of a process outside torch's pool, and the main memory that CUDA needs; the GPU must be idle."""
     used_before = torch.cuda.mem_get_info()
     answer = subprocess.run([sys.executable, "-c", CONTEXT], check=True, stdout=subprocess.PIPE, text=True).stdout
-    card, host = map(int, answer.split())
+    gpu, host = map(int, answer.split())
     others = used_before[1] - used_before[0]
     print(
-        f"CUDA context and libraries: {(card - others) / MIB:.0f} MiB of the card beside what was in use before", end=""
+        f"CUDA context and libraries: {(gpu - others) / MIB:.0f} MiB of GPU memory in addition to what was in use before",
+        end="",
     )
-    print(f" ({others / MIB:.0f} MiB, this process among it), allowed are {CONTEXT_BYTES / MIB:.0f};", end=" ")
-    print(f"{host / MIB:.0f} MiB of main memory.\n", flush=True)
+    print(f" ({others / MIB:.0f} MiB, including this process); plans allow {CONTEXT_BYTES / MIB:.0f} MiB.", end=" ")
+    print(f"Main memory: {host / MIB:.0f} MiB.\n", flush=True)
 
 
 def precision(work: Path, cap_bytes: int | None) -> None:
-    """The study of phantoms once in each precision, all at the same time: seconds are of that."""
+    """Run the study on phantoms in each precision, all at the same time; the seconds are measured under this load."""
     if not (work / "phantoms").is_dir():
         write_phantom(work / "phantoms", small_cases(8))
-    print("| loss | precision | DSC | clDice | worst DSC | s a step | s a cell | peak of the card, GiB |")
+    print("| loss | precision | DSC | clDice | worst DSC | s per step | s per cell | peak GPU memory, GiB |")
     print("|---|---|---|---|---|---|---|---|")
     kinds = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16")
     with ThreadPoolExecutor(len(kinds)) as pool:
@@ -165,18 +168,16 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, metavar="WORK")
-    parser.add_argument("--cap", help='such as "8GB"')
+    parser.add_argument("--cap", help='GPU memory that torch may use, e.g. "8GB"; by default all')
     parser.add_argument("--part", choices=PARTS)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    card = "no card"
+    gpu = "no GPU"
     if torch.cuda.is_available():
-        card = f"{torch.cuda.get_device_name(0)}, cuDNN {torch.backends.cudnn.version()}"
-    cap = f", {options.cap} of it" if options.cap else ""
+        gpu = f"{torch.cuda.get_device_name(0)}, cuDNN {torch.backends.cudnn.version()}"
+    cap = f", limited to {options.cap}" if options.cap else ""
     memory_gib = psutil.virtual_memory().total / GIB
-    print(
-        f"{card}{cap}; {psutil.cpu_count()} processors, {memory_gib:.0f} GiB; torch {torch.__version__}\n", flush=True
-    )
+    print(f"{gpu}{cap}; {psutil.cpu_count()} processors, {memory_gib:.0f} GiB; torch {torch.__version__}\n", flush=True)
     for name in [options.part] if options.part else PARTS:
         PARTS[name](options.work, parse_size(options.cap) if options.cap else None)
 

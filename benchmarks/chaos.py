@@ -1,13 +1,13 @@
-"""Kill a run of two cells with SIGKILL at random moments and repeat the command: are the final bits those of an undisturbed run?
+"""Kill a run of two cells with SIGKILL at random moments, repeat the command, and compare the result with an undisturbed run.
 
-A sequence is one run folder: the command is killed a few times, then left alone until it ends, and compared with the
-undisturbed run: weights byte for byte, predictions voxel for voxel, scores digit for digit. What is killed varies: the command
-alone, the command with its supervisor and its cell (a power failure), or the cell alone. Half of the kills come at a random
-time, half when a checkpoint is being written.
+A sequence is one run folder: the command is killed a few times and then runs to its end. Its result must be identical to that of
+the undisturbed run: weights byte for byte, predictions voxel for voxel, scores digit for digit. Killed are the command alone, the
+command with its supervisor and its cell (as in a power failure), or the cell alone. Half of the kills happen at a random time,
+half while a checkpoint is being written.
 
     python benchmarks/chaos.py [--kills 200] [--seed 0] [--set training.deterministic=true]
 
-The exit code is 1 where a sequence did not end, or ended with other bits.
+The exit code is 1 if a sequence did not finish, or its result differs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,13 @@ MODEL = "name: small\nbuilder: my_unet:build\nstrides: planned\nfilters: [4, 8, 
 
 @dataclass
 class Bench:
-    """A place to run the command in."""
+    """A folder with data and configuration in which the command runs.
+
+    Attributes:
+        folder: The folder.
+        settings: Further options of the command.
+        seen: How often each kind of kill occurred, and each stage of the run that was hit.
+    """
 
     folder: Path
     settings: tuple[str, ...] = ()
@@ -79,11 +85,11 @@ class Bench:
 
 
 def kill_once(bench: Bench, name: str, rng: random.Random, longest_s: float) -> bool:
-    """Start the command and kill it; False where it ended first."""
+    """Start the command and kill it; return False if it ended before."""
     process = bench.start(name)
     writing = rng.random() < 0.5
     moment = time.monotonic() + rng.uniform(0, 0.8 * longest_s)
-    skip = rng.randint(0, 6)  # which of the checkpoints
+    skip = rng.randint(0, 6)  # the number of checkpoints to let pass
     while process.poll() is None and time.monotonic() < moment + (longest_s if writing else 0):
         if writing and any(bench.run(name).path.glob("cells/*/checkpoints/.tmp-*")):
             skip -= 1
@@ -105,8 +111,8 @@ def kill_once(bench: Bench, name: str, rng: random.Random, longest_s: float) -> 
 def _victims(process: psutil.Popen, rng: random.Random) -> tuple[list[psutil.Process], str]:
     with suppress(psutil.NoSuchProcess):
         below = process.children(recursive=True)
-        mode = rng.choice(["the command", "all at once", "the cell"])
-        if mode == "all at once":
+        mode = rng.choice(["the command", "all processes", "the cell"])
+        if mode == "all processes":
             return [process, *below], mode
         cells = [child for child in below if any("experiments." in word for word in child.cmdline())]
         if mode == "the cell" and cells:
@@ -140,9 +146,9 @@ def differences(ours: RunFolder, theirs: RunFolder) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], help="a key of the experiment, as for `minivess run`")
+    parser.add_argument("--kills", type=int, default=200, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument("--set", action="append", default=[], help="set a key of the experiment, as in `minivess run`")
     options = parser.parse_args()
     settings = tuple(word for setting in options.set for word in ("--set", setting))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -169,12 +175,12 @@ def main() -> None:
             )
             wrong += [f"{name}: {what}" for what in found]
             sequences += 1
-            print(f"{kills} kills, {sequences} sequences, {len(wrong)} wrong", file=sys.stderr, flush=True)
+            print(f"{kills} kills, {sequences} sequences, {len(wrong)} differences", file=sys.stderr, flush=True)
     print(f"| {options.kills} kills, seed {options.seed} | |\n|---|---|")
-    print(f"| undisturbed run | {longest_s:.0f} s |\n| sequences, each brought to its end | {sequences} |")
+    print(f"| undisturbed run | {longest_s:.0f} s |\n| sequences, each run to its end | {sequences} |")
     for what, count in sorted(bench.seen.items()):
         print(f"| {what} | {count} |")
-    print(f"| with other bits or not ended | {len(wrong)} |")
+    print(f"| differences or sequences without an end | {len(wrong)} |")
     print("".join(f"\n- {what}" for what in wrong))
     sys.exit(1 if wrong else 0)
 

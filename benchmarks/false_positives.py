@@ -1,10 +1,11 @@
-"""How often the test between losses finds a difference where there is none, and how often it finds one that is there.
+"""False positives and power of the test between losses, by simulation.
 
-    python benchmarks/false_positives.py             (or `just statistics`; some 10 minutes of one core)
+    python benchmarks/false_positives.py             (or `just statistics`; about 10 minutes on one core)
     python benchmarks/false_positives.py --quick     (a tenth of the simulations)
 
-First single pairs of losses, by their differences alone, beside other tests that could have been used. Then whole tables of
-losses and folds through `compare`, which corrects over pairs. Last, what it is to compare three fold means. Seeded. Prints Markdown.
+The first part simulates the differences of single pairs of losses and compares the test with alternatives. The second part runs
+whole tables of losses and folds through `compare`, which corrects for the number of pairs. The last part compares three fold
+means. Seeded. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ Draw = Callable[[np.random.Generator, int], Values]
 RESAMPLES = 1024  # so that up to ten cases are exact
 LEVEL = 0.05
 PAIR_CASES = (7, 10, 24, 70)
-NOISE, FAILURE, SHARE = 0.05, 0.5, 0.1  # of a score; a loss that fails loses half of it on a tenth of the cases
+NOISE, FAILURE, SHARE = 0.05, 0.5, 0.1  # in units of the score; a loss that fails loses 0.5 on a tenth of the cases
 
 
 def fails(rng: np.random.Generator, n: int) -> Values:
-    """What a loss loses on each case by failing now and then."""
+    """Draw the score that a loss loses on each case because it sometimes fails."""
     return np.where(rng.random(n) < SHARE, FAILURE, 0.0)
 
 
@@ -51,18 +52,18 @@ SKEWED: dict[str, Draw] = {
 
 
 def by_wilcoxon(values: Values, seed: int) -> float:
-    """Signed ranks, whose null is a symmetric distribution and not an equal mean."""
+    """Wilcoxon's signed ranks, whose null hypothesis is a symmetric distribution and not an equal mean."""
     return float(stats.wilcoxon(values).pvalue)
 
 
 def by_interval(values: Values, seed: int) -> float:
-    """Whether the BCa interval that is printed beside p leaves out 0."""
+    """Return 0 if the BCa interval, which is printed next to p, excludes 0, otherwise 1."""
     interval = mean_interval(values, resamples=RESAMPLES, seed=seed)
     return 1 - float(interval.low > 0 or interval.high < 0)
 
 
 def by_bootstrap_t(values: Values, seed: int) -> float:
-    """Studentised bootstrap, each tail by itself (Efron and Tibshirani 1993, chapter 12)."""
+    """Studentised bootstrap, each tail separately (Efron and Tibshirani 1993, chapter 12)."""
     n = len(values)
     drawn = np.random.default_rng(seed).choice(values - values.mean(), (RESAMPLES, n))
     spread = np.maximum(drawn.std(axis=1), 1e-12)
@@ -71,7 +72,7 @@ def by_bootstrap_t(values: Values, seed: int) -> float:
 
 
 def by_signs_of_johnson(values: Values, seed: int) -> float:
-    """Random signs of Johnson's t (1978), which takes out the skew: exact under symmetry, nearer 5 % without."""
+    """Random signs of Johnson's t (1978), which corrects for skew: exact under symmetry, closer to 5 % without symmetry."""
     signs = np.random.default_rng(seed).choice((-1, 1), (RESAMPLES, len(values)))
     statistic = np.abs(_johnson(np.vstack([values, signs * values])))
     return int((statistic >= statistic[0] * (1 - 1e-9)).sum()) / (RESAMPLES + 1)
@@ -100,7 +101,7 @@ LARGER = "the larger p of the first and the third"
 
 
 def rates(draw: Draw, n: int, shift: float, simulations: int) -> dict[str, float]:
-    """In how many of a hundred samples each test gives p <= 5 %, their mean moved by so many standard deviations."""
+    """Return the percentage of samples with p <= 0.05 for each test, with the mean shifted by ``shift`` standard deviations."""
     by = shift and shift * draw(np.random.default_rng(0), 1_000_000).std()
     rng = np.random.default_rng(n)
     samples = [draw(rng, n) + by for _ in range(simulations)]
@@ -122,10 +123,10 @@ def pair_table(title: str, shifts: tuple[float, ...], cases: tuple[int, ...], si
 
 
 def claims(losses: int, cases: int, folds: int, ahead: float, failing: bool, seed: int) -> tuple[bool, bool]:
-    """Whether `compare` tells two losses of equal mean apart, and whether it would without Holm.
+    """Return whether `compare` finds a difference between two losses of equal mean, with and without Holm's correction.
 
-    Cases differ in difficulty, losses in noise. The first loss is ahead of the others by so much. The last, if it is the failing
-    one, loses now and then what it gains elsewhere.
+    Cases differ in difficulty, losses in noise. The first loss is better than the others by ``ahead``. With ``failing``, the last
+    loss sometimes fails and is better on the other cases, so that its mean is equal.
     """
     rng = np.random.default_rng(seed)
     scores = rng.normal(0.75, 0.1, cases) + rng.normal(0, NOISE, (losses, cases))
@@ -146,7 +147,7 @@ def family_table(simulations: int) -> None:
     print("\n| losses | cases | folds | truth | false claim, % | without Holm, % |\n|---:|---:|---:|---|---:|---:|")
     kinds = {
         "all equal": (0, False),
-        "one ahead by 0.2, the others equal": (0.2, False),
+        "one better by 0.2, the others equal": (0.2, False),
         "one fails on 10 %": (0, True),
     }
     for losses, cases, folds in ((4, 10, 2), (6, 24, 3)):
@@ -157,7 +158,7 @@ def family_table(simulations: int) -> None:
 
 
 def three_means(simulations: int) -> float:
-    """Of a hundred pairs of equal losses, how many the bootstrap of three fold means, moved to a mean of 0, tells apart."""
+    """Return the percentage of equal pairs of losses between which a bootstrap of three centred fold means finds a difference."""
     picks = np.array(list(itertools.product(range(3), repeat=3)))
     folds = np.random.default_rng(0).normal(size=(simulations, 3))
     found = folds.mean(axis=1, keepdims=True)
@@ -167,7 +168,7 @@ def three_means(simulations: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the simulations")
+    parser.add_argument("--quick", action="store_true", help="run a tenth of the simulations")
     tenth = 10 if parser.parse_args().quick else 1
     pair_table("False positives, %:", (0,), PAIR_CASES, 1000 // tenth)
     pair_table("Found, %, of a difference of half a standard deviation, up / down:", (0.5, -0.5), (7, 24), 500 // tenth)

@@ -1,4 +1,4 @@
-"""Masks of a finished run's held-out volumes, made by other means, scored and compared as the run's own."""
+"""Score masks of a run's held-out volumes that another tool or setting made, and compare them, as the run does with its own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
 
 
 def files_of(folder: RunFolder) -> dict[str, tuple[Path, Path]]:
-    """Image and label of every case of the run's data, by name."""
+    """Return image and label of every labelled case of the run's data, by name."""
     data = folder.read_config().data_dir
-    assert data is not None, "a run has its data"
+    assert data is not None, "the run has no data_dir"
     return {case.name: (case.image, case.label) for case in find_cases(data) if case.label is not None}
 
 
 def scored(folder: RunFolder, folds: Sequence[int], mask_of: Callable[[int, str], Path]) -> list[CaseRow]:
-    """Masks of these folds, by fold and name of the case, scored as the run's were, in order of case."""
+    """Score the masks of these folds as the run scores its own.
+
+    Args:
+        folder: The finished run.
+        folds: Numbers of the folds.
+        mask_of: Returns the mask file for the fold and the name of a case.
+
+    Returns:
+        One row per case, sorted by case.
+    """
     config = folder.read_config()
     spacing = {volume.name: volume.spacing_um for volume in folder.read_profile().volumes}
     files = files_of(folder)
@@ -42,13 +51,17 @@ def scored(folder: RunFolder, folds: Sequence[int], mask_of: Callable[[int, str]
 
 
 def means(rows: list[CaseRow]) -> list[str]:
-    """Of each metric, with its interval."""
+    """Return the mean of each metric with its interval."""
     folds = [row.fold for row in rows]
     return [str(mean_interval([float(getattr(row.metrics, metric)) for row in rows], folds)) for metric in METRICS]
 
 
 def compared(rows: list[CaseRow], others: list[CaseRow], metric: str) -> tuple[str, str]:
-    """Mean difference with its interval and wins, and p of the test of `minivess compare`, on its own; both in order of case."""
+    """Compare two lists of rows, both sorted by case, with the test of `minivess compare`.
+
+    Returns:
+        The mean difference with its interval and the number of cases on which ``rows`` is larger; and p, not corrected.
+    """
     folds = [row.fold for row in rows]
     values, reference = ([float(getattr(row.metrics, metric)) for row in side] for side in (rows, others))
     test = paired_bootstrap_test(values, reference, folds)

@@ -1,10 +1,10 @@
-"""Speed and memory of loading patches: against MONAI's loader, against no loader at all, and of store formats.
+"""Speed and memory of loading patches, compared with MONAI's loader, with no loader, and between store formats.
 
     python benchmarks/loader_speed.py FOLDER --cases 12                     all three parts
     python benchmarks/loader_speed.py FOLDER --part monai --repeats 3       one of: monai, overhead, formats
 
-FOLDER is a data set in MiniVess's layout. Each loader runs in a process of its own. blosc2 is left out where it is not
-installed. Prints Markdown. Linux only.
+FOLDER is a data set in MiniVess's layout. Each loader runs in a separate process. blosc2 is skipped if it is not installed.
+Prints Markdown. Linux only.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _sampler(folder: Path, work: Path, augment: bool) -> Any:
 
 
 def monai(folder: Path, work: Path, augment: bool, *, tuned: bool, samples: int) -> Iterator[Any]:
-    """As its tutorials do; tuned: volumes cached before, not copied at each access, their vessel voxels listed."""
+    """MONAI's loader as in its tutorials; ``tuned``: volumes cached in advance, not copied at each access, vessel voxels listed."""
     from monai import transforms as mt
     from monai.data import CacheDataset, ThreadDataLoader
 
@@ -98,12 +98,12 @@ LOADERS: dict[str, Callable[[Path, Path, bool], Iterator[Any]]] = {
     "minivess": minivess,
     "MONAI, runtime cache": lambda *a: monai(*a, tuned=False, samples=1),
     "MONAI, tuned": lambda *a: monai(*a, tuned=True, samples=1),
-    "MONAI, tuned, 4 patches of a volume": lambda *a: monai(*a, tuned=True, samples=4),
+    "MONAI, tuned, 4 patches per volume": lambda *a: monai(*a, tuned=True, samples=4),
 }
 
 
 def measure_one(name: str, folder: Path, augment: bool, seconds: float) -> None:
-    """Load for so many seconds, alone, and print what that gave and took as JSON on the last line."""
+    """Load patches for ``seconds`` in this process and print rate, start-up time and memory as JSON on the last line."""
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(dir=folder.parent) as work:
         began = time.perf_counter()
         loader = LOADERS[name](folder, Path(work), augment)
@@ -127,7 +127,7 @@ def measure_one(name: str, folder: Path, augment: bool, seconds: float) -> None:
 
 
 def against_monai(folder: Path, repeats: int, seconds: float) -> None:
-    """The loaders in turn, over and over; medians."""
+    """Measure all loaders in turn, ``repeats`` times; print medians."""
     for augment in (False, True):
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in LOADERS}
         for _, name in product(range(repeats), LOADERS):
@@ -141,7 +141,7 @@ def against_monai(folder: Path, repeats: int, seconds: float) -> None:
             seen[name].append(json.loads(done.stdout.splitlines()[-1]))
         print(f"**{'Crop and augmentation' if augment else 'Crop alone'}**\n")
         print(
-            "| loader | patches a second | times as slow | lowest to highest | ready after, s | anonymous, MiB | resident, MiB |"
+            "| loader | patches per second | times slower | lowest to highest | ready after, s | anonymous, MiB | resident, MiB |"
         )
         print("|---|---|---|---|---|---|---|")
         own = statistics.median(row["rate"] for row in seen["minivess"])
@@ -159,7 +159,7 @@ def against_monai(folder: Path, repeats: int, seconds: float) -> None:
 
 
 def overhead(folder: Path, repeats: int, seconds: float) -> None:
-    """Training steps on patches from the loader and on one ready batch, in turn."""
+    """Measure training steps with patches from the loader and with one prepared batch, in turn."""
     import torch
 
     from minivess.data.sampling.loaders import batches
@@ -189,9 +189,9 @@ def overhead(folder: Path, repeats: int, seconds: float) -> None:
                     row.append(_seconds_a_step(step, state, loader))
         alone = statistics.median(_timed(sampler.batch, index) for index in range(60))
     print(
-        f"A batch alone takes {1000 * alone:.1f} ms; {3 * repeats} rounds of {count} steps on {torch.get_num_threads()} threads.\n"
+        f"Preparing a batch takes {1000 * alone:.1f} ms; {3 * repeats} rounds of {count} steps on {torch.get_num_threads()} threads.\n"
     )
-    print("| batches | s a step | overhead, % | quarter to three quarters |\n|---|---|---|---|")
+    print("| batches | s per step | overhead, % | first to third quartile |\n|---|---|---|---|")
     for name, row in rounds.items():
         more = [100 * (own / bare - 1) for own, bare in zip(row, rounds["one ready batch"], strict=True)]
         low, middle, high = statistics.quantiles(more, n=4)
@@ -208,7 +208,7 @@ def _seconds_a_step(step: Any, state: Any, batches: Iterator[Any]) -> float:
 
 
 def formats(folder: Path, repeats: int, seconds: float) -> None:
-    """The same random patches of image and label from each format, from the page cache and from the disk."""
+    """Read the same random patches of image and label from each format, from the page cache and from the disk."""
     from minivess.data.formats.nifti import read_volume
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
@@ -239,7 +239,7 @@ def formats(folder: Path, repeats: int, seconds: float) -> None:
             for file in where.rglob("*"):
                 file.unlink() if file.is_file() else None
     print(
-        "| store | MiB | bytes a voxel | written in, s | a patch, ms | a patch not in the page cache, ms |\n|---|---|---|---|---|---|"
+        "| store | MiB | bytes per voxel | written in, s | per cached patch, ms | per uncached patch, ms |\n|---|---|---|---|---|---|"
     )
     for title, row in rows.items():
         print(f"| {title} | {row}")
@@ -299,7 +299,7 @@ def _blosc(codec: str, level: int) -> Callable[[Path, Cases], Reader | None]:
 
 
 def _chunked(where: Path, cases: Cases, edge: tuple[int, int, int] = (64, 64, 16)) -> Reader:
-    """A file a chunk, deflated, as zarr lays arrays out."""
+    """One compressed (deflate) file per chunk, as in zarr."""
     types = [array.dtype for array in next(iter(cases.values()))]
     for name, arrays in cases.items():
         for part, array in enumerate(arrays):
@@ -337,7 +337,7 @@ FORMATS: dict[str, Callable[[Path, Cases], Reader | None]] = {
     "memory map, Z fastest": _mapped("C"),
     "blosc2, LZ4 5": _blosc("LZ4", 5),
     "blosc2, Zstd 5": _blosc("ZSTD", 5),
-    "a deflated file a chunk, as zarr": _chunked,
+    "one deflate file per chunk, as zarr": _chunked,
 }
 
 
@@ -379,10 +379,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cases", type=int)
-    parser.add_argument("--part", choices=PARTS)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
+    parser.add_argument("--cases", type=int, help="use only the first volumes; by default all")
+    parser.add_argument("--part", choices=PARTS, help="run only this part; by default all")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements per loader or format")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds per measurement")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--augment", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

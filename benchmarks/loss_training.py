@@ -1,7 +1,7 @@
-"""Does every loss train? A small network on phantoms, on a CPU, scored on phantoms it has not seen, as a Markdown table.
+"""Train a small network on phantoms with every loss, on a CPU, and score it on held-out phantoms. Prints a Markdown table.
 
-Store, sampler, step, loop, prediction and metrics are those of an experiment. Each loss trains in a process of its own, from
-the same weights and on the same batches:
+Store, sampler, step, loop, prediction and metrics are those of an experiment. Each loss trains in a separate process, from the
+same weights and on the same batches:
 
     python benchmarks/loss_training.py [--loss warp] [--steps 200]
 """
@@ -46,7 +46,7 @@ def network_spec(store: Store) -> NetworkSpec:
 
 
 def train(store: Store, names: list[str], loss: str, steps: int) -> tuple[TrainState, NetworkSpec, float]:
-    """The state after ``steps`` optimizer steps, its network, and the seconds a step."""
+    """Train for ``steps`` optimizer steps; return the state, the spec of the network, and the seconds per step."""
     config = TrainingConfig(max_epochs=1, steps_per_epoch=steps, learning_rate=3e-3, ema_decay=0.98)
     spec = network_spec(store)
     torch.manual_seed(SEED)
@@ -65,7 +65,7 @@ def score(store: Store, name: str, network: torch.nn.Module, spec: NetworkSpec) 
 
 
 def row(folder: Path, loss: str, steps: int) -> str:
-    """A line of the table; runs in the worker process."""
+    """Train and score one loss and return its table row; runs in the worker process."""
     store = build_store(scan_dataset(folder / "phantoms", voxels=True), folder / "store")
     names = [volume.name for volume in store.profile.volumes]
     state, spec, seconds = train(store, names[:-HELD_OUT], loss, steps)
@@ -78,7 +78,7 @@ def row(folder: Path, loss: str, steps: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--loss", action="append", help="a loss; all of them where left out")
+    parser.add_argument("--loss", action="append", help="name of a loss; may be repeated; by default all")
     parser.add_argument("--steps", type=int, default=200, help="optimizer steps")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -88,9 +88,9 @@ def main() -> None:
         request = json.loads(options.worker)
         print(row(Path(request["folder"]), request["loss"], options.steps))
         return
-    print(f"{options.steps} steps of {BATCH} patches, {options.threads} CPU threads, torch {torch.__version__}\n")
+    print(f"{options.steps} steps of {BATCH} patches each, {options.threads} CPU threads, torch {torch.__version__}\n")
     print(
-        "| loss | DSC | worst DSC | clDice | Betti-0 error | Betti-1 error | s a step |\n|---|---|---|---|---|---|---|"
+        "| loss | DSC | worst DSC | clDice | Betti-0 error | Betti-1 error | s per step |\n|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         write_phantom(Path(folder) / "phantoms", small_cases(CASES))
@@ -98,7 +98,7 @@ def main() -> None:
             request = json.dumps({"folder": folder, "loss": loss})
             rest = ["--steps", str(options.steps), "--threads", str(options.threads), "--worker", request]
             command = [sys.executable, "-W", "ignore", __file__, *rest]
-            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as cells are run
+            patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as in the cells of a run
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=patient)
             print(answer.stdout.splitlines()[-1], flush=True)
 

@@ -1,7 +1,7 @@
-"""What a loss costs a training step: our soft clDice against MONAI's, and each of our losses, as Markdown tables.
+"""Time and memory of each loss in a training step, and of soft clDice compared with MONAI's. Prints Markdown tables.
 
-Every figure comes from a process of its own: the fastest of some forward and backward passes, and the peak of resident
-memory above what the process held before, inputs included in neither. Run it on a quiet machine:
+Every number comes from a separate process: the fastest of several forward and backward passes, and the peak of resident memory
+above the level before. Neither includes the inputs. Run it on a machine without other load:
 
     python benchmarks/losses_speed.py [--threads 2]
 """
@@ -27,7 +27,7 @@ ITERATIONS = 10
 
 
 def vessels(batch: int, *size: int) -> tuple[Tensor, Tensor]:
-    """Logits and label of smooth random tubes, about a tenth of the volume."""
+    """Return logits and label of smooth random tubes, which fill about a tenth of the volume."""
     noise = torch.randn(batch, 1, *size, generator=torch.Generator().manual_seed(0))
     for _ in range(3):
         noise = torch.nn.functional.avg_pool3d(noise, 5, 1, 2)
@@ -47,7 +47,7 @@ def our_cldice() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def peak_rss_bytes(*, reset: bool = False) -> int:
-    """Highest resident memory of this process since the last reset (Linux)."""
+    """Return the peak resident memory of this process since the last reset (Linux)."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
@@ -55,7 +55,7 @@ def peak_rss_bytes(*, reset: bool = False) -> int:
 
 
 def measure(subject: str, shape: list[int], repeats: int) -> dict[str, float]:
-    """Seconds and peak bytes of one forward and backward pass; runs in the worker process."""
+    """Measure seconds and peak bytes of one forward and backward pass; runs in the worker process."""
     named = {"monai": monai_cldice, "ours": our_cldice}
     loss = named[subject]() if subject in named else build_loss(subject)
 

@@ -1,10 +1,9 @@
-"""Is predicted memory the memory that torch takes? Predictions against real steps on a CPU, as Markdown tables.
+"""Compare predicted memory with the memory of real steps on a CPU. Prints Markdown tables.
 
-Every measurement comes from a process of its own. "Taken" is the peak of what torch's CPU allocator handed out during the
-five steps after the first, from the allocations that its profiler records: oneDNN's scratch memory is among them, what
-oneDNN, OpenMP and the C library keep for themselves is not. "Resident" is the growth of the process over six steps
-without the profiler, above what it held after a step of a tiny network; it has the freed memory that the C library does
-not give back.
+Every measurement comes from a separate process. "Taken" is the peak of the memory from torch's CPU allocator during the five
+steps after the first, computed from the allocations that the profiler records. It includes oneDNN's scratch memory, but not the
+memory that oneDNN, OpenMP and the C library keep. "Resident" is the growth of the process over six steps without the profiler,
+above its size after a step of a tiny network; it includes freed memory that the C library does not return.
 
     python benchmarks/memory_prediction.py [--threads 2] [--largest MIB]
 """
@@ -122,7 +121,7 @@ INFERENCES = (
 
 
 def few_steps(work: TrainingWorkload) -> None:
-    """One that allocates the optimizer's state, then five: when a freed tensor is really gone differs between steps."""
+    """Run one step, which allocates the optimizer's state, then five measured steps, because the time of release varies between steps."""
     torch.manual_seed(0)
     network = build_network(work.network).train()
     config = TrainingConfig()
@@ -152,7 +151,7 @@ def run(work: Workload) -> None:
 
 
 def taken_bytes(work: Workload) -> int:
-    """Peak of torch's CPU allocator in the measured part, plus the slab of a prediction, which is NumPy's."""
+    """Return the peak of torch's CPU allocator in the measured part, plus the slab of a prediction, which NumPy allocates."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run(work)
     events = list(profiler.profiler.kineto_results.experimental_event_tree())
@@ -181,7 +180,7 @@ def resident_bytes(work: Workload) -> int:
 
 
 def peak_rss_bytes(*, reset: bool = False) -> int:
-    """Highest resident memory of this process since the last reset (Linux)."""
+    """Return the peak resident memory of this process since the last reset (Linux)."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
@@ -204,7 +203,7 @@ def in_fresh_process(work: Workload, threads: int) -> dict[str, int]:
 
 
 def compare(works: Sequence[Workload], cells: Callable[[Any], str], threads: int, largest: float) -> list[float]:
-    """Print a row a workload that is predicted to take at most ``largest`` MiB; errors as shares of what was taken."""
+    """Print one row per workload with a prediction of at most ``largest`` MiB; return the errors as shares of the taken memory."""
     errors = []
     for work in works:
         began = time.perf_counter()
@@ -245,7 +244,7 @@ def by(shape: Shape) -> str:
 
 
 def print_tables(threads: int, largest: float) -> None:
-    predict_peak(training((4, 4, 4), (16, 16, 4), 2, "dice_ce", "fp32"))  # so that no row pays for imports
+    predict_peak(training((4, 4, 4), (16, 16, 4), 2, "dice_ce", "fp32"))  # so that no row includes the time of imports
     print(f"CPU, {threads} threads, torch {torch.__version__}; sizes in MiB, time of the prediction in seconds\n")
     rest = "predicted | taken | error | peak in | resident | s"
     print(f"| network | batch | loss | precision | heads | {rest} |\n|{'---|' * 11}")
@@ -255,7 +254,7 @@ def print_tables(threads: int, largest: float) -> None:
 
 
 def worker() -> None:
-    """Measure the workloads that standard input lists; what is resident is worth reading of the first alone."""
+    """Measure the workloads in the JSON list on standard input; the resident size is meaningful only for the first one."""
     works = TypeAdapter(list[Workload]).validate_json(sys.stdin.read())
     print(json.dumps([{"resident": resident_bytes(work), "taken": taken_bytes(work)} for work in works]))
 
@@ -263,7 +262,9 @@ def worker() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--largest", type=float, default=float("inf"), help="leave out rows above so many MiB")
+    parser.add_argument(
+        "--largest", type=float, default=float("inf"), help="skip workloads with a prediction above this many MiB"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,10 +1,10 @@
 """Time and memory of each metric on a mask of MiniVess's largest size, on one core.
 
     python benchmarks/metrics_speed.py                 a synthetic 512x512x106 vessel network and a flawed copy of it
-    python benchmarks/metrics_speed.py --label FILE    a label of your own, against a flawed copy of it
+    python benchmarks/metrics_speed.py --label FILE    a label file and a flawed copy of it
 
-Each row is a process of its own: "extra" is its peak resident memory above what it held with both masks loaded. Where
-the label was prepared before the clock started, the peak is still that of the whole process. Linux only.
+Each row is measured in a separate process. "extra" is its peak resident memory above the level with both masks loaded. In rows
+with a prepared label, the time excludes the preparation and the peak includes it. Linux only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from minivess.metrics import betti, overlap, surface
+from minivess.metrics import betti, centreline, overlap, surface
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
 
@@ -34,7 +34,7 @@ SHAPE, SPACING_UM = (512, 512, 106), (0.994, 0.994, 2.0)
 
 
 def synthetic_network(rng: np.random.Generator, vessels: int = 180, steps: int = 260) -> Mask:
-    """A vessel network of about 5 % foreground: tubes of 2 to 6 voxels radius along smooth random walks."""
+    """Draw a vessel network of about 5 % foreground: tubes with a radius of 2 to 6 voxels along smooth random walks."""
     mask = np.zeros(SHAPE, bool)
     for _ in range(vessels):
         radius = rng.uniform(2, 6)
@@ -47,7 +47,7 @@ def synthetic_network(rng: np.random.Generator, vessels: int = 180, steps: int =
 
 
 def flawed_copy(mask: Mask, rng: np.random.Generator) -> Mask:
-    """What a fair network makes of it: shifted by a voxel, holes and false blobs."""
+    """Return the mask as a mediocre network would predict it: shifted by a voxel, with holes and false blobs."""
     flawed = np.roll(mask, 1, axis=0)
     for place in rng.uniform(0, mask.shape, size=(400, 3)):
         _paint_ball(flawed, place, 4, value=bool(rng.random() < 0.3))
@@ -66,7 +66,7 @@ def _dsc(prediction: Mask, label: Mask, _: Spacing) -> float:
 
 
 def _centreline_dsc(prediction: Mask, label: Mask, _: Spacing) -> float:
-    return overlap.centreline_dsc(prediction, label, overlap.centreline(prediction), overlap.centreline(label))
+    return centreline.centreline_dsc(prediction, label, centreline.centreline(prediction), centreline.centreline(label))
 
 
 def _masd(prediction: Mask, label: Mask, spacing: Spacing) -> float:
@@ -80,7 +80,7 @@ def _three(prediction: Mask, label: Mask, spacing: Spacing) -> float:
 
 def _three_label_ready(prediction: Mask, label: Reference, spacing: Spacing) -> float:
     overlap.dsc(prediction, label.mask)
-    overlap.centreline_dsc(prediction, label.mask, overlap.centreline(prediction), label.centreline)
+    centreline.centreline_dsc(prediction, label.mask, centreline.centreline(prediction), label.centreline)
     return surface.measured_masd(surface.surface_distances(surface.border(prediction), label.border, spacing))
 
 
@@ -110,7 +110,7 @@ MEASURES: dict[str, Callable[..., float]] = {
 
 
 def measure_one(name: str, masks: Path) -> None:
-    """Print seconds, seconds of processor time and extra bytes of one measure, in this process."""
+    """Run one measure in this process; print its seconds, processor seconds and extra bytes."""
     with np.load(masks) as stored:
         prediction, reference, spacing = stored["prediction"], stored["reference"], tuple(stored["spacing"])
     label = Reference.of(reference, spacing) if name.endswith("label prepared") else reference
@@ -122,9 +122,9 @@ def measure_one(name: str, masks: Path) -> None:
 
 
 def main() -> None:
-    """Write the masks, run each measure in a process pinned to one core, print the table."""
+    """Write the masks, run each measure in a process on one core, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--label", type=Path, help="a NIfTI label to use instead of the synthetic one")
+    parser.add_argument("--label", type=Path, help="NIfTI label to use instead of the synthetic network")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "MASKS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

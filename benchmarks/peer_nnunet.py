@@ -1,10 +1,10 @@
-"""nnU-Net v2 on the folds of a finished minivess run: its preprocessing, augmentation, loss, optimizer and mirrored prediction.
+"""Train nnU-Net v2 on the folds of a finished minivess run, with its own preprocessing, augmentation, loss, optimizer and mirroring.
 
     python benchmarks/peer_nnunet.py RUN WORK --nnunet ENVIRONMENT/bin
 
-nnU-Net plans and preprocesses, then trains on the CPU with the network, patch, batch and number of steps of RUN: a thread a
-fold, as many folds side by side as RUN had cells. Its masks are scored as RUN's were. Prints Markdown. nnU-Net needs an
-environment of its own (`pip install nnunetv2`); what WORK holds already is not done again. Linux only.
+nnU-Net plans and preprocesses, then trains on the CPU with the network, patch, batch and number of steps of RUN: one thread per
+fold, with as many folds at a time as RUN had cells. Its masks are scored in the same way as those of RUN. Prints Markdown. nnU-Net
+needs a separate environment (`pip install nnunetv2`). Work that is already in WORK is not repeated. Linux only.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ DATASET, CONFIGURATION = "Dataset001_Vessels", "3d_as_minivess"
 
 
 class NNUNet:
-    """Its commands, in WORK."""
+    """nnU-Net's commands, run in the folder WORK."""
 
     def __init__(self, binaries: Path, work: Path) -> None:
         self.binaries, self.work = binaries, work
         self.raw, self.preprocessed, self.results = (work / name for name in ("raw", "preprocessed", "results"))
 
     def run(self, *command: str, epochs: int = 1, steps: int = 1) -> tuple[float, int]:
-        """One command to its end: seconds, and the most its processes held resident together, bytes."""
+        """Run one command to its end; return its seconds and the peak resident memory of its processes together, in bytes."""
         environment = {
             **os.environ,
             "nnUNet_raw": str(self.raw),
@@ -62,7 +62,7 @@ class NNUNet:
         return time.monotonic() - began, peak
 
     def prepare(self, folder: RunFolder) -> None:
-        """The data of RUN in its layout, its own plan and preprocessing, RUN's folds, and a configuration with RUN's network."""
+        """Prepare nnU-Net: RUN's data in its layout, its own plan and preprocessing, RUN's folds, a configuration with RUN's network."""
         target = self.preprocessed / DATASET
         plans = target / "nnUNetPlans.json"
         if not plans.is_file():
@@ -95,7 +95,10 @@ class NNUNet:
         return self.results / DATASET / f"ShortTrainer__nnUNetPlans__{CONFIGURATION}" / f"fold_{number}"
 
     def train(self, number: int, epochs: int, steps: int) -> dict[str, float]:
-        """One fold: seconds and peak bytes, kept beside its weights; of the prediction alone where it was killed after training."""
+        """Train one fold; return seconds and peak bytes, which are saved next to the weights.
+
+        If an earlier call was killed after the training, the numbers are those of the prediction only.
+        """
         record = self.fold(number) / "measured.json"
         if not record.is_file():
             trained = ["--val"] if (self.fold(number) / "checkpoint_final.pth").is_file() else []
@@ -118,7 +121,10 @@ def _resident(process: psutil.Process) -> int:
 
 
 def as_minivess(own: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """A configuration for nnUNetPlans.json: its own preprocessing, with network, patch and batch of RUN. nnU-Net counts axes from Z."""
+    """Return a configuration for nnUNetPlans.json: nnU-Net's preprocessing with RUN's network, patch and batch.
+
+    nnU-Net lists axes in the order Z, Y, X.
+    """
     plan = folder.read_plan()
     network = plan.network
     (patch,) = network.patches
@@ -140,11 +146,11 @@ def as_minivess(own: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
 
 
 def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[str, float]]) -> None:
-    """Means of each loss that RUN has finished on those folds and of nnU-Net, paired by case with it, and the scores of every case."""
+    """Print the means of nnU-Net and of each loss that RUN has finished on these folds, the tests paired by case, and all scores."""
     cells = [cell.read_result() for cell in folder.cells() if cell.finished]
     folds = {row.fold for row in theirs}
     print(
-        "| | s a fold | DSC | clDice | MASD (µm) | Betti-0 error | DSC less nnU-Net's | p | clDice less nnU-Net's | p |"
+        "| | s per fold | DSC | clDice | MASD (µm) | Betti-0 error | DSC minus nnU-Net | p | clDice minus nnU-Net | p |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     methods = {"nnU-Net": theirs}
@@ -156,7 +162,9 @@ def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[s
         methods[loss] = rows = sorted((row for cell in own for row in cell.rows), key=lambda row: row.case)
         tests = [text for metric in METRICS[:2] for text in compared(rows, theirs, metric)]
         print_row(loss, [cell.seconds for cell in own], rows, tests)
-    print(f"\nnnU-Net held {max(one['peak_bytes'] for one in measured) / 2**30:.2f} GiB resident a fold at most.")
+    print(
+        f"\nPeak resident memory of nnU-Net in one fold: {max(one['peak_bytes'] for one in measured) / 2**30:.2f} GiB."
+    )
     for metric in METRICS[:2]:
         print(f"\n| {metric} | {' | '.join(row.case for row in theirs)} |\n|{'---|' * (len(theirs) + 1)}")
         for method, rows in methods.items():
@@ -164,17 +172,21 @@ def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[s
 
 
 def print_row(method: str, seconds: list[float], rows: list[CaseRow], tests: list[str]) -> None:
-    """A line of the first table."""
+    """Print one row of the first table."""
     print(f"| {' | '.join([method, f'{mean(seconds):.0f}', *means(rows), *tests])} |")
 
 
 def main() -> None:
-    """Prepare, train what is missing, print the table."""
+    """Prepare, train the missing folds, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--nnunet", type=Path, required=True, help="folder of nnUNetv2_train and its like")
-    parser.add_argument("--fold", type=int, action="append", help="this fold alone (repeatable); all where left out")
+    parser.add_argument(
+        "--nnunet", type=Path, required=True, help="folder with nnUNetv2_train and nnU-Net's other commands"
+    )
+    parser.add_argument(
+        "--fold", type=int, action="append", help="train only this fold; may be repeated; by default all folds"
+    )
     options = parser.parse_args()
     folder, peer = RunFolder(options.run), NNUNet(options.nnunet.resolve(), options.work.resolve())
     config = folder.read_config()

@@ -1,12 +1,12 @@
 """Time and memory of a full profile of a data set: minivess, MONAI's DataAnalyzer, nnU-Net's fingerprint extraction.
 
     python benchmarks/profile_speed.py FOLDER                          a data set in MiniVess's layout, images and labels
-    python benchmarks/profile_speed.py FOLDER --cases 12               the first twelve volumes of it
-    python benchmarks/profile_speed.py FOLDER --nnunet VENV/bin/python nnU-Net from an environment of its own
+    python benchmarks/profile_speed.py FOLDER --cases 12               only its first twelve volumes
+    python benchmarks/profile_speed.py FOLDER --nnunet VENV/bin/python nnU-Net from a separate environment
 
-Each row is a process of its own, given the same number of processes or workers. "seconds" is the work as its authors
-offer it, without imports; "CPU s" and "peak memory" are those of the whole process tree, imports included. A peer that
-is not installed is left out. Linux only.
+Each row is a separate process with the same number of processes or workers. "seconds" is the time of the public function of each
+tool, without imports. "CPU s" and "peak memory" are those of the whole process tree, with imports. A tool that is not installed
+is skipped. Linux only.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def nnunet(folder: Path, work: Path, processes: int) -> Callable[[], object]:
 
 CONTESTANTS = {
     "minivess, full": minivess,
-    "minivess, headers alone": minivess_headers,
+    "minivess, headers only": minivess_headers,
     "MONAI DataAnalyzer": monai,
     "nnU-Net fingerprint": nnunet,
 }
 
 
 def measure_one(name: str, folder: Path, work: Path, processes: int) -> None:
-    """Do the work and print its seconds, alone, on the last line."""
+    """Run one contestant and print its seconds as the only content of the last line."""
     with contextlib.redirect_stdout(sys.stderr):
         run = CONTESTANTS[name](folder, work, processes)
         began = time.perf_counter()
@@ -89,11 +89,11 @@ def measure_one(name: str, folder: Path, work: Path, processes: int) -> None:
 
 
 def run_one(python: str, name: str, folder: Path, processes: int) -> tuple[float, float, float]:
-    """Seconds, processor seconds and peak MiB of one contestant in a process of its own."""
+    """Run one contestant in a separate process; return its seconds, processor seconds and peak MiB."""
     with tempfile.TemporaryDirectory() as work:
         command = [python, str(THIS), str(folder), "--one", name, work, "--processes", str(processes)]
         before = os.times()
-        # Where it is set, every worker compiles what it imports anew, which costs who imports much the most.
+        # If it is set, every worker compiles all modules again, which slows down the tools with many imports most.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         peak = [0]
@@ -109,7 +109,7 @@ def run_one(python: str, name: str, folder: Path, processes: int) -> tuple[float
 
 
 def _watch(child: subprocess.Popen[str], peak: list[int]) -> None:
-    """Proportional set size of the tree, every 50 ms: what processes share is counted once."""
+    """Record the peak proportional set size of the process tree every 50 ms, which counts shared memory once."""
     import psutil
 
     while child.poll() is None:
@@ -138,13 +138,15 @@ def _subset(folder: Path, cases: int | None, place: Path) -> Path:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure all contestants and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cases", type=int)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=1, help="the fastest of so many runs counts")
-    parser.add_argument("--nnunet", default=sys.executable, metavar="PYTHON", help="interpreter that has nnunetv2")
+    parser.add_argument("--cases", type=int, help="use only the first volumes; by default all")
+    parser.add_argument("--processes", type=int, default=2, help="processes or workers of each tool")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each tool; the fastest one counts")
+    parser.add_argument(
+        "--nnunet", default=sys.executable, metavar="PYTHON", help="Python interpreter of the environment with nnunetv2"
+    )
     parser.add_argument("--one", nargs=2, metavar=("NAME", "WORK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -154,7 +156,7 @@ def main() -> None:
 
     pythons = {
         "minivess, full": (sys.executable, "minivess"),
-        "minivess, headers alone": (sys.executable, "minivess"),
+        "minivess, headers only": (sys.executable, "minivess"),
         "MONAI DataAnalyzer": (sys.executable, "monai"),
         "nnU-Net fingerprint": (options.nnunet, "nnunetv2"),
     }
@@ -166,7 +168,7 @@ def main() -> None:
             f"{len(profile.volumes)} volumes, {profile.stored_bytes / 2**20:.0f} MiB stored, {profile.cached_bytes / 2**20:.0f} MiB "
             f"decompressed, the largest image {largest:.0f} MiB; {options.processes} processes; load before {os.getloadavg()[0]:.1f}\n"
         )
-        print("| | seconds | times minivess | CPU s | peak memory, MiB |\n|---|---|---|---|---|")
+        print("| | seconds | relative to minivess | CPU s | peak memory, MiB |\n|---|---|---|---|---|")
         own = None
         for name, (python, module) in pythons.items():
             if not _has(python, module):

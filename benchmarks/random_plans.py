@@ -1,7 +1,7 @@
-"""Is every plan within its budget, or refused with a cure? Random data sets, machines, models and losses, as a Markdown table.
+"""Check that every plan is within its budget or refused with a cure, for random data sets, machines, models and losses.
 
-A plan passes when a fresh trace of its step, of its prediction and of every loss lies within the budgets of the machine, its
-patches suit the network and no guard objects. A refusal passes when it says what to do. Anything else ends with exit code 1.
+A plan passes if a new trace of its training step and of its prediction is within the budgets of the machine, its patches fit
+the network and no guard refuses it. A refusal passes if it has a cure. Anything else gives exit code 1. Prints a Markdown table.
 
     python benchmarks/random_plans.py [--count 100] [--seed 0]
 """
@@ -40,7 +40,7 @@ LOSSES = sorted(registry.LOSSES)
 
 @dataclass(frozen=True)
 class Draw:
-    """One question to the planner."""
+    """One random request to the planner."""
 
     hardware: HardwareBudget
     profile: DatasetProfile
@@ -50,10 +50,10 @@ class Draw:
 
     @property
     def budget_bytes(self) -> int:
-        return self.hardware.gpu_budget_bytes if self.on_card else self.hardware.usable_ram_bytes
+        return self.hardware.gpu_budget_bytes if self.on_gpu else self.hardware.usable_ram_bytes
 
     @property
-    def on_card(self) -> bool:
+    def on_gpu(self) -> bool:
         compute = self.hardware.tier if self.request.compute == "auto" else self.request.compute
         return self.hardware.gpu is not None and compute != "cpu"
 
@@ -69,7 +69,7 @@ class Draw:
 
 
 def draw(rng: random.Random) -> Draw:
-    card = None if rng.random() < 0.15 else int(rng.uniform(4, 24) * GIB)
+    gpu_bytes = None if rng.random() < 0.15 else int(rng.uniform(4, 24) * GIB)
     ram = rng.choice([8, 16, 32, 64]) * GIB
     model = load_model_profile(rng.choice(["dynunet", "dynunet", "dynunet", "segresnet", "segresnet", "vista3d"]))
     if model.name != "vista3d":
@@ -83,9 +83,9 @@ def draw(rng: random.Random) -> Draw:
         batch=rng.choice([2, 2, 4, 8]),
         patch_policy=rng.choice(["min_volume", "pad", "bucketed"]),
         patch_size=explicit if rng.random() < 0.25 else None,
-        compute=rng.choice(["auto", "auto", "auto", "gpu_low", "gpu_extreme"]) if card else "auto",
+        compute=rng.choice(["auto", "auto", "auto", "gpu_low", "gpu_extreme"]) if gpu_bytes else "auto",
     )
-    return Draw(HardwareBudget.imagined(card, ram), _data_set(rng), model, request, rng.choice(LOSSES))
+    return Draw(HardwareBudget.imagined(gpu_bytes, ram), _data_set(rng), model, request, rng.choice(LOSSES))
 
 
 def _data_set(rng: random.Random) -> DatasetProfile:
@@ -110,7 +110,7 @@ def _data_set(rng: random.Random) -> DatasetProfile:
 
 
 def answer(question: Draw, cache: PeakCache) -> tuple[TrainingPlan | None, str]:
-    """The plan, or None and the refusal."""
+    """Return the plan and "", or None and the reason of the refusal."""
     try:
         forecast = Estimator({question.loss: {}}, cache, timed=False)
         plan = compute_adaptive_profile(question.hardware, question.profile, question.model, question.request, forecast)
@@ -123,7 +123,11 @@ def answer(question: Draw, cache: PeakCache) -> tuple[TrainingPlan | None, str]:
 
 
 def prove(question: Draw, plan: TrainingPlan) -> int:
-    """Trace the plan afresh; the larger of its peaks."""
+    """Trace the plan again, check it, and return the larger of its peaks in bytes.
+
+    Raises:
+        AssertionError: The plan exceeds a budget or breaks a rule.
+    """
     network = plan.network
     step = predict_training_peak(
         network,
@@ -145,14 +149,16 @@ def prove(question: Draw, plan: TrainingPlan) -> int:
             device=plan.device,
         )
     )
-    assert plan.device == ("cuda" if question.on_card else "cpu"), "a card that is there and was not used"
+    assert plan.device == ("cuda" if question.on_gpu else "cpu"), "the plan is for the wrong device"
     assert int(step) <= question.budget_bytes, f"a step takes {format_bytes(int(step))}"
-    if plan.device == "cuda" and (card := question.hardware.gpu):
-        assert int(prediction) <= 0.8 * card.total_bytes, "a prediction takes more than 80 % of the card"
+    if plan.device == "cuda" and (gpu := question.hardware.gpu):
+        assert int(prediction) <= 0.8 * gpu.total_bytes, "a prediction takes more than 80 % of the GPU memory"
     for patch in network.patches:
-        assert all(size % d == 0 for size, d in zip(patch, network.divisor, strict=True)), "a patch the strides refuse"
+        assert all(size % d == 0 for size, d in zip(patch, network.divisor, strict=True)), (
+            "a patch that the strides do not divide"
+        )
     if question.request.patch_size is not None:
-        assert plan.patch == question.request.patch_size, "a contract that was not kept"
+        assert plan.patch == question.request.patch_size, "the patch is not the requested one"
     return max(int(step), int(prediction))
 
 
@@ -162,21 +168,21 @@ def by(shape: tuple[int, ...]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=100, help="number of random requests")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the requests")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     rng, seen, began = random.Random(options.seed), Counter[str](), time.monotonic()
     print(
-        "| card, memory | volumes | model | loss | asked for | patches | traced | budget |\n|---|---|---|---|---|---|---|---|"
+        "| GPU, memory | volumes | model | loss | request | patches | traced | budget |\n|---|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder, PeakCache(Path(folder)) as cache:
         for _ in range(options.count):
             question = draw(rng)
-            plan, words = answer(question, cache)
+            plan, refusal = answer(question, cache)
             if plan is None:
                 seen["refused"] += 1
-                print(f"| {question.cells()} | {words} | | |", flush=True)
+                print(f"| {question.cells()} | {refusal} | | |", flush=True)
                 continue
             try:
                 peak = prove(question, plan)
@@ -191,7 +197,7 @@ def main() -> None:
             sizes = f"{format_bytes(peak)} | {format_bytes(question.budget_bytes)}"
             print(f"| {question.cells()} | {patches} | {sizes} |", flush=True)
     counts = ", ".join(f"{count} {what}" for what, count in sorted(seen.items()))
-    print(f"\n{options.count} draws of seed {options.seed}: {counts}; {time.monotonic() - began:.0f} s.")
+    print(f"\n{options.count} requests with seed {options.seed}: {counts}; {time.monotonic() - began:.0f} s.")
     sys.exit(1 if seen["wrong"] else 0)
 
 

@@ -1,11 +1,11 @@
-"""What the memory of a run depends on, and what it does not: epochs, volumes, depth.
+"""Memory of a run against the number of epochs, the number of volumes and the depth of a volume.
 
-    python benchmarks/scale.py WORK --part slope      200 epochs of a small training: growth of memory an epoch
-    python benchmarks/scale.py WORK --part scale70    70 volumes of MiniVess's shapes: two folds through `minivess run`
+    python benchmarks/scale.py WORK --part slope      200 epochs of a small training: growth of memory per epoch
+    python benchmarks/scale.py WORK --part scale70    70 volumes with MiniVess's shapes: two folds of `minivess run`
     python benchmarks/scale.py WORK --part scale700   the same with 700 volumes
-    python benchmarks/scale.py WORK --part deep       `minivess predict` on 512x512x2000, plain and compressed
+    python benchmarks/scale.py WORK --part deep       `minivess predict` on 512x512x2000, uncompressed and compressed
 
-Data is written to WORK and kept there for the next part: 2 GB for 70 volumes, 25 GB for 700. Prints Markdown. Linux only.
+Data is written to WORK and stays there for the next part: 2 GB for 70 volumes, 25 GB for 700. Prints Markdown. Linux only.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ import yaml
 MIB = 2**20
 POLL_S = 0.05
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": ""}
-"""Where the second is set, every process compiles torch and MONAI anew."""
+"""PYTHONDONTWRITEBYTECODE is cleared; if it were set, every process would compile torch and MONAI again."""
 
 
 @dataclass
 class Cell:
-    """What was seen of one cell while it ran: (wall seconds, step, anonymous bytes) at each new step."""
+    """Observations of one running cell.
+
+    Attributes:
+        began_s: Start of the cell, in seconds of the monotonic clock.
+        steps: Wall seconds, step and anonymous bytes at each new step.
+    """
 
     began_s: float
     steps: list[tuple[float, int, int]] = field(default_factory=list)
@@ -52,7 +57,11 @@ class Cell:
 
 
 def run(config: dict[str, Any], work: Path) -> tuple[Path, dict[str, Cell], float, int]:
-    """`minivess run` with that configuration: its folder, its cells, the seconds before the first cell, the command's own peak."""
+    """Run `minivess run` with this configuration.
+
+    Returns:
+        The run folder, the observed cells, the seconds before the first cell, and the peak bytes of the command until then.
+    """
     path = work / f"{config['name']}.yaml"
     path.write_text(yaml.safe_dump(config))
     folder = work / "runs" / config["name"]
@@ -64,7 +73,7 @@ def run(config: dict[str, Any], work: Path) -> tuple[Path, dict[str, Cell], floa
         while process.poll() is None:
             for cell in folder.glob("cells/*/supervisor.json"):
                 _see(cell.parent, cells)
-            if not cells:  # which are measured by their supervisor
+            if not cells:  # the supervisor measures the cells
                 peak_bytes = max(peak_bytes, _tree_bytes(process.pid))
             time.sleep(POLL_S)
     if not cells or not all((folder / "cells" / name / "result.json").is_file() for name in cells):
@@ -85,7 +94,7 @@ def _see(folder: Path, cells: dict[str, Cell]) -> None:
 
 
 def _tree_bytes(pid: int) -> int:
-    """Anonymous memory of a process and its children."""
+    """Return the anonymous memory of a process and its children, in bytes."""
     total = 0
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
@@ -97,7 +106,7 @@ def _tree_bytes(pid: int) -> int:
 
 
 def slope(work: Path) -> None:
-    """200 small epochs: a line through memory over epochs."""
+    """Train 200 small epochs and fit a line to memory over epochs."""
     from minivess.data.phantoms.phantom import small_cases, write_phantom
 
     write_phantom(work / "small", small_cases(4))
@@ -105,7 +114,7 @@ def slope(work: Path) -> None:
     config = _config("slope", work / "small", (4, 8, 16), training, monitor_interval_s=0.1)
     _, cells, _, _ = run(config, work)
     print(
-        "| cell | epochs | s | anonymous after 20 epochs, MiB | at the end, MiB | slope, MiB an epoch |\n|---|---|---|---|---|---|"
+        "| cell | epochs | s | anonymous after 20 epochs, MiB | at the end, MiB | slope, MiB per epoch |\n|---|---|---|---|---|---|"
     )
     for name, cell in cells.items():
         rows = np.array([(step / 4, size / MIB) for _, step, size in cell.steps if step >= 4 * 20])
@@ -115,17 +124,17 @@ def slope(work: Path) -> None:
 
 
 def scale70(work: Path) -> None:
-    """Two folds of 70 volumes; two volumes of median depth are held out of each."""
+    """Run two folds of 70 volumes; each fold holds out two volumes of median depth."""
     _report("70", run(_large(seventy(work), "scale70", steps=40), work))
 
 
 def scale700(work: Path) -> None:
-    """The same for 300 steps with each volume ten times, shifted in plane, so that no two are alike."""
+    """Run the same for 300 steps with 700 volumes: ten copies of each, shifted in plane, so that all are different."""
     _report("700", run(_large(seven_hundred(work), "scale700", steps=300), work))
 
 
 def seventy(work: Path) -> Path:
-    """The phantoms of MiniVess's shapes, drawn once."""
+    """Return the folder of 70 phantoms with MiniVess's shapes; they are drawn only once."""
     folder = work / "seventy"
     if not (folder / "splits_final.json").is_file():
         command = [sys.executable, "-m", "minivess.cli.main", "data", "phantom", str(folder), "--like", "minivess"]
@@ -135,7 +144,7 @@ def seventy(work: Path) -> Path:
 
 
 def seven_hundred(work: Path) -> Path:
-    """Ten shifts of each of the 70."""
+    """Return the folder of 700 volumes: ten shifted copies of each of the 70; they are written only once."""
     from minivess.data.formats.nifti import read_header, read_volume, write_volume
 
     folder = work / "seven_hundred"
@@ -192,7 +201,7 @@ def _report(volumes: str, seen: tuple[Path, dict[str, Cell], float, int]) -> Non
     plan = json.loads((folder / "plan.json").read_text())
     print(f"Patches {plan['network']['patches']}, batch {plan['batch']}, workers {plan['workers']}.\n")
     print(
-        "| volumes | cell | before the first cell, s | peak till then, MiB | first step after, s | s a step | whole cell, s "
+        "| volumes | cell | before the first cell, s | peak until then, MiB | first step after, s | s per step | whole cell, s "
         "| peak anonymous, MiB | peak resident, MiB |\n|---|---|---|---|---|---|---|---|---|"
     )
     for name, cell in sorted(cells.items()):
@@ -204,7 +213,7 @@ def _report(volumes: str, seen: tuple[Path, dict[str, Cell], float, int]) -> Non
 
 
 def deep(work: Path, depth: int = 2000) -> None:
-    """`minivess predict` on a deep volume of random numbers; its memory, ours and the file's apart."""
+    """Run `minivess predict` on a deep volume of random numbers; measure anonymous memory, and resident memory with the mapped file."""
     from minivess.models.model_profile import NetworkSpec, build_network
     from minivess.models.weights import save_network
 
@@ -251,7 +260,7 @@ def _write_deep(path: Path, depth: int) -> None:
 
 
 def _watch(command: list[str]) -> tuple[int, int]:
-    """Peak anonymous and peak resident bytes of a command."""
+    """Run a command; return its peak anonymous and peak resident bytes."""
     peaks = [0, 0]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=sys.stderr) as process:
         while process.poll() is None:
@@ -271,7 +280,7 @@ def main() -> None:
     """Run one part and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--part", choices=PARTS, required=True, help="the measurement to run")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     print(f"load before {os.getloadavg()[0]:.1f}\n")

@@ -1,7 +1,7 @@
-"""What homotopy warping and the tube of skeleton recall cost a patch, and what compiling costs a process, as Markdown tables.
+"""Time of homotopy warping and of skeleton recall's tube per patch, and of Numba's compilation per process. Prints Markdown tables.
 
-The patch is smooth random tubes; the prediction is the same field with noise on top, so that it is wrong at surfaces, in
-gaps, in bridges and in specks. Every time is the median of some repeats. Run it on a quiet machine:
+The label is smooth random tubes. The prediction comes from the same field with added noise, so it has wrong surfaces, gaps,
+bridges and small specks. Every time is the median of several repeats. Run it on a machine without other load:
 
     python benchmarks/warping_speed.py
 """
@@ -38,7 +38,7 @@ Mask = NDArray[np.bool_]
 
 
 def tubes(shape: tuple[int, ...], noise: float) -> tuple[Mask, Mask]:
-    """Prediction and label, the label about a tenth of the volume."""
+    """Return prediction and label; the label fills about a tenth of the volume."""
     rng = np.random.default_rng(0)
     field, error = (gaussian_filter(rng.standard_normal(shape), (sigma, sigma, sigma / 2)) for sigma in (3, 1.5))
     field, error = field / field.std(), error / error.std()
@@ -70,7 +70,7 @@ def row(shape: tuple[int, ...], noise: float) -> str:
 
 
 def first_call(cache: str) -> str:
-    """Seconds of the imports and of the first call in a process of its own."""
+    """Measure the seconds of the imports and of the first call in a new process."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
     answer = subprocess.run(
         [sys.executable, "-c", FIRST_CALL], check=True, stdout=subprocess.PIPE, text=True, env=environment
@@ -79,15 +79,17 @@ def first_call(cache: str) -> str:
 
 
 def main() -> None:
-    print("| patch | DSC | wrong voxels | critical | in pieces | warp, ms | critical_points, ms | tube, ms |")
+    print(
+        "| patch | DSC | wrong voxels | critical voxels | pieces of them | warp, ms | critical_points, ms | tube, ms |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for shape in SHAPES:
         for noise in NOISE:
             print(row(shape, noise))
     print("\n| process | imports, s | first call, s |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as cache:
-        print(f"| the first on a machine | {first_call(cache)} |")
-        print(f"| any later one | {first_call(cache)} |")
+        print(f"| first process on a machine | {first_call(cache)} |")
+        print(f"| later processes | {first_call(cache)} |")
 
 
 if __name__ == "__main__":

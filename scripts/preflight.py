@@ -1,4 +1,4 @@
-"""Door to ``minivess preflight``: can this machine run it?."""
+"""Run ``minivess preflight``: check whether this machine can train on this data."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Door to ``minivess run``: an experiment from its YAML."""
+"""Run ``minivess run``: an experiment from its YAML file."""
 
 import sys
 

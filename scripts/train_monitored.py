@@ -1,4 +1,4 @@
-"""Door to ``minivess train``: one loss on every fold, by flags alone."""
+"""Run ``minivess train``: one loss on every fold, with options instead of a YAML file."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Whole or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TestAtomicPath:
         assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
         assert target.read_text() == "old"
 
-    def test_keeps_a_double_suffix_that_writers_look_at(self, tmp_path: Path) -> None:
+    def test_keeps_a_double_suffix(self, tmp_path: Path) -> None:
         with atomic_path(tmp_path / "mv01.nii.gz") as temporary:
             assert temporary.name.endswith(".nii.gz")
             temporary.write_bytes(b"x")
@@ -26,14 +26,14 @@ class TestAtomicPath:
 
 
 class TestAtomicFolder:
-    def test_one_that_was_filled_meanwhile_is_kept(self, tmp_path: Path) -> None:
+    def test_a_folder_that_was_filled_in_the_meantime_is_kept(self, tmp_path: Path) -> None:
         with atomic_folder(tmp_path / "a") as temporary:
             (temporary / "ours").touch()
             (tmp_path / "a").mkdir()
             (tmp_path / "a" / "theirs").touch()
         assert [path.name for path in tmp_path.rglob("*")] == ["a", "theirs"]
 
-    def test_an_empty_one_is_filled(self, tmp_path: Path) -> None:
+    def test_an_empty_folder_is_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
         with atomic_folder(tmp_path / "a") as temporary:
             (temporary / "ours").touch()

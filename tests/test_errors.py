@@ -1,4 +1,4 @@
-"""What a user can mend, wherever it was found."""
+"""Errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from minivess.data.formats.nifti_header import VolumeError
 
 
 class TestMinivessError:
-    def test_comes_whole_from_another_process_whatever_its_arguments(self) -> None:
+    def test_pickling_keeps_type_and_attributes(self) -> None:
         found = pickle.loads(pickle.dumps(VolumeError("damaged", "a whole file", "half of one", "copy it again")))
         assert type(found) is VolumeError
         assert (found.check, found.expected, found.cure) == ("damaged", "a whole file", "copy it again")

@@ -16,7 +16,7 @@ class TestFinding:
         expected = "warning: patch: depth of the patch: expected 5 or less; got 1 2. Cure: use a smaller patch"
         assert str(finding("warning", got="1\n2")) == expected
 
-    def test_information_has_nothing_to_expect_or_cure(self) -> None:
+    def test_information_has_no_expected_value_and_no_cure(self) -> None:
         assert str(Finding("info", "ram", "usable memory", "", "24.0 GiB", "")) == "info: ram: usable memory: 24.0 GiB"
 
     def test_round_trips_as_a_dict(self) -> None:
@@ -24,22 +24,22 @@ class TestFinding:
 
 
 def nan(name: str, count: int) -> Finding:
-    return Finding("critical", "finite", name, "finite intensities", f"{count} NaN", "mend it")
+    return Finding("critical", "finite", name, "finite intensities", f"{count} NaN", "fix it")
 
 
 class TestGrouped:
-    def test_few_that_say_the_same_are_one_with_all_names(self) -> None:
+    def test_few_equal_findings_become_one_with_all_names(self) -> None:
         assert grouped([nan("a", 1), nan("b", 1), nan("c", 2)]) == [nan("a, b", 1), nan("c", 2)]
 
-    def test_of_many_names_the_first_and_their_number(self) -> None:
+    def test_many_names_become_their_number_and_the_first_ones(self) -> None:
         (only,) = grouped([nan(f"mv{number}", 1) for number in range(40)])
         assert only == nan("40 volumes (mv0, mv1, mv2, ...)", 1)
 
-    def test_many_kinds_of_one_fault_are_one_with_examples(self) -> None:
+    def test_many_values_of_one_fault_become_one_with_examples(self) -> None:
         (only,) = grouped([nan(f"mv{number}", number) for number in range(40)])
         assert (only.what, only.got) == ("40 volumes", "mv0: 0 NaN; mv1: 1 NaN; mv2: 2 NaN; ...")
 
-    def test_what_another_cure_mends_stays_by_itself(self) -> None:
+    def test_a_finding_with_another_cure_stays_separate(self) -> None:
         other = Finding("critical", "finite", "b", "finite intensities", "1 NaN", "take it out")
         assert grouped([nan("a", 1), other]) == [nan("a", 1), other]
 
@@ -48,23 +48,26 @@ class TestRaiseCritical:
     def test_warnings_pass(self) -> None:
         raise_critical([finding("warning"), finding("info")], PlanError)
 
-    def test_a_single_one_keeps_its_parts(self) -> None:
+    def test_a_single_finding_keeps_its_parts(self) -> None:
         with pytest.raises(PlanError) as caught:
             raise_critical([finding("critical"), finding("info")], PlanError)
         assert caught.value.expected == "5 or less"
         assert caught.value.cure == "use a smaller patch"
 
-    def test_a_single_one_names_its_subject_whatever_it_found(self) -> None:
-        with pytest.raises(PlanError, match=r"got a: 1 NaN\."):
+    def test_a_single_finding_names_its_subject(self) -> None:
+        with pytest.raises(PlanError) as caught:
             raise_critical([nan("a", 1)], PlanError)
+        assert caught.value.got == "a: 1 NaN"
 
     def test_all_are_in_one_message(self) -> None:
-        with pytest.raises(RunError, match=r"2 of them:\n.*got 16\.[^\n]*\n.*got 23\."):
+        with pytest.raises(RunError) as caught:
             raise_critical([finding("critical", "16"), finding("critical", "23")], RunError)
+        number, first, second = caught.value.got.splitlines()
+        assert [text in line for text, line in (("2", number), ("16", first), ("23", second))] == [True] * 3
 
-    def test_every_subject_is_named_however_many(self) -> None:
+    def test_every_subject_is_named_even_if_there_are_many(self) -> None:
         many = [
-            Finding("critical", "nan", f"mv{number}", "numbers", f"{number % 5} NaN", "mend") for number in range(20)
+            Finding("critical", "nan", f"mv{number}", "numbers", f"{number % 5} NaN", "fix it") for number in range(20)
         ]
         with pytest.raises(RunError) as caught:
             raise_critical(many, RunError)

@@ -13,7 +13,7 @@ class TestPlanStrides:
         assert plan.divisor == (8, 8, 8)
         assert set(plan.kernels) == {(3, 3, 3)}
 
-    def test_coarse_z_is_pooled_late_with_kernel_1_until_then(self) -> None:
+    def test_coarse_z_is_pooled_late_and_has_kernel_1_before(self) -> None:
         plan = plan_strides((96, 96, 8), (0.99, 0.99, 5), levels=4)
         assert plan.strides == ((1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2))
         assert plan.kernels == ((3, 3, 1), (3, 3, 1), (3, 3, 3), (3, 3, 3))
@@ -41,7 +41,7 @@ class TestPlanStrides:
             assert all(d == 1 or edge // d >= MIN_EDGE for edge, d in zip(patch, plan.divisor, strict=True))
             assert plan_strides(patch, spacing, levels=5) == plan
 
-    def test_multiples_of_the_divisor_are_halved_as_ever(self) -> None:
+    def test_multiples_of_the_divisor_are_halved(self) -> None:
         divisors = [plan_strides((size,) * 3, (1, 1, 1), levels=4).divisor[0] for size in (4, 8, 12, 16, 24, 40, 96)]
         assert divisors == [2, 4, 4, 8, 8, 8, 8]
 
@@ -50,11 +50,11 @@ class TestRoundDown:
     def test_takes_the_largest_multiple(self) -> None:
         assert round_down((100, 96, 5), (8, 8, 2)) == (96, 96, 4)
 
-    def test_keeps_one_divisor_where_less_fits(self) -> None:
+    def test_keeps_at_least_one_divisor(self) -> None:
         assert round_down((100, 96, 5), (8, 8, 8)) == (96, 96, 8)
 
 
 class TestPatchFor:
-    def test_the_deepest_that_fits(self) -> None:
+    def test_returns_the_deepest_patch_that_fits(self) -> None:
         patches = ((192, 192, 4), (96, 96, 16), (64, 64, 32))
         assert [patch_for(patches, depth)[2] for depth in (3, 5, 16, 31, 110)] == [4, 4, 16, 16, 32]

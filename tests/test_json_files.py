@@ -55,11 +55,11 @@ class TestRoundTrip:
         } == PLAIN  # fmt: skip
 
     @pytest.mark.parametrize("value", [OUTER, Outer("", 1.0, Colour.RED, Path("y"), None, {}, "high")])
-    def test_through_a_file(self, tmp_path: Path, value: Outer) -> None:
+    def test_dataclasses_through_a_file(self, tmp_path: Path, value: Outer) -> None:
         write_state(tmp_path / "a.json", value)
         assert read_state(tmp_path / "a.json", Outer, "") == value
 
-    def test_pydantic_models_too(self, tmp_path: Path) -> None:
+    def test_pydantic_models_through_a_file(self, tmp_path: Path) -> None:
         write_state(tmp_path / "a.json", Model(sizes=(1, 2)))
         assert read_state(tmp_path / "a.json", Model, "") == Model(sizes=(1, 2))
 
@@ -84,7 +84,7 @@ class TestDamage:
             from_plain(Outer, PLAIN | change)
 
     def test_a_missing_key_is_named(self) -> None:
-        with pytest.raises(ValueError, match="no share"):
+        with pytest.raises(ValueError, match="share"):
             from_plain(Outer, {key: value for key, value in PLAIN.items() if key != "share"})
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\0", '{"name": "a"}'])

@@ -1,4 +1,4 @@
-"""nnU-Net's trainer with a length of our choice; found by `nnUNetv2_train` through the environment variable nnUNet_extTrainer."""
+"""nnU-Net's trainer with a configurable length; `nnUNetv2_train` finds it through the environment variable nnUNet_extTrainer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-_CARD = torch.device("cuda")
+_CUDA = torch.device("cuda")
 
 
 class ShortTrainer(nnUNetTrainer):
-    """Everything as it comes but the number of steps, and one look at the held-out fold an epoch, which changes no weight."""
+    """The default trainer, except for the number of steps and only one validation step per epoch, which changes no weights."""
 
-    # nnU-Net stores a trainer's arguments by name, so the signature is to be its own.
+    # nnU-Net stores a trainer's arguments by name, so the signature must be the same as that of nnUNetTrainer.
     def __init__(
         self,
         plans: dict[str, Any],
         configuration: str,
         fold: int,
         dataset_json: dict[str, Any],
-        device: torch.device = _CARD,
+        device: torch.device = _CUDA,
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         torch.set_num_threads(1)

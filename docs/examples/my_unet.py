@@ -1,21 +1,24 @@
-"""A small U-Net of one's own, named by configs/model_profiles/example_custom.yaml."""
+"""Example of your own network: a small U-Net, used by configs/model_profiles/example_custom.yaml."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from minivess.models.model_profile import NetworkSpec
 from minivess.geometry import Shape
+from minivess.models.model_profile import NetworkSpec
 
 
 def build(spec: NetworkSpec) -> nn.Module:
-    """The function that the profile's ``builder`` names; ``spec`` holds the planned strides and the profile's options."""
+    """Build the network. The key ``builder`` of the profile contains the name of this function.
+
+    ``spec`` contains the planned strides and the options of the profile.
+    """
     return MyUNet(spec, **spec.options)
 
 
 class MyUNet(nn.Module):
-    """Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z); each axis is halved where the plan says so."""
+    """U-Net, image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z). The strides of each level come from the plan."""
 
     def __init__(self, spec: NetworkSpec, dropout: float = 0.0) -> None:
         super().__init__()
@@ -48,7 +51,7 @@ class MyUNet(nn.Module):
 
 
 def block(inputs: int, outputs: int, kernel: Shape, stride: Shape) -> nn.Module:
-    """A convolution with instance normalisation, which does not mind small batches."""
+    """A convolution with instance normalisation, which works with small batches."""
     padding = tuple(size // 2 for size in kernel)
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride, padding),  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""Run an experiment on a Slurm cluster: one job a worker, one cell a worker at a time. Untested on a real cluster.
+"""Run an experiment on a Slurm cluster: one job per worker, one cell at a time. Not tested on a real cluster.
 
     python slurm_run.py --config study.yaml --data-dir /shared/data --output-dir /shared/runs
 
-Needs ``pip install dask-jobqueue`` in minivess's environment. Submit it as a job of its own on a node like the workers': it plans for the
-machine that it is on.
+Needs ``pip install dask-jobqueue`` in the environment of minivess. Submit this script as a separate job on a node of
+the same kind as the workers, because the run is planned for the machine that the script runs on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ WORKERS = 4
 
 if __name__ == "__main__":
     cluster = SLURMCluster(
-        cores=1,  # threads a worker: one cell at a time
+        cores=1,  # threads per worker: one cell at a time
         processes=1,
-        job_cpu=8,  # what Slurm gives the job, and so the cell
+        job_cpu=8,  # cores that Slurm gives to the job, and so to the cell
         memory="32GB",
         walltime="12:00:00",
         job_extra_directives=["--gres=gpu:1"],

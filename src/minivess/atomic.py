@@ -1,4 +1,4 @@
-"""Write a file or a folder whole or not at all: under another name beside it, fsync, rename, fsync of the folder around."""
+"""Write a file or a folder completely or not at all: temporary name, fsync, rename, fsync of the parent folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` with the same suffixes; rename it onto ``path`` on success, delete it on error."""
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` on success, delete it on error.
+
+    The temporary path has the same suffixes, and missing parent folders are made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.name[path.name.find(".") :])
     os.close(handle)
@@ -37,9 +40,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; rename it to ``path`` on success and delete it else.
+    """Yield a temporary folder next to ``path``; rename it to ``path`` on success, delete it on error.
 
-    Where a folder with files stands there already, that one is kept. What is written into it must be on the disk already.
+    If a folder with files already exists at ``path``, that folder is kept. The caller must fsync the files that it
+    writes into the temporary folder.
     """
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
     try:

@@ -1,4 +1,4 @@
-"""What a user can mend: every such error says what was expected, what was found, and the cure."""
+"""Errors that a user can fix: each says what was expected, what was found, and the cure."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ class MinivessError(Exception):
         super().__init__(f"expected {expected}; got {got}{end}Cure: {cure}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Crosses to another process whole, whatever arguments a subclass takes.
-        return _again, (type(self), self.args, self.__dict__)
+        # Pickling keeps all attributes, also for subclasses with other arguments.
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _again(kind: type[MinivessError], args: tuple[Any, ...], facts: dict[str, Any]) -> MinivessError:
+def _rebuild(kind: type[MinivessError], args: tuple[Any, ...], facts: dict[str, Any]) -> MinivessError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(facts)
     return error
 
 
 class ConfigError(MinivessError):
-    """The configuration is not one that can run: unknown key, wrong type, contradiction."""
+    """The configuration cannot be used: unknown key, wrong type, contradiction."""
 
 
 class DataError(MinivessError):
-    """A file or a data set is not what it should be."""
+    """A file or a data set is invalid or damaged."""
 
     exit_code = 3
 
 
 class PlanError(MinivessError):
-    """What was asked does not fit the data, the model or the machine."""
+    """The requested settings do not fit the data, the model or the machine."""
 
     exit_code = 4
 
 
 class RunError(MinivessError):
-    """Training or evaluation ended without its result."""
+    """Training or evaluation ended without a result."""
 
     exit_code = 5

@@ -1,4 +1,4 @@
-"""What a check found, for people and programs: expected, got, cure, and how bad it is."""
+"""Results of checks, for users and programs: level, expected, got, cure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minivess.errors import MinivessError
 Level = Literal["critical", "warning", "info"]
 
 _NAMES, _SHOWN = 5, 3
-"""As many names are shown one by one; of more of them, or of more kinds of fault, the first few."""
+"""Up to ``_NAMES`` names are listed. Of more names, and of more than ``_SHOWN`` faults, only ``_SHOWN`` are listed."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Finding:
     """One result of one check.
 
     Attributes:
-        level: "critical" stops the run, "warning" is shown and the run goes on, "info" is worth a line.
+        level: "critical" stops the run, "warning" is shown and the run continues, "info" is only shown.
         check: Short name of the check, e.g. "ram".
-        what: What the finding is about, as a phrase, e.g. "memory of the machine".
-        expected: What the check wanted; empty for mere information.
-        got: What it found, with the offending value.
-        cure: What the user can do; empty when there is nothing to do.
+        what: Subject of the finding, as a phrase, e.g. "memory of the machine".
+        expected: What the check requires; empty for information.
+        got: What the check found, with the offending value.
+        cure: What the user can do; empty if there is nothing to do.
     """
 
     level: Level
@@ -42,12 +42,15 @@ class Finding:
 
 
 def grouped(findings: Iterable[Finding], *, in_full: bool = False) -> list[Finding]:
-    """For people: findings that differ by nothing but their subject become one, and so do more than three that differ in
-    what was found alone, as where each of forty volumes has another number of NaN. The order is that of the first of each.
+    """Combine similar findings for display.
+
+    Findings that differ only in their subject become one. More than three findings that also differ in ``got`` become
+    one too, e.g. when each of forty volumes has a different number of NaN. The order is that of the first finding of
+    each group.
 
     Args:
-        findings: Any.
-        in_full: Whether every subject is named and everything found is said, where no JSON has the rest.
+        findings: The findings.
+        in_full: Whether every subject and every value is listed, for output that has no JSON with the details.
     """
     kinds: dict[tuple[Level, str, str, str], dict[str, list[str]]] = {}
     for finding in findings:
@@ -61,7 +64,7 @@ def grouped(findings: Iterable[Finding], *, in_full: bool = False) -> list[Findi
 
 
 def _lines(found: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """Subject and finding of each line for the subjects of each finding."""
+    """Subject and text of each line; ``found`` has the subjects of each text."""
     lines = [(_few(names), got) for got, names in found.items()]
     if len(lines) <= _SHOWN:
         return lines
@@ -74,11 +77,11 @@ def _few(names: list[str]) -> str:
 
 
 def raise_critical(findings: Iterable[Finding], error: type[MinivessError]) -> None:
-    """Raises ``error`` with every critical finding in one message; returns when there is none."""
+    """Raise ``error`` with all critical findings in one message; return if there are none."""
     critical = grouped((finding for finding in findings if finding.level == "critical"), in_full=True)
     if len(critical) == 1:
         only = critical[0]
         raise error(only.expected, f"{only.what}: {only.got}", only.cure)
     if critical:
         lines = "".join(f"\n  {finding}" for finding in critical)
-        raise error("no critical finding", f"{len(critical)} of them:{lines}\n", "mend each one as its line says")
+        raise error("no critical findings", f"{len(critical)} of them:{lines}\n", "follow the cure of each finding")

@@ -1,8 +1,9 @@
-"""Where a U-Net may halve which axis: strides, kernels and the divisor of each axis, from patch and spacing.
+"""Which axes a U-Net halves at each level: strides, kernels and the divisor of each axis, from patch and spacing.
 
-The rule is nnU-Net's (Isensee et al. 2021, network topology): an axis is pooled only while its spacing is within a factor
-of two of the finest and it has voxels left; a coarse axis gets kernel 1 until it catches up. nnU-Net stops at four voxels
-an axis; here two are allowed, because two-photon stacks are as shallow as five slices.
+The rule is that of nnU-Net (Isensee et al. 2021, network topology). An axis is pooled only if its spacing is within a
+factor of two of the finest and it has enough voxels left. A coarse axis has kernel size 1 until its spacing is within
+that factor, too. nnU-Net stops at four voxels along an axis. Here two are allowed, because some two-photon stacks have
+only five slices.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
 MIN_EDGE = 2
+"""Smallest number of voxels along an axis after pooling."""
 
 
 @dataclass(frozen=True)
 class StridePlan:
-    """One entry a level, the finest first; the first stride is always (1, 1, 1)."""
+    """Strides and kernels (X, Y, Z) of each level, the finest level first; the first stride is always (1, 1, 1)."""
 
     strides: tuple[Shape, ...]
     kernels: tuple[Shape, ...]
 
     @property
     def divisor(self) -> Shape:
-        """What each axis of a patch must be a multiple of: 2 to the number of its stride-2 stages."""
+        """The patch must be a multiple of this along each axis: 2 to the power of the number of stride-2 levels."""
         product = [1, 1, 1]
         for stride in self.strides:
             product = [size * step for size, step in zip(product, stride, strict=True)]
@@ -35,9 +37,16 @@ class StridePlan:
 def plan_strides(
     patch: Sequence[int], spacing_um: Sequence[float], levels: int, min_edge: int = MIN_EDGE
 ) -> StridePlan:
-    """Plan at most ``levels`` levels for a patch (X, Y, Z voxels); fewer when no axis can be halved any more.
+    """Plan the levels of a U-Net for a patch.
 
-    Sizes that do not halve evenly count as ``round_down`` leaves them, so no halved axis ends below ``min_edge`` voxels.
+    Sizes that cannot be halved evenly are rounded down, as in `round_down`, so no halved axis ends below ``min_edge``
+    voxels.
+
+    Args:
+        patch: Patch size X, Y, Z in voxels.
+        spacing_um: Voxel size along X, Y, Z.
+        levels: Maximum number of levels; there are fewer if no axis can be halved further.
+        min_edge: Smallest number of voxels along an axis after pooling.
     """
     sizes, spacing = list(patch), list(spacing_um)
     strides: list[Shape] = [(1, 1, 1)]
@@ -56,13 +65,16 @@ def plan_strides(
 
 
 def round_down(shape: Sequence[int], divisor: Sequence[int]) -> Shape:
-    """The largest patch within ``shape`` whose axes are multiples of ``divisor``; at least one divisor an axis."""
+    """The largest patch within ``shape`` with axes that are multiples of ``divisor``, at least one divisor each."""
     x, y, z = (max(size // d, 1) * d for size, d in zip(shape, divisor, strict=True))
     return x, y, z
 
 
 def patch_for(patches: Sequence[Shape], depth: int) -> Shape:
-    """The deepest of ``patches`` that a volume of ``depth`` slices holds; the shallowest where it holds none (it is padded)."""
+    """The deepest of ``patches`` that fits in a volume of ``depth`` slices.
+
+    If none fits, it is the shallowest of them, and the volume is padded.
+    """
     ordered = sorted(patches, key=lambda patch: patch[2])
     return next((patch for patch in reversed(ordered) if patch[2] <= depth), ordered[0])
 

@@ -1,7 +1,7 @@
-"""Values to JSON and back, in one way for every type that is saved; damaged state files become errors with a cure.
+"""Convert values to JSON and back, in one way for every type that is saved; damaged files become errors with a cure.
 
-Works on frozen dataclasses and on pydantic models alike, and imports neither pydantic nor numpy by itself: the supervisor
-uses it too.
+Works for frozen dataclasses and for pydantic models. It imports neither pydantic nor numpy, because the supervisor uses
+it too.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def from_plain(kind: Any, value: Any) -> Any:
     """The inverse of `to_plain`.
 
     Args:
-        kind: A dataclass, a pydantic model, or a type made of these, tuples, lists, dictionaries, enums and basic types.
-        value: Plain values, as JSON gives them. Keys that name a property of a dataclass are computed and therefore skipped.
+        kind: A dataclass, a pydantic model, or a type made of these, tuples, lists, dictionaries, enums and basic
+            types.
+        value: Plain values, as JSON gives them. Keys that name a property of a dataclass are computed and therefore
+            skipped.
 
     Raises:
         ValueError: The value is not of that kind; the message names the key.
@@ -128,7 +130,7 @@ def _dataclass_from(kind: type[Any], value: Any) -> Any:
             raise ValueError(f"{key}, which is not a known key")
     for name, field in known.items():
         if name not in given and field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"no {name}")
+            raise ValueError(f"no key {name}")
     return kind(**given)
 
 

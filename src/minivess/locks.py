@@ -1,6 +1,6 @@
-"""File locks that the kernel releases when their last holder ends, so that a dead process holds none.
+"""File locks that the kernel releases when their last holder ends, so a dead process never holds a lock.
 
-One lock protects a run folder, one each cell, one the store while it is built.
+There is one lock for a run folder, one for each cell, and one for the store while it is built.
 """
 
 from __future__ import annotations

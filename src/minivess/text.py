@@ -32,19 +32,22 @@ def parse_size(text: str) -> int:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """``"480 KiB"``, ``"48 MiB"``, ``"24.0 GiB"``: one decimal in GiB; MiB below a tenth of a GiB."""
+    """``"480 KiB"``, ``"48 MiB"``, ``"24.0 GiB"``: from a tenth of a GiB in GiB with one decimal, below in whole units."""
     if size_bytes >= 0.1 * GIB:
         return f"{size_bytes / GIB:.1f} GiB"
-    if size_bytes >= 10 * MIB or size_bytes == 0:
+    if size_bytes >= MIB or size_bytes == 0:
         return f"{size_bytes / MIB:.0f} MiB"
-    if size_bytes >= MIB:
-        return f"{size_bytes / MIB:.1f} MiB"
     return f"{size_bytes / 1024:.0f} KiB" if size_bytes >= 1024 else f"{size_bytes:.0f} B"
 
 
 def format_shape(sizes: Iterable[float], times: str = " x ") -> str:
     """``(0.99, 0.99, 5.0)`` as "0.99 x 0.99 x 5"."""
     return times.join(f"{size:g}" for size in sizes)
+
+
+def format_patch(sizes: Iterable[int]) -> str:
+    """``(96, 96, 8)`` as "96x96x8", the way options and YAML keys take it."""
+    return format_shape(sizes, "x")
 
 
 def format_shape_html(sizes: Iterable[float]) -> str:
@@ -77,9 +80,9 @@ def format_p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
 
 
-def counted(number: int, noun: str) -> str:
-    """``(2, "case")`` as "2 cases"."""
-    return f"{number} {noun}" + "s" * (number != 1)
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``(2, "case")`` as "2 cases"; ``plural`` is for nouns that do not simply take an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def first_few(texts: Sequence[str], most: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""What pydantic refuses, in our words: expected, got, cure, for the key at fault."""
+"""Pydantic's validation errors as errors of minivess: expected, got and cure for the key at fault."""
 
 from __future__ import annotations
 
@@ -29,63 +29,63 @@ _KINDS = {
     "less_than": "less than {lt:g}",
     "less_than_equal": "{le:.15g} or less",
 }
-"""By how pydantic's types of error begin; whatever is not here is said as pydantic says it."""
+"""What was expected, by pydantic's error type or its first word; other types keep pydantic's own message."""
 
 
 def config_error(error: ValidationError, model: type[BaseModel], where: Callable[[list[str]], str]) -> ConfigError:
-    """The first fault as an error for people.
+    """Convert the first fault to an error with expected, got and cure.
 
     Args:
-        error: Of ``model``.
-        model: Whose keys those are.
-        where: Says where the key at a location was written.
+        error: The validation error of ``model``.
+        model: The model that was validated.
+        where: Returns the place (e.g. file and line) where the key at a location was written.
     """
-    # A misspelt key that must be there is both missing and unknown: the latter says more.
+    # A misspelt required key is both missing and unknown. The second fault is more helpful, so it is preferred.
     first = min(error.errors(), key=lambda found: found["type"] == "missing")
     location = [str(part) for part in first["loc"]]
-    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a list with a fixed length
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # a list with a fixed length
         location.pop()
         return ConfigError(f"more values in {'.'.join(location)}", f"{first['input']} ({where(location)})", "add them")
     key, place = ".".join(location), where(location)
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, location[:-1])
-        listed = f"known keys: {', '.join(known)}" if known else "leave it out"
+        listed = f"use one of the keys {', '.join(known)}" if known else "leave it out"
         cure = did_you_mean(location[-1], known) or listed
         return ConfigError("a known key", f"{key!r} ({place})", cure)
     if first["type"] == "missing":
         return ConfigError(f"the key {key!r}", f"none ({place})", "add it")
-    return ConfigError(f"{key}: {expected_text(first)}", f"{first['input']!r} ({place})", f"mend {key!r}")
+    return ConfigError(f"{key}: {expected_text(first)}", f"{first['input']!r} ({place})", f"correct {key!r}")
 
 
 def expected_text(found: ErrorDetails) -> str:
-    """What was expected."""
+    """What the value should have been, as a phrase."""
     kind, values = found["type"], found.get("ctx", {})
-    if kind == "value_error":  # said by a validator of ours
+    if kind == "value_error":  # raised by a validator of minivess
         return str(values["error"])
-    words = _words(kind)
-    return words.format(**values) if words else found["msg"]
+    phrase = _phrase(kind)
+    return phrase.format(**values) if phrase else found["msg"]
 
 
-def _words(kind: str) -> str | None:
+def _phrase(kind: str) -> str | None:
     return _KINDS.get(kind) or _KINDS.get(kind.split("_")[0])
 
 
 def first_fault(error: ValidationError) -> str:
-    """What the first fault is, for a message that names the file itself."""
+    """Describe the first fault, for a message that already names the file."""
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        return f"{key}, which is no known key"
+        return f"{key}, which is not a known key"
     if first["type"] == "missing":
-        return f"no {key}"
+        return f"no key {key}"
     words = expected_text(first)
     return (
-        f"{key} = {first['input']!r}, not {words}" if _words(first["type"]) else ": ".join(filter(None, [key, words]))
+        f"{key} = {first['input']!r}, not {words}" if _phrase(first["type"]) else ": ".join(filter(None, [key, words]))
     )
 
 
 def _keys_at(model: Any, location: list[str]) -> list[str]:
-    """Keys of the group at ``location``; none where that is not a model's own group, as in a list."""
+    """Keys of the group at ``location``; none if it is not itself a model, e.g. if it is in a list."""
     for part in location:
         fields = getattr(model, "model_fields", {})
         model = fields[part].annotation if part in fields else None

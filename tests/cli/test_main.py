@@ -1,4 +1,4 @@
-"""The command line: help, faults, exit codes."""
+"""The command line: help, invalid input, exit codes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _volume(
 
 
 def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
-    """The help of a command and of all below it."""
+    """The help pages of a command and of all its subcommands."""
     yield command.get_help(context)
     for name, below in getattr(command, "commands", {}).items():
         yield from _pages(below, click.Context(below, context, name, terminal_width=80))
@@ -68,35 +68,39 @@ class TestHelp:
         done = subprocess.run(
             [sys.executable, "-m", "minivess.cli.main", "--help"], capture_output=True, text=True, check=True
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its own time: other programs may want the processors
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # CPU time, because other programs may use the processors
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-        assert "Snapshot before spending" in done.stdout
+        assert all(title in done.stdout for title in _SECTIONS)
 
-    def test_every_page_fits_a_terminal_of_80_columns_a_command_a_line(self) -> None:
+    def test_every_page_fits_80_columns_with_one_line_per_command(self) -> None:
         pages = list(_pages(cli, click.Context(cli, info_name="minivess", terminal_width=80, max_content_width=110)))
         assert len(pages) == 18
         for page in pages:
             assert all(len(line) <= 80 for line in page.splitlines()), page
             assert "..." not in page.partition("Commands:")[2], page
-        listed = [line for line in pages[0].partition("Snapshot before")[2].splitlines() if line.startswith("  ")]
+        listed = [line for line in pages[0].partition(next(iter(_SECTIONS)))[2].splitlines() if line.startswith("  ")]
         assert [line.split()[0] for line in listed] == [name for names in _SECTIONS.values() for name in names]
 
 
-class TestPlaces:
-    def test_a_file_in_the_way_is_one_message(
+class TestPaths:
+    def test_a_file_instead_of_a_folder_is_one_message(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "file").touch()
         assert _run(monkeypatch, "profile", str(data), "--full", "--save", str(tmp_path / "file" / "x.json")) == 5
-        assert "expected a place that can be read and written; got" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "Cure:" in error
+        assert str(tmp_path / "file") in error
 
     def test_a_name_that_is_too_long_is_one_message(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert _run(monkeypatch, "profile", str(data), "--full", "--save", str(tmp_path / ("x" * 300))) == 5
-        assert "File name too long. Cure: choose another folder or a shorter name" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "File name too long" in error
+        assert "Cure:" in error
 
-    def test_the_home_folder_is_found_where_the_shell_leaves_it(
+    def test_tilde_is_the_home_folder_if_the_shell_does_not_expand_it(
         self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setenv("HOME", str(data.parent))
@@ -106,23 +110,22 @@ class TestPlaces:
 
 class TestTrain:
     @pytest.mark.parametrize(
-        ("option", "value", "said"),
+        ("option", "value"),
         [
-            ("--memory-limit-gb", "inf", "a finite number; got inf (--memory-limit-gb)"),
-            ("--monitor-interval", "inf", "a finite number; got inf (--monitor-interval)"),
+            ("--memory-limit-gb", "inf"),
+            ("--monitor-interval", "inf"),
         ],
     )
-    def test_a_number_that_cannot_be_used_names_its_option(
+    def test_invalid_number_names_its_option(
         self,
         option: str,
         value: str,
-        said: str,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         assert _run(monkeypatch, "train", "--loss", "dice_ce", "--log-dir", str(tmp_path / "a"), option, value) == 2
-        assert said in capsys.readouterr().err
+        assert f"got {value} ({option})" in capsys.readouterr().err
 
 
 class TestCommands:
@@ -132,7 +135,7 @@ class TestCommands:
         assert _run(monkeypatch, "profile", str(data), "--json") == 0
         assert [volume["name"] for volume in json.loads(capsys.readouterr().out)["volumes"]] == ["a", "b", "c"]
 
-    def test_plan_for_a_machine_one_does_not_have(
+    def test_plan_for_another_machine(
         self, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         options = ("--gpu", "8GB", "--ram", "32GB", "--json")
@@ -143,7 +146,7 @@ class TestCommands:
         assert _run(monkeypatch, "preflight", "--data-dir", str(data), "--output-dir", str(tmp_path / "runs")) == 0
         assert not (tmp_path / "runs").exists()
 
-    def test_preflight_tells_faulty_data_from_a_machine_that_is_too_small(
+    def test_preflight_exits_with_3_for_faulty_or_missing_data(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         image = data / "raw" / "b.nii.gz"
@@ -151,7 +154,7 @@ class TestCommands:
         for folder in (data, tmp_path / "none"):
             assert _run(monkeypatch, "preflight", "--data-dir", str(folder)) == 3
 
-    def test_preflight_says_what_does_not_fit_the_memory(
+    def test_preflight_reports_a_plan_that_does_not_fit_the_memory(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         small = HardwareBudget.imagined(None, 3 * GIB // 4)
@@ -160,7 +163,8 @@ class TestCommands:
         assert _run(monkeypatch, "preflight", *options) == 4
         (finding,) = json.loads(capsys.readouterr().out)["findings"]["plan"]
         assert finding["level"] == "critical"
-        assert finding["expected"].startswith("a step within")
+        assert finding["check"] == "plan"
+        assert "model.filters" in finding["cure"]
 
     def test_dry_run_writes_nothing(
         self,
@@ -181,7 +185,7 @@ class TestCommands:
 
 
 class TestBadInput:
-    """One clear message, an exit code that is not 0, and nothing left behind."""
+    """Invalid input gives one message with a cure and a non-zero exit code, and writes no run folder."""
 
     def _refused(
         self,
@@ -201,34 +205,34 @@ class TestBadInput:
 
     def test_missing_label(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         (data / "seg/b_y.nii.gz").unlink()
-        assert "got b: none" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+        assert "got b: " in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
     def test_labels_in_another_folder(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         (data / "seg").rename(data / "labels")
-        assert "but labels/ with 3 NIfTI files" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+        assert "labels/" in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
     def test_mismatched_shapes(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         _volume(data, "b", label=(32, 32, 4))
-        assert "label shape (32, 32, 4)" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+        assert "(32, 32, 4)" in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
     def test_truncated_volume(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         path = data / "raw/c.nii.gz"
         path.write_bytes(path.read_bytes()[:2000])
-        assert "c.nii.gz is damaged or cut short" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+        assert "c.nii.gz" in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
     def test_unknown_key(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         config.write_text(config.read_text() + "losss: 3\n")
-        assert "did you mean 'losses'" in self._refused(monkeypatch, capsys, tmp_path, config, data)
+        assert "'losses'" in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
     def test_unknown_loss(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         config.write_text(config.read_text().replace("dice_ce", "dice_cee"))
         assert "dice_ce" in self._refused(monkeypatch, capsys, tmp_path, config, data)
 
-    def test_output_that_is_no_folder(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+    def test_output_dir_below_a_file(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
         (tmp_path / "taken").write_text("")
         options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "taken/runs"))
         assert _run(monkeypatch, "run", "--config", str(config), *options) != 0
         assert "Cure:" in capsys.readouterr().err
 
-    def test_no_data_at_all(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
-        assert "no folder at" in self._refused(monkeypatch, capsys, tmp_path, config, tmp_path / "nowhere")
+    def test_missing_data_folder(self, monkeypatch, capsys, tmp_path, config, data) -> None:  # type: ignore[no-untyped-def]
+        assert str(tmp_path / "nowhere") in self._refused(monkeypatch, capsys, tmp_path, config, tmp_path / "nowhere")

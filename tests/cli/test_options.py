@@ -18,12 +18,12 @@ class TestParseSettings:
         }
         assert set(keys_of(settings)) == {"training.max_epochs", "training.augment", "losses", "name"}
 
-    def test_the_last_word_counts(self) -> None:
+    def test_the_last_setting_of_a_key_wins(self) -> None:
         assert parse_settings(("training=5", "training.max_epochs=1")) == {"training": {"max_epochs": 1}}
         assert parse_settings(("training.max_epochs=1", "training=5")) == {"training": 5}
 
     @pytest.mark.parametrize("setting", ["folds", "=3", "losses=[warp", "name=2024-13-45"])
-    def test_what_cannot_be_read_names_the_option(self, setting: str) -> None:
+    def test_invalid_setting_names_the_option_and_the_setting(self, setting: str) -> None:
         with pytest.raises(click.BadParameter) as caught:
             parse_settings((setting,))
         assert caught.value.param_hint == "--set"

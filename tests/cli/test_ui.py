@@ -1,4 +1,4 @@
-"""MLflow's pages, really served."""
+"""Serving MLflow's pages, with a real server process."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class TestUi:
             server.terminate()
             server.wait(30)
         assert found["experiment"]["name"] == "Default"
-        assert not [child for child in children if "mlflow.server.jobs" in child], "job runners outlive their server"
+        assert not [child for child in children if "mlflow.server.jobs" in child], "MLflow's job runners were started"
         assert (tmp_path / "runs" / "mlflow.db").is_file()
 
-    def test_says_where_else_to_look(self, tmp_path: Path) -> None:
+    def test_server_address_or_error_if_there_is_no_database(self, tmp_path: Path) -> None:
         remote = _folder(tmp_path / "a", tracking_uri="http://lab:5000")
         assert "http://lab:5000" in CliRunner().invoke(cli, ["ui", str(remote.path)]).output
         off = CliRunner().invoke(cli, ["ui", str(_folder(tmp_path / "b", tracking_uri="none").path)])

@@ -1,4 +1,4 @@
-"""The data set profile."""
+"""Tests of the data set profile."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class TestVolumeScanner:
             _write_case(tmp_path, name, (8, 8, 4))
         _write_case(tmp_path, "mv02", (8, 8, 4), (4.97, 4.97, 5.0))
         _write_case(tmp_path, "mv10", (8, 8, 4), (2.48, 2.48, 5.0))
-        assert scan_dataset(tmp_path).outliers == {
-            "mv02": "spacing 4.97 µm along X, the median is 0.99 µm",
-            "mv10": "spacing 2.48 µm along X, the median is 0.99 µm",
-        }
+        outliers = scan_dataset(tmp_path).outliers
+        assert list(outliers) == ["mv02", "mv10"]
+        assert all(text in outliers["mv02"] for text in ("4.97 µm", "X", "0.99 µm"))
+        assert all(text in outliers["mv10"] for text in ("2.48 µm", "X", "0.99 µm"))
 
     def test_total_size_gb_accurate(self, tmp_path: Path) -> None:
         _write_case(tmp_path, "mv01", (64, 64, 8))
@@ -109,7 +109,9 @@ class TestVolumeScanner:
         )
         assert stats.normalise(np.array([4, 8, 200], np.uint8)).tolist() == [0.0, 2.0, 3.0]
 
-    def test_intensities_are_those_of_the_voxels_that_are_stored(self, profile: DatasetProfile, store: Store) -> None:
+    def test_intensities_equal_numpy_statistics_of_the_stored_voxels(
+        self, profile: DatasetProfile, store: Store
+    ) -> None:
         for volume in profile.volumes:
             image = store.case(volume.name).image
             low, high = np.percentile(image, (0.5, 99.5))
@@ -118,7 +120,9 @@ class TestVolumeScanner:
             assert (volume.intensity_mean, volume.intensity_std) == pytest.approx((clipped.mean(), clipped.std()))
 
     @pytest.mark.parametrize(("dtype", "hot"), [(np.int16, 32767), (np.float32, 1e6), (np.float32, 1e30)])
-    def test_a_hot_voxel_leaves_the_contrast_of_the_others(self, tmp_path: Path, dtype: type, hot: float) -> None:
+    def test_one_very_bright_voxel_does_not_change_the_normalisation(
+        self, tmp_path: Path, dtype: type, hot: float
+    ) -> None:
         image = np.random.default_rng(0).normal(100, 20, (32, 32, 8)).astype(dtype)
         image[3, 3, 3] = hot
         write_volume(tmp_path / "v.nii.gz", image, spacing_um=(1, 1, 1))
@@ -128,7 +132,7 @@ class TestVolumeScanner:
 
 class TestFullScan:
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-    def test_voxels_stream_whatever_the_size(self, tmp_path: Path, dtype: type) -> None:
+    def test_voxels_are_streamed_in_less_memory_than_the_volume(self, tmp_path: Path, dtype: type) -> None:
         image = np.resize(np.arange(251, dtype=dtype), (256, 256, 256))
         write_volume(tmp_path / "raw/mv01.nii", image, spacing_um=(1, 1, 1))
         write_volume(tmp_path / "seg/mv01_y.nii", (image > 240).astype(np.uint8), spacing_um=(1, 1, 1))
@@ -138,12 +142,12 @@ class TestFullScan:
         tracemalloc.stop()
         assert peak_bytes < 2**24 <= image.nbytes  # the label alone is as large
 
-    def test_processes_change_nothing_but_the_time(self, phantoms: Path, profile: DatasetProfile) -> None:
+    def test_two_processes_give_the_same_profile(self, phantoms: Path, profile: DatasetProfile) -> None:
         names: list[str] = []
         assert scan_dataset(phantoms, voxels=True, processes=2, progress=names.append) == profile
         assert sorted(names) == [volume.name for volume in profile.volumes]
 
-    def test_content_hash_follows_the_files_and_not_their_times(self, tmp_path: Path) -> None:
+    def test_content_hash_depends_on_the_content_of_files_not_on_their_times(self, tmp_path: Path) -> None:
         _write_case(tmp_path, "mv01", (8, 8, 4))
         before = scan_dataset(tmp_path, voxels=True)
         (tmp_path / "raw/mv01.nii.gz").touch()
@@ -151,7 +155,7 @@ class TestFullScan:
         _write_case(tmp_path, "mv01", (8, 8, 4), (1.0, 1.0, 5.0))
         assert scan_dataset(tmp_path, voxels=True).content_hash not in {before.content_hash, None}
 
-    def test_scaled_voxels_are_described_as_they_are_read(self, tmp_path: Path) -> None:
+    def test_statistics_of_scaled_voxels_are_those_of_their_values(self, tmp_path: Path) -> None:
         image = nib.Nifti1Image(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), np.diag([1, 1, 5, 1]))
         image.header.set_slope_inter(0.5, 3)
         nib.save(image, tmp_path / "v.nii.gz")
@@ -160,14 +164,14 @@ class TestFullScan:
 
 
 class TestHeaderScan:
-    def test_a_thousand_volumes_take_less_than_a_second_or_so(self, tmp_path: Path) -> None:
+    def test_a_thousand_volumes_take_less_than_three_seconds(self, tmp_path: Path) -> None:
         _write_case(tmp_path, "mv0", (8, 8, 4))
         for number in range(1, 1000):
             os.link(tmp_path / "raw/mv0.nii.gz", tmp_path / f"raw/mv{number}.nii.gz")
             os.link(tmp_path / "seg/mv0_y.nii.gz", tmp_path / f"seg/mv{number}_y.nii.gz")
-        began = time.process_time()
+        start = time.process_time()
         assert len(scan_dataset(tmp_path).volumes) == 1000
-        assert time.process_time() - began < 3
+        assert time.process_time() - start < 3
 
 
 class TestDatasetProfile:
@@ -176,20 +180,20 @@ class TestDatasetProfile:
         profile = DatasetProfile(folder="", volumes=volumes)
         assert profile.spacings_um == {(1.0, 1.0, 1.0): 2, (0.5, 0.5, 5.0): 1}
 
-    def test_some_are_spread_from_the_smallest_to_the_largest(self) -> None:
+    def test_some_chooses_evenly_from_the_smallest_to_the_largest(self) -> None:
         profile = _profile(*((8, 8, depth) for depth in (9, 5, 7, 6, 8)))
         assert [volume.shape[2] for volume in profile.some(3).volumes] == [9, 5, 7]  # in the order of the data set
         assert profile.some(None) == profile.some(5) == profile
 
-    def test_float32_bytes_are_what_a_cache_of_tensors_takes(self, profile: DatasetProfile) -> None:
+    def test_float32_bytes_count_image_and_label_tensors(self, profile: DatasetProfile) -> None:
         assert profile.float32_bytes == 8 * sum(volume.voxels for volume in profile.volumes)
         assert profile.cached_bytes == profile.float32_bytes / 4
 
-    def test_resampling_mv02_to_one_micrometre_takes_eight_gigabytes_a_part(self) -> None:
+    def test_mv02_resampled_to_one_micrometre_takes_eight_gigabytes(self) -> None:
         profile = _profile((512, 512, 61), spacing=(4.97, 4.97, 5.0))
         assert profile.resampled_bytes((1.0, 1.0, 1.0))["0"] == pytest.approx(4 * 2545 * 2545 * 305, rel=1e-3)
 
-    def test_what_is_saved_has_the_summary_and_is_read_back(self, profile: DatasetProfile) -> None:
+    def test_json_contains_the_summary_and_is_read_back(self, profile: DatasetProfile) -> None:
         text = profile.model_dump_json()
         assert json.loads(text)["summary"] == profile.summary()
         assert profile.summary()["safe_patches"]["vista3d"][2] == 16
@@ -199,13 +203,14 @@ class TestDatasetProfile:
         summary = json.loads(json.dumps(profile.summary()))
         assert (summary["volumes"], summary["shape"]["min"][2]) == (4, 5)
 
-    def test_one_without_a_readable_volume_says_so_when_asked(self, tmp_path: Path) -> None:
+    def test_a_data_set_without_a_readable_volume_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "raw").mkdir()
         (tmp_path / "raw/mv01.nii.gz").touch()
         profile = scan_dataset(tmp_path)
         assert [finding.check for finding in profile.findings] == ["damaged", "no_labels"]
-        with pytest.raises(DataError, match="a readable volume"):
+        with pytest.raises(DataError) as caught:
             compute_safe_patch_sizes(profile)
+        assert str(tmp_path) in caught.value.got
 
 
 class TestSavedProfile:
@@ -216,10 +221,10 @@ class TestSavedProfile:
         (tmp_path / "profile.json").write_text(scan_dataset(tmp_path, voxels=True).model_dump_json())
         return tmp_path / "profile.json"
 
-    def test_is_taken_while_files_are_unchanged(self, saved: Path) -> None:
+    def test_is_loaded_if_no_file_has_changed(self, saved: Path) -> None:
         assert load_profile(saved, saved.parent) == scan_dataset(saved.parent, voxels=True)
 
-    def test_one_of_an_older_version_with_a_key_more_is_taken(self, saved: Path) -> None:
+    def test_a_profile_with_an_extra_key_is_loaded(self, saved: Path) -> None:
         saved.write_text(saved.read_text().replace('"name":', '"modified_ns":0,"name":'))
         assert load_profile(saved, saved.parent) == scan_dataset(saved.parent, voxels=True)
 
@@ -233,13 +238,20 @@ class TestSavedProfile:
             lambda folder: (folder / "splits_final.json").write_text("[]"),
             lambda folder: (folder / "raw/mv03.nrrd").touch(),
         ],
-        ids=["one more", "one less", "a label touched", "an older image put back", "folds", "a file that is left out"],
+        ids=[
+            "new case",
+            "deleted image",
+            "touched label",
+            "older image",
+            "new splits file",
+            "new file of another format",
+        ],
     )
-    def test_any_change_asks_for_a_new_scan(self, saved: Path, change: Callable[[Path], object]) -> None:
+    def test_is_not_loaded_after_a_change(self, saved: Path, change: Callable[[Path], object]) -> None:
         change(saved.parent)
         assert load_profile(saved, saved.parent) is None
 
-    def test_nor_is_a_broken_one_taken(self, saved: Path) -> None:
+    def test_an_invalid_profile_is_not_loaded(self, saved: Path) -> None:
         saved.write_text("{}")
         assert load_profile(saved, saved.parent) is None
 
@@ -266,7 +278,7 @@ class TestSafePatchComputation:
 
 
 class TestRealVolumes:
-    def test_facts_of_vesselnn(self, real_data: Path) -> None:
+    def test_shapes_and_outliers_of_vesselnn(self, real_data: Path) -> None:
         profile = scan_dataset(real_data)
         assert (profile.min_shape, profile.max_shape) == ((320, 320, 10), (512, 512, 26))
         assert list(profile.outliers) == ["vnn07"]

@@ -1,4 +1,4 @@
-"""Folds."""
+"""Tests of the folds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestMakeSplits:
             depths = [volume.shape[2] for volume in held_out]
             assert 38 < sum(depths) / len(depths) < 52
 
-    def test_seed_decides(self) -> None:
+    def test_the_folds_depend_only_on_the_seed(self) -> None:
         assert make_splits(_volumes(), 3, seed=1) == make_splits(_volumes(), 3, seed=1)
         assert make_splits(_volumes(), 3, seed=1) != make_splits(_volumes(), 3, seed=2)
 
@@ -46,13 +46,15 @@ class TestMakeSplits:
         assert Splits.model_validate_json(splits.model_dump_json()) == splits
 
     @pytest.mark.parametrize("folds", [1, 8])
-    def test_impossible_numbers_are_refused(self, folds: int) -> None:
-        with pytest.raises(ConfigError, match="2 to 7 folds for 7 cases"):
+    def test_an_invalid_number_of_folds_is_refused(self, folds: int) -> None:
+        with pytest.raises(ConfigError, match="2 to 7 folds") as caught:
             make_splits(_volumes(7), folds)
+        assert caught.value.got == str(folds)
 
-    def test_one_volume_is_too_few(self) -> None:
-        with pytest.raises(ConfigError, match="two volumes or more; got 1"):
+    def test_one_volume_is_refused(self) -> None:
+        with pytest.raises(ConfigError) as caught:
             make_splits(_volumes(1), 2)
+        assert caught.value.got == "1"
 
 
 class TestImportSplits:
@@ -63,7 +65,7 @@ class TestImportSplits:
     def test_none_without_the_file(self, tmp_path: Path) -> None:
         assert import_splits(tmp_path, "abcd", 2) is None
 
-    def test_the_folds_are_nnunets(self, tmp_path: Path) -> None:
+    def test_the_folds_are_those_of_the_file(self, tmp_path: Path) -> None:
         self._write(tmp_path, ("ba", "cd"), ("cd", "ab"))
         splits = import_splits(tmp_path, "abcd", 2)
         assert splits is not None
@@ -73,12 +75,13 @@ class TestImportSplits:
         ]
         assert Splits.model_validate_json(splits.model_dump_json()) == splits
 
-    def test_another_number_of_folds_is_refused_with_the_way_out(self, tmp_path: Path) -> None:
+    def test_another_number_of_folds_is_refused_with_a_cure(self, tmp_path: Path) -> None:
         self._write(tmp_path, ("ab", "cd"), ("cd", "ab"))
         with pytest.raises(ConfigError, match="--set folds=2"):
             import_splits(tmp_path, "abcd", 3)
 
     def test_unknown_cases_are_refused(self, tmp_path: Path) -> None:
         self._write(tmp_path, ("ab", "cd"), ("cd", "az"))
-        with pytest.raises(DataError, match=r"names of cases that are there; got splits_final\.json: z"):
+        with pytest.raises(DataError) as caught:
             import_splits(tmp_path, "abcd", 2)
+        assert caught.value.got == "splits_final.json: z"

@@ -8,32 +8,32 @@ from minivess.evaluation.baselines import BASELINES
 from minivess.metrics.overlap import dsc
 
 
-def _unheard(done: int, total: int) -> None: ...
+def _no_progress(done: int, total: int) -> None: ...
 
 
 class TestBaselines:
     @pytest.mark.parametrize(("name", "factor"), [("threshold", 0.5), ("frangi", 0.2)])
-    def test_no_other_level_does_better_on_the_training_cases(self, name: str, factor: float, store: Store) -> None:
+    def test_the_chosen_level_is_the_best_on_the_training_cases(self, name: str, factor: float, store: Store) -> None:
         case, baseline = store.case("phantom02"), BASELINES[name]
-        chosen = baseline.choose_level([case], _unheard)
+        chosen = baseline.choose_level([case], _no_progress)
         scores = {
-            level: dsc(baseline.mask(case, level, _unheard) != 0, case.label != 0)
+            level: dsc(baseline.mask(case, level, _no_progress) != 0, case.label != 0)
             for level in (chosen * factor, chosen, chosen / factor)
         }
         assert max(scores, key=lambda level: scores[level]) == chosen
         assert scores[chosen] > 0.3
 
-    def test_the_mask_is_what_lies_at_or_above_the_level(self, store: Store) -> None:
+    def test_the_mask_has_the_voxels_at_or_above_the_level(self, store: Store) -> None:
         case = store.case("phantom01")
-        mask = BASELINES["threshold"].mask(case, 1.0, _unheard)
+        mask = BASELINES["threshold"].mask(case, 1.0, _no_progress)
         np.testing.assert_array_equal(mask, case.stats.normalise(case.image) >= 1.0)
 
-    def test_every_slice_is_a_sign_of_life(self, store: Store) -> None:
+    def test_progress_is_reported_after_every_slice(self, store: Store) -> None:
         cases, baseline = [store.case("phantom01"), store.case("phantom02")], BASELINES["threshold"]
         depth, other = (case.image.shape[2] for case in cases)
-        beats: list[tuple[int, int]] = []
-        baseline.choose_level(cases, lambda *beat: beats.append(beat))
-        assert beats == [(done, depth + other) for done in range(1, depth + other + 1)]
-        beats.clear()
-        baseline.mask(cases[0], 1.0, lambda *beat: beats.append(beat))
-        assert beats == [(done, depth) for done in range(1, depth + 1)]
+        reports: list[tuple[int, int]] = []
+        baseline.choose_level(cases, lambda *report: reports.append(report))
+        assert reports == [(done, depth + other) for done in range(1, depth + other + 1)]
+        reports.clear()
+        baseline.mask(cases[0], 1.0, lambda *report: reports.append(report))
+        assert reports == [(done, depth) for done in range(1, depth + 1)]

@@ -1,4 +1,4 @@
-"""Held-out cases become rows."""
+"""Prediction and scoring of held-out cases."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestEvaluateCases:
         assert read_volume(written).shape == (96, 96, 5)
         assert read_header(written).affine == read_header(phantoms / "raw/phantom01.nii.gz").affine
 
-    def test_a_case_that_is_done_is_not_predicted_again(self, store: Store, tmp_path: Path) -> None:
+    def test_a_scored_case_is_not_predicted_again(self, store: Store, tmp_path: Path) -> None:
         asked: list[str] = []
         first = _evaluate(tmp_path, store, asked)
         (tmp_path / "cases/phantom02.json").unlink()

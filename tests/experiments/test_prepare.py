@@ -1,8 +1,9 @@
-"""What is decided before a run touches the disk, and what of it stands when it is begun already."""
+"""Tests of the preparation of a new run and of a run that was already started."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.text import GIB
 
 CPU = HardwareBudget.imagined(None, 16 * GIB)
-CARD = HardwareBudget.imagined(8 * GIB, 32 * GIB)
+GPU = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
 
 def _prepared(data: Path, out: Path, hardware: HardwareBudget = CPU, **more: Any) -> Prepared:
@@ -27,54 +28,54 @@ def _prepared(data: Path, out: Path, hardware: HardwareBudget = CPU, **more: Any
     return prepare(make_config({**values, **more}, "a test"), hardware, os.environ)
 
 
-def _decide(prepared: Prepared, *, begin: bool = True) -> None:
-    """Write what a run writes before its first cell; all but the last of it without ``begin``."""
+def _write_decisions(prepared: Prepared, *, with_config: bool = True) -> None:
+    """Write what a run writes before its first cell; leave out config.yaml, the last file, without ``with_config``."""
     folder = prepared.folder
     write_state(folder.profile, prepared.profile)
     write_state(folder.splits, prepared.splits)
     write_state(folder.plan, prepared.plan)
-    if begin:
+    if with_config:
         folder.write_config(prepared.config)
 
 
 def _busy(gib: int) -> HardwareBudget:
-    """Two cards of 8 GiB of which so much is free."""
-    card = replace(CARD.gpus[0], free_bytes=gib * GIB)
-    return replace(CARD, gpus=(replace(card, uuid="GPU-a"), replace(card, uuid="GPU-b")))
+    """Two GPUs of 8 GiB with ``gib`` GiB free."""
+    gpu = replace(GPU.gpus[0], free_bytes=gib * GIB)
+    return replace(GPU, gpus=(replace(gpu, uuid="GPU-a"), replace(gpu, uuid="GPU-b")))
 
 
-class TestABegunRun:
-    def test_stays_on_the_card_however_busy_that_is_now(self, phantoms: Path, tmp_path: Path) -> None:
-        _decide(_prepared(phantoms, tmp_path, CARD))
+class TestStartedRun:
+    def test_stays_on_the_gpu_even_if_it_is_busy_now(self, phantoms: Path, tmp_path: Path) -> None:
+        _write_decisions(_prepared(phantoms, tmp_path, GPU))
         again = _prepared(phantoms, tmp_path, _busy(4))
         assert (again.plan.device, again.hardware.tier) == ("cuda", "cpu")
         assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in again.slots] == ["GPU-a", "GPU-b"]
 
-    def test_stays_on_the_processors_whatever_cards_are_there_now(self, phantoms: Path, tmp_path: Path) -> None:
-        _decide(_prepared(phantoms, tmp_path))
+    def test_stays_on_the_cpu_even_if_there_are_gpus_now(self, phantoms: Path, tmp_path: Path) -> None:
+        _write_decisions(_prepared(phantoms, tmp_path))
         assert [slot.environment for slot in _prepared(phantoms, tmp_path, _busy(8)).slots] == [{}]
 
-    def test_decisions_without_a_configuration_are_no_decisions(self, phantoms: Path, tmp_path: Path) -> None:
-        _decide(_prepared(phantoms, tmp_path), begin=False)  # as after a kill between the two
+    def test_decisions_without_a_saved_configuration_are_ignored(self, phantoms: Path, tmp_path: Path) -> None:
+        _write_decisions(_prepared(phantoms, tmp_path), with_config=False)  # as after a kill between the two
         wider = _prepared(phantoms, tmp_path, model={"name": "example_custom", "filters": [8, 16, 16]}, folds=3)
         assert wider.plan.network.filters == (8, 16, 16)
         assert len(wider.splits.folds) == 3
 
-    def test_goes_on_with_no_volumes_that_are_normalised_otherwise(self, phantoms: Path, tmp_path: Path) -> None:
+    def test_volumes_that_are_normalised_in_another_way_are_refused(self, phantoms: Path, tmp_path: Path) -> None:
         prepared = _prepared(phantoms, tmp_path)
         first, *others = prepared.profile.volumes
         before = first.model_copy(update={"intensity_mean": 1.01 * (first.intensity_mean or 0)})
-        _decide(replace(prepared, profile=prepared.profile.model_copy(update={"volumes": (before, *others)})))
-        with pytest.raises(DataError, match=r"normalised as when.*--fresh"):
+        _write_decisions(replace(prepared, profile=prepared.profile.model_copy(update={"volumes": (before, *others)})))
+        with pytest.raises(DataError, match=r"normalised.*--fresh"):
             _prepared(phantoms, tmp_path)
 
 
-class TestWhatCameBetween:
-    """Two commands prepare the same run, and the second gets the folder when the first is through with it."""
+class TestConcurrentStart:
+    """Two commands prepare the same run, and the second locks the folder after the first has finished with it."""
 
     def test_other_settings_are_refused(self, phantoms: Path, tmp_path: Path) -> None:
         late = _prepared(phantoms, tmp_path)
-        _decide(_prepared(phantoms, tmp_path, seed=1))
+        _write_decisions(_prepared(phantoms, tmp_path, seed=1))
         with pytest.raises(ConfigError, match="seed: 1 then, 0 now"):
             run(late, cast(Any, None), cast(Any, None))
         assert late.folder.read_config().seed == 1
@@ -82,13 +83,15 @@ class TestWhatCameBetween:
     def test_another_plan_is_refused(self, phantoms: Path, tmp_path: Path) -> None:
         late = _prepared(phantoms, tmp_path)
         smaller = late.plan.model_copy(update={"micro_batch": 1})
-        _decide(replace(late, plan=smaller))
-        with pytest.raises(RunError, match="changed by another process meanwhile"):
+        _write_decisions(replace(late, plan=smaller))
+        with pytest.raises(RunError, match=re.escape(str(late.folder.path))):
             run(late, cast(Any, None), cast(Any, None))
         assert late.folder.read_plan() == smaller
 
 
-def test_the_data_set_is_found_from_anywhere(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_set_is_found_from_any_working_folder(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(phantoms.parent)
     prepared = _prepared(Path(phantoms.name), tmp_path)
     assert all(Path(volume.image).is_absolute() for volume in prepared.profile.volumes)

@@ -1,4 +1,4 @@
-"""Cases of run folders become comparisons."""
+"""Tests of the comparison of finished cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minivess.json_files import write_state
 
 
 def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro_batch: int = 1) -> RunFolder:
-    """A run folder with two finished cells of two cases each, all scores by hand."""
+    """Make a run folder with two finished cells of two cases each and with known scores."""
     folder = RunFolder(path)
     digests = {f"c{fold}{k}": f"voxels of c{fold}{k}" for fold in (0, 1) for k in (1, 2)}
     facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
@@ -51,7 +51,7 @@ def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro
 
 
 class TestResults:
-    def test_what_was_computed_once_is_read_back(self, tmp_path: Path) -> None:
+    def test_saved_comparison_is_used_again(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
         first, written = write_results(run), run.comparison.stat()
         assert write_results(run) == read_results(run) == compare_runs([run]) == first
@@ -59,7 +59,7 @@ class TestResults:
         assert run.cases.read_text().splitlines()[1].startswith("dice_ce,0,c01,")
 
     @pytest.mark.parametrize("change", ["cell", "score", "metrics", "resamples", "damage"])
-    def test_it_is_computed_anew_when_cells_or_settings_have_changed(self, tmp_path: Path, change: str) -> None:
+    def test_is_computed_again_after_cells_or_settings_changed(self, tmp_path: Path, change: str) -> None:
         run = _run(tmp_path / "a", 0.5)
         before = write_results(run)
         config = yaml.safe_load(run.config.read_text())
@@ -77,7 +77,7 @@ class TestResults:
         assert read_results(run) == after
         assert (after == before) == (change == "damage")
 
-    def test_nothing_finished_is_said_even_beside_older_results(self, tmp_path: Path) -> None:
+    def test_no_finished_cell_is_an_error_even_with_older_results(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
         write_results(run)
         for fold in (0, 1):
@@ -85,18 +85,18 @@ class TestResults:
         with pytest.raises(RunError, match="a finished cell"):
             write_results(run)
 
-    def test_a_loss_of_which_nothing_finished_is_said_to_be_absent(self, tmp_path: Path) -> None:
+    def test_loss_without_finished_cells_is_listed_as_absent(self, tmp_path: Path) -> None:
         found = write_results(_run(tmp_path / "a", 0.5, losses=("dice_ce", "warp")))
         assert found.absent == ("warp",)
-        assert "Not compared, for no case of theirs is scored: warp." in found.notes
+        assert any("warp" in note for note in found.notes)
 
-    def test_cells_that_took_smaller_passes_are_said(self, tmp_path: Path) -> None:
+    def test_cells_with_fewer_patches_per_pass_are_noted(self, tmp_path: Path) -> None:
         notes = write_results(_run(tmp_path / "a", 0.5, micro_batch=2)).notes
-        assert "2, but 1 in dice_ce-fold0" in notes[-1]
+        assert "1 in dice_ce-fold0" in notes[-1]
 
 
 class TestCompareRuns:
-    def test_one_run_by_the_metrics_of_its_configuration_or_others(self, tmp_path: Path) -> None:
+    def test_one_run_with_the_configured_or_other_metrics(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
         assert [metric.metric for metric in compare_runs([run]).metrics] == ["dsc", "centreline_dsc", "measured_masd"]
         (betti,) = compare_runs([run], ["betti0_error"]).metrics
@@ -104,21 +104,21 @@ class TestCompareRuns:
         with pytest.raises(ConfigError, match="hausdorff_95"):
             compare_runs([run], ["hausdorf"])
 
-    def test_losses_of_several_runs_keep_the_name_of_their_run(self, tmp_path: Path) -> None:
+    def test_losses_of_several_runs_are_prefixed_with_the_run(self, tmp_path: Path) -> None:
         comparison = compare_runs([_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)])
         assert comparison.methods == ("a/dice_ce", "b/dice_ce")
         assert comparison.metric("dsc").pairs[0].test.difference == pytest.approx(-0.1)
 
-    def test_runs_of_one_name_are_told_apart_by_the_folders_above(self, tmp_path: Path) -> None:
+    def test_runs_with_the_same_name_are_distinguished_by_parent_folders(self, tmp_path: Path) -> None:
         comparison = compare_runs([_run(tmp_path / "old" / "a", 0.5), _run(tmp_path / "new" / "a", 0.6)], ["DSC"])
         assert comparison.methods == ("old/a/dice_ce", "new/a/dice_ce")
 
-    def test_a_run_given_twice_is_refused(self, tmp_path: Path) -> None:
+    def test_run_given_twice_is_refused(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
         with pytest.raises(ConfigError, match="each run once"):
             compare_runs([run, RunFolder(tmp_path / "b" / ".." / "a")])
 
-    def test_a_baseline_is_one_whichever_configuration_names_it(self, tmp_path: Path) -> None:
+    def test_baseline_is_recognised_without_being_configured(self, tmp_path: Path) -> None:
         with_baseline = _run(tmp_path / "b", 0.6)
         for fold in (0, 1):
             result = with_baseline.cell("dice_ce", fold).result
@@ -127,13 +127,13 @@ class TestCompareRuns:
             runs = [RunFolder(path) if path.exists() else _run(path, 0.5) for path in order]
             assert compare_runs(runs).losses == ("a/dice_ce",)
 
-    def test_other_voxels_under_the_same_name_are_refused(self, tmp_path: Path) -> None:
+    def test_different_voxels_under_the_same_name_are_refused(self, tmp_path: Path) -> None:
         runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]
         runs[1].profile.write_text(runs[1].profile.read_text().replace("voxels of c11", "edited"))
-        with pytest.raises(DataError, match="same volume and label c11 in all runs"):
+        with pytest.raises(DataError, match="c11"):
             compare_runs(runs)
 
-    def test_nothing_finished_is_said(self, tmp_path: Path) -> None:
+    def test_no_finished_cell_is_an_error(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "empty")
         folder.write_config(make_config({"name": "empty", "losses": ["dice_ce"]}, "a test"))
         with pytest.raises(RunError, match="a finished cell"):

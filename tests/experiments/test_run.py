@@ -1,4 +1,4 @@
-"""A run from one YAML to its results: real processes, real volumes on disk, really killed."""
+"""Tests of whole runs, from one YAML file to the results, with real processes and volumes and real kills."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import pytest
 
 from minivess.data.formats.nifti import read_volume
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.supervision.outcome import Cause, cure_for
 
 OFFLINE = """\
 import pathlib, socket
 def refuse(*arguments, **options):
     pathlib.Path({marker!r}).write_text(repr(arguments))
-    raise OSError("the network is cut")
+    raise OSError("no network in this test")
 socket.getaddrinfo = refuse
 class Cut(socket.socket):
     connect = connect_ex = refuse
@@ -30,7 +31,7 @@ socket.socket = Cut
 
 
 class Bench:
-    """A place to run the command in."""
+    """A folder in which the command runs."""
 
     def __init__(self, folder: Path, data: Path, text: str) -> None:
         self.folder = folder
@@ -50,7 +51,7 @@ class Bench:
         )
         argv = [sys.executable, "-m", "minivess.cli.main", "run", *paths, *options]
         env = {**os.environ, "PREFECT_DISABLED": "1", **environment}
-        # In a session of its own, so that a test can press Ctrl-C for the whole group.
+        # In its own session, so that a test can send Ctrl-C to the whole process group.
         return subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
         )
@@ -65,9 +66,9 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(phantoms: Path, tiny_study: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A whole run, with every way to the network cut."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def complete_run(phantoms: Path, tiny_study: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A complete run without access to the network."""
+    folder = tmp_path_factory.mktemp("complete_run")
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(OFFLINE.format(marker=str(folder / "network")))
     bench = Bench(folder, phantoms, tiny_study.replace("tracking_uri: none\n", ""))
@@ -77,8 +78,8 @@ def undisturbed(phantoms: Path, tiny_study: str, tmp_path_factory: pytest.TempPa
 
 
 class TestRun:
-    def test_leaves_what_a_person_and_a_program_can_read(self, undisturbed: Bench) -> None:
-        run = undisturbed.run
+    def test_writes_all_files_of_the_run_folder(self, complete_run: Bench) -> None:
+        run = complete_run.run
         for path in (
             run.config,
             run.profile,
@@ -96,53 +97,53 @@ class TestRun:
             "threshold-fold0",
             "threshold-fold1",
         ]
-        cell = undisturbed.cell("dice_ce-fold0")
+        cell = complete_run.cell("dice_ce-fold0")
         assert [line["step"] for line in cell.read_journal()] == [4, 8, 12]
         assert cell.monitor.read_text().startswith("time_iso,")
 
-    def test_every_case_is_scored_once_by_every_method(self, undisturbed: Bench) -> None:
-        rows = undisturbed.run.read_rows()
+    def test_every_case_is_scored_once_by_every_method(self, complete_run: Bench) -> None:
+        rows = complete_run.run.read_rows()
         scored = sorted((row.method, row.case) for row in rows)
         assert scored == sorted((method, f"phantom0{n}") for method in ("dice_ce", "threshold") for n in (1, 2, 3, 4))
-        comparison = json.loads(undisturbed.run.comparison.read_text())
+        comparison = json.loads(complete_run.run.comparison.read_text())
         assert comparison["methods"] == ["dice_ce", "threshold"]
 
-    def test_a_five_slice_volume_is_scored_unpadded(self, undisturbed: Bench) -> None:
-        assert undisturbed.run.read_plan().patch[2] <= 5
-        (mask,) = undisturbed.run.path.glob("cells/dice_ce-fold*/predictions/phantom01.nii.gz")
+    def test_five_slice_volume_is_scored_without_padding(self, complete_run: Bench) -> None:
+        assert complete_run.run.read_plan().patch[2] <= 5
+        (mask,) = complete_run.run.path.glob("cells/dice_ce-fold*/predictions/phantom01.nii.gz")
         assert read_volume(mask).shape == (96, 96, 5)
-        (row,) = [row for row in undisturbed.run.read_rows() if (row.method, row.case) == ("dice_ce", "phantom01")]
+        (row,) = [row for row in complete_run.run.read_rows() if (row.method, row.case) == ("dice_ce", "phantom01")]
         assert 0 < row.metrics.reference_voxels < 96 * 96 * 5
 
-    def test_no_process_asked_for_the_network(self, undisturbed: Bench) -> None:
-        assert not (undisturbed.folder / "network").exists()
+    def test_no_process_used_the_network(self, complete_run: Bench) -> None:
+        assert not (complete_run.folder / "network").exists()
 
-    def test_mlflow_has_one_run_a_cell_and_none_is_running(self, undisturbed: Bench) -> None:
-        with sqlite3.connect(undisturbed.folder / "runs" / "mlflow.db") as database:
+    def test_mlflow_has_one_run_per_cell_and_all_are_finished(self, complete_run: Bench) -> None:
+        with sqlite3.connect(complete_run.folder / "runs" / "mlflow.db") as database:
             states = [state for (state,) in database.execute("select status from runs")]
         assert states == ["FINISHED"] * 5  # four cells and their parent
 
-    def test_the_same_command_again_redoes_nothing(self, undisturbed: Bench) -> None:
-        before = {cell.path.name: cell.result.stat().st_mtime_ns for cell in undisturbed.run.cells()}
-        code, _, err = undisturbed.finish()
+    def test_same_command_again_repeats_nothing(self, complete_run: Bench) -> None:
+        before = {cell.path.name: cell.result.stat().st_mtime_ns for cell in complete_run.run.cells()}
+        code, _, err = complete_run.finish()
         assert code == 0
-        assert err.count("was finished before") == 4
-        assert {cell.path.name: cell.result.stat().st_mtime_ns for cell in undisturbed.run.cells()} == before
+        assert err.count("already finished") == 4
+        assert {cell.path.name: cell.result.stat().st_mtime_ns for cell in complete_run.run.cells()} == before
 
-    def test_other_settings_in_the_same_folder_are_refused(self, undisturbed: Bench) -> None:
-        code, _, err = undisturbed.finish("--set", "training.max_epochs=5")
+    def test_other_settings_in_the_same_folder_are_refused(self, complete_run: Bench) -> None:
+        code, _, err = complete_run.finish("--set", "training.max_epochs=5")
         assert code != 0
-        assert "training.max_epochs: 3 then, 5 now" in " ".join(err.split())
+        assert "training.max_epochs: 3 then" in " ".join(err.split())
 
 
 def _press_ctrl_c(process: subprocess.Popen[str]) -> None:
-    """As a terminal does: for the whole group."""
+    """Send SIGINT to the whole process group, as a terminal does."""
     os.killpg(process.pid, signal.SIGINT)
 
 
 class TestKilled:
-    def test_a_killed_run_ends_with_the_same_bits(
-        self, undisturbed: Bench, phantoms: Path, tiny_study: str, tmp_path: Path
+    def test_killed_run_resumes_to_bit_identical_weights(
+        self, complete_run: Bench, phantoms: Path, tiny_study: str, tmp_path: Path
     ) -> None:
         bench = Bench(tmp_path, phantoms, tiny_study)
         process = bench.start()
@@ -153,17 +154,17 @@ class TestKilled:
         assert not cell.finished
         code, _, err = bench.finish()
         assert code == 0, err
-        assert err.count("was finished before") == 2  # the two baselines
+        assert err.count("already finished") == 2  # the two baselines
         assert "resumes after step" in (cell.path / "log.txt").read_text()
         for name in ("dice_ce-fold0", "dice_ce-fold1"):
-            ours, theirs = bench.cell(name), undisturbed.cell(name)
-            assert (ours.weights / "network.safetensors").read_bytes() == (
-                theirs.weights / "network.safetensors"
+            resumed, original = bench.cell(name), complete_run.cell(name)
+            assert (resumed.weights / "network.safetensors").read_bytes() == (
+                original.weights / "network.safetensors"
             ).read_bytes()
-        assert bench.run.read_rows() == undisturbed.run.read_rows()
+        assert bench.run.read_rows() == complete_run.run.read_rows()
 
     @pytest.mark.parametrize("ask", [_press_ctrl_c, subprocess.Popen.terminate], ids=["ctrl_c", "kill"])
-    def test_an_interrupt_saves_and_says_how_to_go_on(
+    def test_interrupt_saves_a_checkpoint_and_prints_how_to_resume(
         self, ask: Callable[[subprocess.Popen[str]], None], phantoms: Path, tiny_study: str, tmp_path: Path
     ) -> None:
         bench = Bench(
@@ -177,12 +178,12 @@ class TestKilled:
         _, err = process.communicate(timeout=60)
         assert process.returncode != 0
         assert "Traceback" not in err
-        assert "run the same command again" in " ".join(err.split())
+        assert cure_for(Cause.INTERRUPTED) in " ".join(err.split())
         assert list(bench.cell("dice_ce-fold0").checkpoints.glob("step-*"))
 
 
 class TestFailure:
-    def test_a_failed_cell_stops_no_other_and_is_said_at_the_end(
+    def test_failed_cell_does_not_stop_the_others_and_is_reported_at_the_end(
         self, phantoms: Path, tiny_study: str, tmp_path: Path
     ) -> None:
         bench = Bench(tmp_path, phantoms, tiny_study.replace("learning_rate: 0.01", "learning_rate: 1.0e+30"))
@@ -190,12 +191,12 @@ class TestFailure:
         assert code == 5
         assert err.count("Failed:") == 2
         assert "nan_loss" in err
-        assert "lower the learning rate" in " ".join(err.split())
+        assert cure_for(Cause.NAN_LOSS) in " ".join(err.split())
         assert "threshold" in out
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come"
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds} s"
         time.sleep(0.02)

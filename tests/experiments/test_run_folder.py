@@ -1,4 +1,4 @@
-"""What stands in a run folder, and what is said of it where it is damaged."""
+"""Tests of the files of a run folder, and of the errors if they are damaged."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 class TestDamage:
-    def test_a_result_cut_short_is_named_with_its_cure(self, folder: RunFolder) -> None:
+    def test_incomplete_result_is_an_error_with_the_path_and_a_cure(self, folder: RunFolder) -> None:
         (cell,) = folder.cells()
         cell.result.write_text('{"rows": [')
-        with pytest.raises(
-            RunError, match=r"result\.json, damaged: Invalid JSON: .* Cure: delete it: the same command"
-        ):
+        with pytest.raises(RunError) as caught:
             folder.read_rows()
+        assert str(cell.result) in caught.value.got
+        assert "delete" in caught.value.cure
 
-    def test_a_plan_of_other_keys_is_named(self, folder: RunFolder) -> None:
+    def test_plan_with_other_keys_is_an_error_with_the_path_and_a_cure(self, folder: RunFolder) -> None:
         folder.plan.write_text('{"a": 1}')
-        with pytest.raises(RunError, match=r"plan\.json, damaged: .* begin anew \(--fresh\)"):
+        with pytest.raises(RunError) as caught:
             folder.read_plan()
+        assert str(folder.plan) in caught.value.got
+        assert "--fresh" in caught.value.cure
 
-    def test_a_folder_that_is_no_run_is_named(self, folder: RunFolder) -> None:
-        with pytest.raises(RunError, match=r"no config\.yaml in .*a run writes it first of all"):
+    def test_folder_that_is_not_a_run_folder_is_named(self, folder: RunFolder) -> None:
+        with pytest.raises(RunError) as caught:
             folder.read_config()
+        assert "config.yaml" in caught.value.got
+        assert str(folder.path) in caught.value.got
 
 
 class TestConfig:
-    def test_is_read_back_from_yaml_and_from_the_json_of_older_runs(self, folder: RunFolder) -> None:
+    def test_is_read_from_yaml_and_from_the_json_of_older_runs(self, folder: RunFolder) -> None:
         config = make_config(
             {"name": "a", "losses": ["dice_ce"], "loss_options": {"dice_ce": {"smooth": 1e-8}}}, "a test"
         )

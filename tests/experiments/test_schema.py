@@ -1,4 +1,4 @@
-"""The schema that editors check experiments by."""
+"""Tests of the JSON schema with which editors check experiment files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 class TestSchema:
-    def test_is_that_of_the_configuration(self) -> None:
-        """`just schema` writes it anew."""
+    def test_saved_schema_is_up_to_date(self) -> None:
+        """If this fails, run `just schema`."""
         kept = json.loads((CONFIGS / "experiment.schema.json").read_text(encoding="utf-8"))
         assert kept == ExperimentConfig.model_json_schema()
 
     @pytest.mark.parametrize("path", sorted((CONFIGS / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
-    def test_is_named_by_every_experiment(self, path: Path) -> None:
+    def test_every_experiment_names_the_schema(self, path: Path) -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         assert first == "# yaml-language-server: $schema=../experiment.schema.json"

@@ -1,4 +1,4 @@
-"""How long a run will take."""
+"""Tests of the estimated time of a run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def plan(profile: DatasetProfile) -> TrainingPlan:
 
 
 class TestWindows:
-    def test_counted_by_hand(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
+    def test_number_of_windows(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
         volume: VolumeStats = profile.volumes[0].model_copy(update={"shape": (96, 96, 5)})
         assert windows(volume, plan) == 5 * 5 * 2  # 32 wide in steps of 16: at 0, 16 .. 64; 4 deep: at 0 and 1
 
 
 class TestPredictSeconds:
-    def test_steps_make_up_what_does_not_depend_on_them(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
+    def test_more_steps_add_their_time(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
         timed = plan.model_copy(update={"step_seconds": {"dice_ce": 0.5}})
         splits = make_splits(profile.volumes, 2, 0)
         values = {"name": "x", "losses": ["dice_ce"], "folds": 2}
@@ -47,12 +47,12 @@ class TestPredictSeconds:
         assert list(short) == ["dice_ce-fold0", "dice_ce-fold1"]
         assert long["dice_ce-fold0"] - short["dice_ce-fold0"] == pytest.approx(100 * 0.5)
 
-    def test_nothing_is_said_of_what_was_not_timed(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
+    def test_no_timed_step_gives_no_estimate(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
         config = make_config({"name": "x", "losses": ["dice_ce"]}, "here")
         assert predict_seconds(config, profile, make_splits(profile.volumes, 2, 0), plan) == {}
 
 
-class TestInWords:
+class TestFormatDuration:
     @pytest.mark.parametrize(
         ("seconds", "text"),
         [(4.551, "4.6 s"), (59.4, "59 s"), (60, "1 min"), (325, "5 min 25 s"), (3600, "1 h"), (91_800, "25 h 30 min")],

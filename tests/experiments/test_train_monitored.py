@@ -1,4 +1,4 @@
-"""The command of the plan, flag by flag, as a person types it."""
+"""Test of the command `scripts/train_monitored.py` with all of its options, as a user types it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFold
 
 
 class TestTrainMonitored:
-    def test_every_flag_is_in_the_configuration_that_was_run(self, trained: RunFolder) -> None:
+    def test_every_option_is_in_the_saved_configuration(self, trained: RunFolder) -> None:
         config = trained.read_config()
         assert (config.experiment_name, config.seed, config.folds) == ("dynunet_loss_variation", 3, 2)
         assert (config.plan.compute, config.plan.patch_size) == ("gpu_low", (32, 32, 4))
         assert (config.limits.memory_limit_gib, config.limits.monitor_interval_s) == (24, 1)
         assert trained.read_plan().patch == (32, 32, 4)
 
-    def test_every_fold_was_trained_watched_and_scored(self, trained: RunFolder) -> None:
+    def test_every_fold_is_trained_monitored_and_scored(self, trained: RunFolder) -> None:
         assert sorted(row.case for row in trained.read_rows() if row.method == "dice_ce") == [
             f"phantom0{number}" for number in (1, 2, 3, 4)
         ]

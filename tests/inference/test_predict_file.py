@@ -1,4 +1,4 @@
-"""Weights and a file become a mask."""
+"""Segmentation of NIfTI files, and the command `minivess predict`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from minivess.cli.prediction import predict
 from minivess.data.array_store import Store
 from minivess.data.formats.nifti import read_header, read_volume, write_volume
 from minivess.errors import DataError
-from minivess.evaluation import predict_files
 from minivess.experiments.cell_spec import CellSpec
 from minivess.experiments.run_folder import CellFolder
 from minivess.inference.predict_file import predict_file, require_inputs, require_room
@@ -44,7 +43,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 class TestPredictFile:
-    def test_the_mask_lies_on_the_grid_of_the_input(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
+    def test_the_mask_has_the_grid_of_the_input(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
         volume = phantoms / "raw/phantom01.nii.gz"
         target = predict_file(weights, volume, tmp_path / "out")
         assert target == tmp_path / "out/phantom01_y.nii.gz"
@@ -66,21 +65,21 @@ class TestPredictFile:
         )
         assert 0 < np.abs(plain - mirrored).mean() < 0.5
 
-    def test_a_flat_volume_is_refused_and_nothing_written(self, weights: Path, tmp_path: Path) -> None:
+    def test_a_volume_without_contrast_is_refused_and_nothing_is_written(self, weights: Path, tmp_path: Path) -> None:
         write_volume(tmp_path / "flat.nii.gz", np.full((32, 32, 4), 7, np.uint8), spacing_um=(1, 1, 1))
-        with pytest.raises(DataError, match="contrast"):
+        with pytest.raises(DataError, match=r"flat\.nii\.gz"):
             predict_file(weights, tmp_path / "flat.nii.gz", tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 
 class TestRequireInputs:
-    def test_every_file_that_holds_no_volume_is_named(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
+    def test_every_file_without_a_volume_is_named(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
         (tmp_path / "a.nii.gz").write_bytes(b"no NIfTI")
         write_volume(tmp_path / "b.nii.gz", np.zeros((32, 32, 1), np.uint8), spacing_um=(1, 1, 1))
         with pytest.raises(DataError, match=r"damaged: a\.nii\.gz:(?s:.*)single_slice: b\.nii\.gz:"):
             require_inputs(weights, [phantoms / "raw/phantom01.nii.gz", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
 
-    def test_weights_that_are_none_are_refused(self, phantoms: Path, tmp_path: Path) -> None:
+    def test_a_folder_without_weights_is_refused(self, phantoms: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"network\.json"):
             require_inputs(tmp_path, [phantoms / "raw/phantom01.nii.gz"])
 
@@ -94,42 +93,46 @@ class TestCommand:
         paths = [str(tmp_path / f"{name}.nii.gz") for name in "abc"]
         result = CliRunner().invoke(predict, [str(weights), *paths, "-o", str(tmp_path / "out")])
         assert result.exit_code == 3
-        assert "got b.nii.gz: 1 NaN" in result.stderr
-        assert f"2 of 3 volumes are predicted in {tmp_path}/out; not so b.nii.gz" in result.stderr
+        first, summary = result.stderr.strip().rsplit("\n", 1)
+        assert "b.nii.gz: 1 NaN" in first
+        assert "2 of 3 volumes" in summary
+        assert "b.nii.gz" in summary
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_y.nii.gz", "c_y.nii.gz"]
 
     @pytest.mark.parametrize(
-        ("refusal", "words"),
+        ("refusal", "reason"),
         [
-            (
-                torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
-                "the graphics card is too small or too full",
-            ),
-            (MemoryError(), "the machine's memory is too small"),
-            (None, "the machine's memory is too small"),
+            (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "CUDA out of memory"),
+            (MemoryError(), "MemoryError"),
+            (None, "can't allocate memory"),
         ],
     )
-    def test_a_volume_without_room_is_left_out_with_a_cure(
-        self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, words: str
+    def test_a_volume_that_does_not_fit_into_memory_is_skipped_with_a_cure(
+        self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, reason: str
     ) -> None:
-        def predict_small_ones(network: torch.nn.Module, volume: np.ndarray, *rest: Any, **options: Any) -> np.ndarray:
+        def predict_small_volumes(
+            network: torch.nn.Module, volume: np.ndarray, *rest: Any, **options: Any
+        ) -> np.ndarray:
             if volume.shape[2] > 5:
                 if refusal:
                     raise refusal
-                torch.empty(2**55)  # torch's own words
+                torch.empty(2**55)  # raises torch's own error
             return predict_volume(network, volume, *rest, **options)
 
-        monkeypatch.setattr(predict_files, "predict_volume", predict_small_ones)
+        monkeypatch.setattr("minivess.inference.predict_file.predict_volume", predict_small_volumes)
         for name, depth in (("a", 6), ("b", 5)):
             voxels = np.random.default_rng(0).random((32, 32, depth), np.float32)
             write_volume(tmp_path / f"{name}.nii.gz", voxels, spacing_um=(1, 1, 5))
         paths = [str(tmp_path / f"{name}.nii.gz") for name in "ab"]
         result = CliRunner().invoke(predict, [str(weights), *paths, "-o", str(tmp_path / "out")])
         assert result.exit_code == 3
-        assert f"got a.nii.gz, for which {words}" in " ".join(result.stderr.split())
+        message = " ".join(result.stderr.split())
+        assert "got a.nii.gz" in message
+        assert reason in message
+        assert ("CUDA_VISIBLE_DEVICES" in message) == ("CUDA" in reason)
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_y.nii.gz"]
 
-    def test_the_overlap_is_that_of_the_run_in_whose_cell_the_weights_lie(
+    def test_the_default_overlap_is_that_of_the_run_of_the_weights(
         self, weights: Path, tmp_path: Path, store: Store
     ) -> None:
         voxels = np.random.default_rng(0).random((80, 32, 5), np.float32)
@@ -171,19 +174,22 @@ def write_cell(folder: Path, store: Store, overlap: float) -> None:
 
 
 class TestRequireRoom:
-    def test_makes_the_folder_for_masks_to_come(self, tmp_path: Path) -> None:
+    def test_creates_the_output_folder(self, tmp_path: Path) -> None:
         require_room([Path("a.nii.gz"), Path("b.nii")], tmp_path / "masks", probabilities=False, replace=False)
         assert list((tmp_path / "masks").iterdir()) == []
 
-    def test_two_volumes_of_one_name_are_refused(self, tmp_path: Path) -> None:
+    def test_two_volumes_with_the_same_name_are_refused(self, tmp_path: Path) -> None:
         stacks = [Path("mouse1/stack.nii.gz"), Path("mouse2/stack.nii.gz")]
-        with pytest.raises(DataError, match=r"mouse1/stack.* and .*mouse2/stack.*stack_y.nii.gz"):
+        with pytest.raises(DataError) as caught:
             require_room(stacks, tmp_path / "masks", probabilities=False, replace=True)
+        assert all(name in caught.value.got for name in (*map(str, stacks), "stack_y.nii.gz"))
         assert not (tmp_path / "masks").exists()
 
-    def test_a_label_is_not_replaced_unless_that_is_asked_for(self, tmp_path: Path) -> None:
+    def test_an_existing_label_is_only_replaced_on_request(self, tmp_path: Path) -> None:
         (tmp_path / "mv01_y.nii.gz").write_bytes(b"drawn by hand")
-        with pytest.raises(DataError, match=r"which is there already.*--force"):
+        with pytest.raises(DataError) as caught:
             require_room([Path("mv01.nii.gz")], tmp_path, probabilities=False, replace=False)
+        assert str(tmp_path / "mv01_y.nii.gz") in caught.value.got
+        assert "--force" in caught.value.cure
         require_room([Path("mv01.nii.gz")], tmp_path, probabilities=True, replace=False)
         require_room([Path("mv01.nii.gz")], tmp_path, probabilities=False, replace=True)

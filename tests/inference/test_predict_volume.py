@@ -10,7 +10,7 @@ import torch
 
 from minivess.geometry import Shape
 from minivess.inference.predict_volume import predict_volume
-from minivess.models.model_profile import NetworkSpec, build_network
+from minivess.models.model_profile import NetworkSpec, build_network, load_model_profile
 
 
 @pytest.fixture
@@ -19,6 +19,12 @@ def network() -> torch.nn.Module:
     return torch.nn.Sequential(
         torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv3d(4, 2, 3, padding=1)
     )
+
+
+@pytest.fixture
+def four_levels() -> NetworkSpec:
+    model = load_model_profile("dynunet", filters=(2, 4, 4, 8))
+    return model.spec(((32, 32, 4),), model.plan_strides((32, 32, 4), (0.99, 0.99, 5.0)))
 
 
 def _volume(*shape: int) -> np.ndarray:
@@ -53,17 +59,17 @@ class TestPredictVolume:
             )
         np.testing.assert_allclose(ours, logits.softmax(1)[0, 1].numpy(), atol=1e-6)
 
-    def test_the_mask_is_where_vessel_is_more_likely(self, network: torch.nn.Module) -> None:
+    def test_the_mask_is_set_where_vessel_is_more_likely(self, network: torch.nn.Module) -> None:
         volume = _volume(20, 20, 10)
         mask = predict_volume(network, volume, (16, 16, 8))
         assert mask.dtype == np.uint8
         np.testing.assert_array_equal(mask, predict_volume(network, volume, (16, 16, 8), probabilities=True) > 0.5)
 
-    def test_five_slices_come_back_as_five(self, network: torch.nn.Module) -> None:
+    def test_prediction_keeps_five_slices(self, network: torch.nn.Module) -> None:
         assert predict_volume(network, _volume(24, 24, 5), (16, 16, 8)).shape == (24, 24, 5)
 
-    def test_a_dynunet_predicts_five_slices_by_windows_of_four(self, four_levels: NetworkSpec) -> None:
-        """The first slice is in the upper window alone, the last one in the lower alone."""
+    def test_a_dynunet_predicts_five_slices_with_windows_of_four(self, four_levels: NetworkSpec) -> None:
+        """The first slice is only in the upper window, the last slice only in the lower window."""
         torch.manual_seed(0)
         network, volume = build_network(four_levels), _volume(32, 32, 5)
         whole = predict_volume(network, volume, four_levels.largest_patch, probabilities=True)
@@ -85,7 +91,7 @@ class TestPredictVolume:
             lifted, predict_volume(network, np.ones((16, 16, 4)), (16, 16, 4), probabilities=True)
         )
 
-    def test_mirrored_windows_are_turned_back_and_averaged(self, network: torch.nn.Module) -> None:
+    def test_mirrored_windows_are_mirrored_back_and_averaged(self, network: torch.nn.Module) -> None:
         volume, patch = _volume(16, 16, 8), (16, 16, 8)
         with torch.no_grad():
             images = [np.flip(volume, axes) for axes in ((), 0, 1, (0, 1))]

@@ -14,18 +14,18 @@ def logits(channels=2, dtype=torch.float32):
 
 
 class TestForeground:
-    def test_probability_is_that_of_the_softmax(self):
+    def test_probability_equals_the_softmax(self):
         output = logits()
         expected = torch.softmax(output, dim=1)[:, 1:]
         torch.testing.assert_close(foreground(output, LABEL).prob, expected)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_is_raised_to_float32(self, dtype):
+    def test_half_precision_is_converted_to_float32(self, dtype):
         view = foreground(logits(dtype=dtype), LABEL)
         assert {view.logit.dtype, view.prob.dtype, view.label.dtype} == {torch.float32}
 
     @pytest.mark.parametrize("vessel", [torch.tensor(True), torch.tensor(255, dtype=torch.uint8), torch.tensor(1.0)])
-    def test_label_is_what_lies_above_one_half(self, vessel):
+    def test_voxels_above_one_half_are_vessel(self, vessel):
         label = torch.zeros(2, 1, 4, 5, 3, dtype=vessel.dtype)
         label[0, 0, 1, 1, 1] = vessel
         assert foreground(logits(), label).label.sum() == 1
@@ -38,13 +38,16 @@ class TestForeground:
 
 class TestShapes:
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_refuses_other_than_two_channels(self, channels):
-        with pytest.raises(ConfigError, match="two output channels"):
+    def test_refuses_one_and_three_channels(self, channels):
+        with pytest.raises(ConfigError) as caught:
             foreground(logits(channels), LABEL)
+        assert str((2, channels, 4, 5, 3)) in caught.value.got
 
     @pytest.mark.parametrize("shape", [(2, 2, 4, 5, 3), (2, 4, 5, 3), (1, 1, 4, 5, 3), (2, 1, 4, 5, 4)])
-    def test_refuses_a_label_or_mask_on_another_grid(self, shape):
-        with pytest.raises(ConfigError, match="a label of shape"):
-            foreground(logits(), torch.zeros(shape))
-        with pytest.raises(ConfigError, match="a mask of shape"):
-            foreground(logits(), LABEL, torch.zeros(shape, dtype=torch.bool))
+    def test_refuses_a_label_or_mask_of_another_shape(self, shape):
+        for name, arguments in (("label", (torch.zeros(shape),)), ("mask", (LABEL, torch.zeros(shape)))):
+            with pytest.raises(ConfigError) as caught:
+                foreground(logits(), *arguments)
+            assert name in caught.value.expected
+            assert str((2, 1, 4, 5, 3)) in caught.value.expected
+            assert str(shape) in caught.value.got

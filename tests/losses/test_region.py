@@ -10,7 +10,7 @@ from minivess.losses.region import cross_entropy, soft_dice
 
 
 def batch():
-    """Two samples of two voxels: half sure of everything, one vessel voxel in all."""
+    """Two samples of two voxels: probability 0.5 everywhere, and one vessel voxel in total."""
     label = torch.tensor([1, 0, 0, 0]).view(2, 1, 2, 1, 1)
     return torch.zeros(2, 2, 2, 1, 1), label
 
@@ -19,12 +19,12 @@ class TestCrossEntropy:
     def test_is_the_mean_over_voxels(self):
         assert cross_entropy(foreground(*batch())).item() == pytest.approx(log(2))
 
-    def test_equals_that_of_two_channels(self):
+    def test_equals_two_channel_cross_entropy(self):
         logits, label = torch.randn(2, 2, 4, 4, 4), torch.randint(0, 2, (2, 1, 4, 4, 4))
         expected = torch.nn.functional.cross_entropy(logits, label[:, 0])
         torch.testing.assert_close(cross_entropy(foreground(logits, label)), expected)
 
-    def test_is_zero_where_nothing_counts(self):
+    def test_is_zero_if_no_voxel_counts(self):
         logits, label = batch()
         assert cross_entropy(foreground(logits, label, torch.zeros_like(label).bool())) == 0
 
@@ -34,11 +34,11 @@ class TestSoftDice:
         expected = 1 - 2 * 0.5 / (4 * 0.5 + 1)
         assert soft_dice(foreground(*batch())).item() == pytest.approx(expected, rel=1e-4)
 
-    def test_leaves_padding_out(self):
+    def test_ignores_padding(self):
         logits, label = batch()
         mask = torch.tensor([True, True, False, False]).view(2, 1, 2, 1, 1)
         assert soft_dice(foreground(logits, label, mask)).item() == pytest.approx(1 - 2 * 0.5 / 2, rel=1e-4)
 
-    def test_is_zero_where_both_are_empty(self):
+    def test_is_zero_if_both_are_empty(self):
         logits, label = batch()
         assert soft_dice(foreground(logits, label, torch.zeros_like(label).bool())) == 0

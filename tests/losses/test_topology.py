@@ -20,8 +20,8 @@ def assert_gradient(got, expected):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6 * expected.abs().max().item())
 
 
-def rod_and_two_worse():
-    """A 3x3 rod of 27 voxels, without one of its edges, and with a gap of 3: 27 voxels missing in either."""
+def rod_thinned_and_broken():
+    """A 3x3 rod 27 voxels long, the rod without one of its edges, and the rod with a gap of 3: both lack 27 voxels."""
     rod = torch.zeros(1, 1, 31, 9, 9)
     rod[:, :, 2:29, 3:6, 3:6] = 1
     thinned, broken = rod.clone(), rod.clone()
@@ -37,15 +37,15 @@ def as_logits(mask):
 class TestSoftClDice:
     @pytest.mark.parametrize("iterations", [3, 10])
     @pytest.mark.parametrize("case", range(3))
-    def test_value_and_gradient_equal_the_authors(self, case, iterations):
+    def test_value_and_gradient_equal_the_authors_code(self, case, iterations):
         prob = torch.softmax(golden(case, "logits"), 1)[:, 1:].requires_grad_()
         loss = soft_cldice(prob, golden(case, "label"), iterations)
         loss.backward()
         assert loss.item() == pytest.approx(golden(case, f"softcldice_it{iterations}_smooth1").item(), rel=1e-5)
         assert_gradient(prob.grad, golden(case, f"softcldice_it{iterations}_grad_prob"))
 
-    def test_a_gap_costs_more_than_as_many_voxels_along_an_edge(self):
-        rod, thinned, broken = rod_and_two_worse()
+    def test_gap_costs_more_than_as_many_voxels_along_an_edge(self):
+        rod, thinned, broken = rod_thinned_and_broken()
         assert soft_cldice(rod, rod) == 0
         assert soft_cldice(broken, rod) > soft_cldice(thinned, rod) + 0.05
 
@@ -55,21 +55,22 @@ class TestSoftClDice:
 
     @pytest.mark.parametrize("shape", [(2, 2, 8, 8, 4), (2, 8, 8, 4), (2, 1, 8, 8, 5)])
     def test_refuses_other_shapes(self, shape):
-        with pytest.raises(ConfigError, match=r"both \(B, 1, X, Y, Z\)"):
+        with pytest.raises(ConfigError) as caught:
             soft_cldice(torch.zeros(shape), torch.zeros(2, 1, 8, 8, 4))
+        assert str(shape) in caught.value.got
 
 
 class TestCbDice:
     @pytest.mark.parametrize("case", range(3))
-    def test_value_and_gradient_equal_the_authors(self, case):
+    def test_value_and_gradient_equal_the_authors_code(self, case):
         logits = golden(case, "logits").requires_grad_()
         value = cb_dice(logits, golden(case, "label"))
         value.backward()
         assert value.item() == pytest.approx(golden(case, "cbdice_it10_smooth1").item(), rel=1e-5)
         assert_gradient(logits.grad, golden(case, "cbdice_grad_logits"))
 
-    def test_a_gap_costs_more_than_as_many_voxels_along_an_edge(self):
-        rod, thinned, broken = rod_and_two_worse()
+    def test_gap_costs_more_than_as_many_voxels_along_an_edge(self):
+        rod, thinned, broken = rod_thinned_and_broken()
         assert cb_dice(as_logits(rod), rod).item() == pytest.approx(-1, abs=1e-3)
         assert cb_dice(as_logits(broken), rod) > cb_dice(as_logits(thinned), rod) + 0.05
 
@@ -78,5 +79,6 @@ class TestCbDice:
             assert cb_dice(as_logits(patch), patch) == -1
 
     def test_refuses_one_channel(self):
-        with pytest.raises(ConfigError, match="two output channels"):
+        with pytest.raises(ConfigError) as caught:
             cb_dice(torch.zeros(1, 1, 8, 8, 4), torch.zeros(1, 1, 8, 8, 4))
+        assert str((1, 1, 8, 8, 4)) in caught.value.got

@@ -20,7 +20,7 @@ class TestDetectEnvironment:
             ("sys/class/dmi/id/sys_vendor", "Microsoft Corporation\n", "local"),
         ],
     )
-    def test_by_marks_on_the_machine(self, tmp_path: Path, file: str, text: str, expected: str) -> None:
+    def test_by_files_of_the_machine(self, tmp_path: Path, file: str, text: str, expected: str) -> None:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)
         assert detect_environment({}, tmp_path) == expected
@@ -29,7 +29,7 @@ class TestDetectEnvironment:
         ("environ", "expected"),
         [({}, "local"), ({"CI": "true"}, "ci"), ({"CI": "false"}, "local"), ({"container": "podman"}, "docker")],
     )
-    def test_by_variables(self, tmp_path: Path, environ: dict[str, str], expected: str) -> None:
+    def test_by_environment_variables(self, tmp_path: Path, environ: dict[str, str], expected: str) -> None:
         assert detect_environment(environ, tmp_path) == expected
 
     def test_ci_in_a_container_is_ci(self, tmp_path: Path) -> None:

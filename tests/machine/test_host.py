@@ -14,7 +14,7 @@ MemAvailable:   26214400 kB
 SwapTotal:       8388608 kB
 SwapFree:        6291456 kB
 HugePages_Total:       0
-"""  # 32 GiB, 25 available, 8 of swap, 2 of them used
+"""  # 32 GiB, 25 GiB of it available; 8 GiB of swap, 2 GiB of it used
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class TestWithoutCgroups:
         assert host.load_1min == 0.5
         assert host.notes == ()
 
-    def test_a_system_without_proc_is_read_by_psutil(self, tmp_path: Path) -> None:
+    def test_a_system_without_proc_is_read_with_psutil(self, tmp_path: Path) -> None:
         host = read_host(tmp_path, tmp_path)
         assert 0 < host.ram_available_bytes <= host.ram_total_bytes
         assert host.load_1min is None
@@ -51,26 +51,27 @@ class TestCgroupV2:
         write(tmp_path / "cg/user.slice", {"memory.max": str(16 * GIB), "memory.current": str(6 * GIB)})
         host = read_host(proc, tmp_path / "cg")
         assert (host.ram_total_bytes, host.ram_available_bytes) == (16 * GIB, 10 * GIB)
-        assert "16.0 GiB by the cgroup user.slice" in host.notes[0]
+        assert "16.0 GiB" in host.notes[0]
+        assert "user.slice" in host.notes[0]
 
-    def test_file_cache_is_not_in_use(self, proc: Path, tmp_path: Path) -> None:
+    def test_file_cache_counts_as_available(self, proc: Path, tmp_path: Path) -> None:
         write(proc, {"self/cgroup": "0::/\n"})
         stat = f"anon {GIB}\nactive_file {2 * GIB}\ninactive_file {3 * GIB}\n"
         write(tmp_path, {"memory.max": str(8 * GIB), "memory.current": str(6 * GIB), "memory.stat": stat})
         assert read_host(proc, tmp_path).ram_available_bytes == 7 * GIB
 
-    def test_throttling_limit_counts(self, proc: Path, tmp_path: Path) -> None:
+    def test_the_throttling_limit_is_used(self, proc: Path, tmp_path: Path) -> None:
         write(proc, {"self/cgroup": "0::/\n"})
         write(tmp_path, {"memory.max": "max", "memory.high": str(12 * GIB), "memory.current": "0"})
         assert read_host(proc, tmp_path).ram_total_bytes == 12 * GIB
 
-    def test_host_path_is_found_at_a_containers_root(self, proc: Path, tmp_path: Path) -> None:
+    def test_a_path_of_the_host_is_found_at_the_root_of_a_container(self, proc: Path, tmp_path: Path) -> None:
         write(proc, {"self/cgroup": "0::/../docker/abc\n"})
         write(tmp_path, {"memory.max": str(4 * GIB), "memory.current": str(5 * GIB), "cpu.max": "100000 100000\n"})
         host = read_host(proc, tmp_path)
         assert (host.ram_total_bytes, host.ram_available_bytes, host.cpu_count) == (4 * GIB, 0, 1)
 
-    def test_half_a_processor_is_one(self, proc: Path, tmp_path: Path) -> None:
+    def test_a_quota_of_half_a_processor_is_rounded_up_to_one(self, proc: Path, tmp_path: Path) -> None:
         write(proc, {"self/cgroup": "0::/\n"})
         write(tmp_path, {"cpu.max": "50000 100000\n"})
         assert read_host(proc, tmp_path).cpu_count == 1
@@ -86,7 +87,7 @@ class TestCgroupV1:
         host = read_host(proc, tmp_path)
         assert (host.ram_total_bytes, host.ram_available_bytes, host.cpu_count) == (8 * GIB, 4 * GIB, 1)
 
-    def test_unlimited_changes_nothing(self, proc: Path, tmp_path: Path) -> None:
+    def test_unlimited_values_change_nothing(self, proc: Path, tmp_path: Path) -> None:
         write(proc, {"self/cgroup": "4:memory:/\n3:cpu:/\n"})
         write(tmp_path / "memory", {"memory.limit_in_bytes": "9223372036854771712", "memory.usage_in_bytes": "7"})
         write(tmp_path / "cpu", {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"})

@@ -4,20 +4,20 @@ import pytest
 
 from minivess.machine.processes import torch_environment
 
-CARD_MEMORY = "PYTORCH_CUDA_ALLOC_CONF"
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 
 
 class TestTorchEnvironment:
-    def test_segments_of_a_card_grow_as_the_plan_counts_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv(CARD_MEMORY, raising=False)
-        assert torch_environment()[CARD_MEMORY] == "expandable_segments:True"
+    def test_gpu_memory_segments_are_expandable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(ALLOCATOR, raising=False)
+        assert torch_environment()[ALLOCATOR] == "expandable_segments:True"
 
-    @pytest.mark.parametrize("name", [CARD_MEMORY, "PYTORCH_ALLOC_CONF"])
+    @pytest.mark.parametrize("name", [ALLOCATOR, "PYTORCH_ALLOC_CONF"])
     @pytest.mark.parametrize("value", ["backend:cudaMallocAsync", "expandable_segments:False"])
-    def test_whoever_has_set_just_that_keeps_it(self, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_setting_of_the_same_option_is_kept(self, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
-        assert torch_environment()[CARD_MEMORY] == value
+        assert torch_environment()[ALLOCATOR] == value
 
-    def test_other_settings_of_that_memory_stay(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(CARD_MEMORY, "max_split_size_mb:128")
-        assert torch_environment()[CARD_MEMORY] == "max_split_size_mb:128,expandable_segments:True"
+    def test_settings_of_other_options_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(ALLOCATOR, "max_split_size_mb:128")
+        assert torch_environment()[ALLOCATOR] == "max_split_size_mb:128,expandable_segments:True"

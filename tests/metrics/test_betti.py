@@ -14,7 +14,7 @@ def volume(*points: tuple[int, int, int], shape: tuple[int, int, int] = (5, 5, 5
 
 
 class TestBettiNumbers:
-    def test_nothing_has_nothing(self):
+    def test_empty_mask_has_no_pieces_tunnels_or_cavities(self):
         assert betti_numbers(volume()) == (0, 0, 0)
 
     def test_one_voxel_is_one_piece(self):
@@ -26,7 +26,7 @@ class TestBettiNumbers:
         mask[2, 2, 1] = False
         assert betti_numbers(mask) == (1, 1, 0)
 
-    def test_a_figure_of_eight_has_two(self):
+    def test_a_figure_of_eight_has_two_tunnels(self):
         mask = np.zeros((7, 5, 3), bool)
         mask[1:6, 1:4, 1] = True
         mask[[2, 4], 2, 1] = False
@@ -37,16 +37,16 @@ class TestBettiNumbers:
         mask[1, 1, 1] = False
         assert betti_numbers(mask) == (1, 0, 1)
 
-    def test_a_full_volume_is_a_ball(self):
+    def test_a_full_volume_is_one_piece(self):
         assert betti_numbers(np.ones((4, 4, 4), bool)) == (1, 0, 0)
 
     @pytest.mark.parametrize("other", [(2, 2, 3), (2, 3, 3), (3, 3, 3)])
     def test_voxels_that_share_a_face_an_edge_or_a_corner_are_one_piece(self, other: tuple[int, int, int]):
         assert betti_numbers(volume((2, 2, 2), other)) == (1, 0, 0)
 
-    def test_background_leaks_through_faces_only(self):
+    def test_background_is_connected_through_faces_only(self):
         mask = np.ones((3, 3, 3), bool)
-        mask[1, 1, 1] = mask[0, 0, 0] = False  # the corner touches the heart, and does not open it
+        mask[1, 1, 1] = mask[0, 0, 0] = False  # the corner touches the centre, but does not open the cavity
         assert betti_numbers(mask).b2 == 1
 
     @pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 0.95])

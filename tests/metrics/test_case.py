@@ -17,7 +17,7 @@ SPACING_UM = (1.0, 1.0, 2.0)
 
 
 def golden_case(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float]]:
-    """Masks, spacing and MetricsReloaded's values; the stored depth of three cases is that before cropping."""
+    """Masks, spacing and values of MetricsReloaded. For three cases, the stored depth is that before cropping."""
     with np.load(GOLDEN) as stored:
         case = {key.removeprefix(f"m{number}_"): stored[key] for key in stored if key.startswith(f"m{number}_")}
     width, height = case["shape"][:2]
@@ -44,7 +44,7 @@ class TestGoldenValues:
 
 
 class TestScoreCase:
-    def test_a_perfect_prediction(self):
+    def test_scores_of_a_perfect_prediction(self):
         scores = score_case(line(8), line(8), SPACING_UM)
         assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)
         assert (scores.measured_masd, scores.hausdorff_95, scores.betti0_error, scores.betti1_error) == (0, 0, 0, 0)
@@ -57,7 +57,7 @@ class TestScoreCase:
         assert (scores.measured_masd, scores.hausdorff_95, scores.measured_masd_voxel) == (10, 10, 2)
         assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
 
-    def test_a_gap_is_a_piece_more_and_a_closed_ring_a_tunnel_less(self):
+    def test_gap_is_a_betti0_error_and_filled_ring_a_betti1_error(self):
         ring = np.zeros((5, 5, 3), bool)
         ring[1:4, 1:4, 1] = True
         disc = ring.copy()
@@ -67,7 +67,7 @@ class TestScoreCase:
         broken[4] = False
         assert score_case(broken, line(9), SPACING_UM).betti0_error == 1
 
-    def test_volumes_are_told(self):
+    def test_volumes_are_reported(self):
         scores = score_case(line(4), line(8), (0.5, 0.5, 2))
         assert (scores.foreground_voxels, scores.reference_voxels, scores.voxel_um3) == (4, 8, 0.5)
 
@@ -80,7 +80,7 @@ class TestScoreCase:
         assert one.pop("reference_voxels") == other.pop("foreground_voxels")
         assert one == pytest.approx(other)
 
-    def test_padding_around_both_changes_nothing_but_the_cost(self):
+    def test_padding_around_both_changes_no_score(self):
         prediction, reference, spacing, _ = golden_case(3)
         padded = (np.pad(mask, ((3, 0), (0, 2), (1, 4))) for mask in (prediction, reference))
         assert score_case(*padded, spacing) == score_case(prediction, reference, spacing)
@@ -93,14 +93,14 @@ class TestScoreCase:
 class TestEmptyMasks:
     nothing = np.zeros((10, 6, 3), bool)
 
-    def test_both_empty_agree(self):
+    def test_two_empty_masks_have_perfect_scores(self):
         scores = score_case(self.nothing, self.nothing, SPACING_UM)
         assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)
         assert (scores.measured_masd, scores.measured_masd_voxel, scores.hausdorff_95) == (0, 0, 0)
         assert scores.empty == "both"
 
     @pytest.mark.parametrize("which", ["prediction", "reference"])
-    def test_one_empty_is_as_far_off_as_the_volume_allows(self, which: str):
+    def test_one_empty_mask_has_the_volumes_diagonal_as_distance(self, which: str):
         prediction, reference = (self.nothing, line(8)) if which == "prediction" else (line(8), self.nothing)
         scores = score_case(prediction, reference, SPACING_UM)
         assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
@@ -116,17 +116,22 @@ class TestEmptyMasks:
 
 
 class TestRefusals:
-    def test_shapes_that_differ(self):
-        with pytest.raises(DataError, match=r"\(10, 6, 3\) against \(10, 6, 4\).*padding"):
+    def test_different_shapes_are_refused(self):
+        with pytest.raises(DataError) as caught:
             score_case(line(4), line(4, (10, 6, 4)), SPACING_UM)
+        assert "(10, 6, 3)" in caught.value.got
+        assert "(10, 6, 4)" in caught.value.got
 
-    def test_a_raw_label_without_spacing(self):
-        with pytest.raises(DataError, match="pass spacing_um"):
+    def test_label_without_spacing_is_refused(self):
+        with pytest.raises(DataError) as caught:
             score_case(line(4), line(4))
+        assert "spacing_um" in caught.value.cure
 
-    def test_a_spacing_that_is_not_the_references(self):
-        with pytest.raises(DataError, match="prepared with"):
+    def test_spacing_other_than_that_of_the_reference_is_refused(self):
+        with pytest.raises(DataError) as caught:
             score_case(line(4), Reference.of(line(4), SPACING_UM), (1, 1, 1))
+        assert "(1, 1, 1)" in caught.value.got
+        assert str(SPACING_UM) in caught.value.got
 
 
 class TestJson:
@@ -137,5 +142,5 @@ class TestJson:
     def test_a_missing_field_is_named(self):
         values = to_plain(score_case(line(4), line(8), SPACING_UM))
         del values["dsc"]
-        with pytest.raises(ValueError, match="no dsc"):
+        with pytest.raises(ValueError, match="dsc"):
             from_plain(CaseMetrics, values)

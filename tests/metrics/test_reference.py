@@ -23,14 +23,17 @@ class TestReference:
         assert reference.betti == (0, 0, 0)
 
     def test_probabilities_are_refused(self):
-        with pytest.raises(DataError, match=r"got float32.*threshold"):
+        with pytest.raises(DataError) as caught:
             Reference.of(np.zeros((4, 4, 4), np.float32), (1, 1, 1))
+        assert "float32" in caught.value.got
 
     def test_a_channel_axis_is_refused(self):
-        with pytest.raises(DataError, match=r"shape \(1, 4, 4, 4\)"):
+        with pytest.raises(DataError) as caught:
             Reference.of(np.zeros((1, 4, 4, 4), bool), (1, 1, 1))
+        assert "(1, 4, 4, 4)" in caught.value.got
 
     @pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, float("nan"))])
-    def test_a_spacing_that_is_none_is_refused(self, spacing: tuple[float, ...]):
-        with pytest.raises(DataError, match="three positive voxel sizes"):
+    def test_an_invalid_spacing_is_refused(self, spacing: tuple[float, ...]):
+        with pytest.raises(DataError) as caught:
             Reference.of(np.ones((4, 4, 4), bool), spacing)
+        assert caught.value.got == str(tuple(map(float, spacing)))

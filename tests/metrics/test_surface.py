@@ -14,22 +14,22 @@ from minivess.metrics.surface import (
 
 
 class TestBorder:
-    def test_a_cube_without_its_heart(self):
+    def test_border_of_a_cube_is_the_cube_without_its_centre(self):
         mask = np.zeros((7, 7, 7), bool)
         mask[2:5, 2:5, 2:5] = True
         edge = border(mask)
         assert len(edge) == 27 - 1
         assert [3, 3, 3] not in edge.tolist()
 
-    def test_the_face_of_the_volume_is_a_border(self):
+    def test_voxels_at_the_edge_of_the_volume_are_border(self):
         assert len(border(np.ones((3, 3, 3), bool))) == 26
 
-    def test_a_slab_one_voxel_deep_is_all_border(self):
+    def test_all_voxels_of_a_slab_one_voxel_deep_are_border(self):
         assert len(border(np.ones((4, 5, 1), bool))) == 20
 
 
 class TestSurfaceDistances:
-    def test_pythagoras_with_anisotropic_spacing(self):
+    def test_euclidean_distance_with_anisotropic_spacing(self):
         apart = surface_distances(np.array([[0, 0, 0]]), np.array([[3, 0, 2]]), spacing=(1.0, 1.0, 2.0))
         assert apart.from_prediction == pytest.approx([5.0])  # 3 and 2 x 2 micrometre
         assert apart.from_reference == pytest.approx([5.0])
@@ -43,16 +43,16 @@ class TestSurfaceDistances:
 class TestSummaries:
     distances = SurfaceDistances(np.array([0.0, 4.0]), np.array([0.0, 0.0, 3.0]))
 
-    def test_masd_weighs_both_ways_alike(self):
+    def test_masd_weighs_both_directions_equally(self):
         assert measured_masd(self.distances) == pytest.approx((2 + 1) / 2)
 
     def test_share_within_the_tolerance(self):
         assert normalised_surface_distance(self.distances, 3.0) == pytest.approx(4 / 5)
 
-    def test_three_voxels_of_a_fifth_are_within_three_fifths(self):
+    def test_three_voxels_of_0_2_are_within_a_tolerance_of_0_6(self):
         row = surface_distances(np.array([[0, 0, 0]]), np.array([[3, 0, 0]]), (0.2, 0.2, 1))
         assert row.from_prediction[0] > 0.6  # 0.6000000000000001
         assert normalised_surface_distance(row, 0.6) == 1
 
-    def test_hausdorff_takes_the_worse_way(self):
+    def test_hausdorff_is_the_larger_of_both_directions(self):
         assert hausdorff_95(self.distances) == pytest.approx(0.95 * 4)

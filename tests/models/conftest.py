@@ -1,4 +1,4 @@
-"""Small networks."""
+"""Fixtures: specs of small networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def spec() -> NetworkSpec:
 
 @pytest.fixture
 def four_levels() -> NetworkSpec:
-    """The network of MiniVess with few filters: its four levels, its spacing, and the four slices of its shallowest patch."""
+    """The network for MiniVess with few filters: its four levels, its spacing and the four slices of its smallest patch."""
     return _dynunet((32, 32, 4), (2, 4, 4, 8))
 
 

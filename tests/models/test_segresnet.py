@@ -28,12 +28,12 @@ class TestSegResNet:
         logits.square().mean().backward()
         assert all(value.grad is not None and value.grad.any() for value in network.parameters())
 
-    def test_five_slices_come_back_as_five(self) -> None:
+    def test_prediction_keeps_five_slices(self) -> None:
         network = build_network(_spec((16, 16, 4), TWO_PHOTON))
         assert predict_volume(network, np.ones((20, 18, 5)), (16, 16, 4)).shape == (20, 18, 5)
 
     @pytest.mark.parametrize("spacing_um", [TWO_PHOTON, ISOTROPIC])
-    def test_needs_the_planned_divisor_and_no_less(self, spacing_um: Spacing) -> None:
+    def test_sizes_must_be_multiples_of_the_planned_divisor(self, spacing_um: Spacing) -> None:
         spec = _spec((16, 16, 4), spacing_um)
         network = build_network(spec).eval()
         fits = [2 * step for step in spec.divisor]
@@ -44,7 +44,7 @@ class TestSegResNet:
                 network(torch.zeros(1, 1, *half))
 
     @pytest.mark.parametrize("spacing_um", [TWO_PHOTON, ISOTROPIC])
-    def test_equals_monai_where_monai_can_express_the_plan(self, spacing_um: Spacing) -> None:
+    def test_equals_monai_if_monai_can_express_the_plan(self, spacing_um: Spacing) -> None:
         from monai.networks.nets import SegResNetDS
 
         network = build_network(_spec((32, 32, 16), spacing_um))
@@ -55,7 +55,7 @@ class TestSegResNet:
             image = torch.randn(1, 1, 32, 32, 16)
             torch.testing.assert_close(network(image), theirs(image))
 
-    def test_deep_supervision_gives_a_list_while_training_only(self) -> None:
+    def test_deep_supervision_gives_a_list_only_while_training(self) -> None:
         network = build_network(_spec((16, 16, 4), TWO_PHOTON, deep_supervision=9))
         outputs = network(torch.randn(1, 1, 16, 16, 4))
         assert [output.shape for output in outputs] == [(1, 2, 16, 16, 4)] * 3
@@ -69,5 +69,6 @@ class TestSegResNet:
         assert build_network(spec)(torch.randn(1, 1, 3, 3, 3)).shape == (1, 2, 3, 3, 3)
 
     def test_an_unknown_option_is_named(self) -> None:
-        with pytest.raises(ConfigError, match="got blocks, which is no known key"):
+        with pytest.raises(ConfigError) as caught:
             build_network(_spec((16, 16, 4), TWO_PHOTON, options={"blocks": 2}))
+        assert "blocks," in caught.value.got

@@ -1,4 +1,4 @@
-"""Weights on disk."""
+"""Saving and loading of weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TestSaveAndLoad:
         with torch.no_grad():
             assert torch.equal(load_network(tmp_path)(image), network(image))
 
-    def test_a_layer_with_two_names_is_kept_once(self, spec: NetworkSpec) -> None:
+    def test_a_layer_with_two_names_is_saved_once(self, spec: NetworkSpec) -> None:
         network = build_network(spec)
         assert sum(value.numel() for value in tensors_of(network).values()) == sum(
             p.numel() for p in network.parameters()
@@ -29,16 +29,20 @@ class TestSaveAndLoad:
 
     def test_weights_of_another_network_are_refused(self, spec: NetworkSpec, tmp_path: Path) -> None:
         save_network(tmp_path, build_network(spec), spec.model_copy(update={"filters": (2, 4, 8)}))
-        with pytest.raises(DataError, match="the tensors of this network"):
+        with pytest.raises(DataError) as caught:
             load_network(tmp_path)
+        assert "shapes" in caught.value.got
 
     def test_a_truncated_file_is_named(self, spec: NetworkSpec, tmp_path: Path) -> None:
         save_network(tmp_path, build_network(spec), spec)
         weights = tmp_path / "network.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
-        with pytest.raises(DataError, match=r"network\.safetensors of one training"):
+        with pytest.raises(DataError) as caught:
             load_network(tmp_path)
+        assert "network.safetensors" in caught.value.expected
+        assert str(tmp_path) in caught.value.got
 
     def test_an_empty_folder_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="give a cell folder"):
+        with pytest.raises(DataError) as caught:
             load_network(tmp_path)
+        assert str(tmp_path / "network.json") in caught.value.got

@@ -1,4 +1,4 @@
-"""The command as a user runs it, and a real Prefect server."""
+"""Fixtures: `minivess run` as a user runs it, and a real Prefect server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def minivess_run(phantoms: Path, tiny_study: str) -> Callable[..., subprocess.Popen[str]]:
-    """Starts ``minivess run`` of two tiny cells and two baselines; its run folder is FOLDER/tiny."""
+    """Start ``minivess run`` of two tiny cells and two baselines; the run folder is FOLDER/tiny."""
 
     def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
         (folder / "tiny.yaml").write_text(tiny_study)
@@ -37,7 +37,7 @@ def minivess_run(phantoms: Path, tiny_study: str) -> Callable[..., subprocess.Po
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """A port of the loopback that nobody listens on."""
+    """Find a free port on loopback."""
 
     def find() -> int:
         with socket.socket() as free:
@@ -48,7 +48,7 @@ def free_port() -> Callable[[], int]:
 
 
 class Server:
-    """A Prefect server of a test's own."""
+    """A Prefect server for one test module."""
 
     def __init__(self, home: Path, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/api"
@@ -71,7 +71,7 @@ class Server:
             time.sleep(0.2)
 
     def ask(self, what: str) -> list[dict[str, Any]]:
-        """All "flow_runs", "task_runs" or "artifacts"."""
+        """Return all "flow_runs", "task_runs" or "artifacts" of the server."""
         request = urllib.request.Request(f"{self.url}/{what}/filter", b"{}", {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)

@@ -1,4 +1,4 @@
-"""Cells on the workers of a Dask cluster: a real scheduler and two real workers, on loopback, one of them really killed."""
+"""Cells on a Dask cluster: a real scheduler and two real workers on loopback, one of which is killed."""
 
 from __future__ import annotations
 
@@ -57,32 +57,33 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
 
 class TestOnDask:
     @pytest.mark.slow
-    def test_a_lost_workers_cell_ends_elsewhere_with_the_bits_of_a_local_run(
+    def test_cell_of_a_killed_worker_continues_elsewhere_with_the_weights_of_a_local_run(
         self, cluster: Cluster, minivess_run: Start, tmp_path: Path
     ) -> None:
         (tmp_path / "local").mkdir()
         (tmp_path / "dask").mkdir()
         process = minivess_run(tmp_path / "dask", *TRAINED, "--dask", cluster.address)
-        doomed = cluster.without_nanny
-        theirs = [RunFolder(tmp_path / "dask" / "tiny").cell("dice_ce", fold) for fold in (0, 1)]
-        (lost,) = _wait_for(lambda: [cell for cell in theirs if _holder(cell) == doomed.pid and cell.read_journal()])
-        doomed.kill()
+        victim = cluster.without_nanny
+        cells = [RunFolder(tmp_path / "dask" / "tiny").cell("dice_ce", fold) for fold in (0, 1)]
+        (lost,) = _wait_for(lambda: [cell for cell in cells if _holder(cell) == victim.pid and cell.read_journal()])
+        victim.kill()
         assert not lost.finished
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         assert "Dask: 2 workers" in err
-        assert "the process that started the supervisor has ended" in (lost.path / "log.txt").read_text()
-        assert "resumes after step" in (lost.path / "log.txt").read_text()
+        log = (lost.path / "log.txt").read_text()
+        assert "supervisor has ended" in log
+        assert "resumes after step" in log
 
         process = minivess_run(tmp_path / "local", "--only", f"loss=dice_ce,fold={lost.path.name[-1]}")
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         (undisturbed,) = RunFolder(tmp_path / "local" / "tiny").cells()
         assert _weights(undisturbed) == _weights(lost)
-        assert all(cell.finished for cell in theirs)
+        assert all(cell.finished for cell in cells)
 
     @pytest.mark.slow
-    def test_a_cell_asked_to_stop_goes_on_and_ctrl_c_stops_it(
+    def test_stopped_cell_continues_and_ctrl_c_stops_it(
         self, cluster: Cluster, minivess_run: Start, tmp_path: Path
     ) -> None:
         long = ("--set", "training.max_epochs=3000", "--only", "loss=dice_ce,fold=0", "--dask", cluster.address)
@@ -94,30 +95,31 @@ class TestOnDask:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 5
-        assert "run the same command again" in " ".join(err.split())
+        assert "interrupted" in err
         outcome = _wait_for(lambda: (cell.path / "outcome.json").is_file() and (cell.path / "outcome.json").read_text())
         assert json.loads(outcome)["status"] == "stopped"
         assert list(cell.checkpoints.glob("step-*"))
         with hold(cell.path / ".lock", wait=True):
             assert not cell.finished
 
-    def test_no_scheduler_is_said_before_anything_is_spent(
+    def test_missing_scheduler_is_reported_before_a_run_folder_exists(
         self, free_port: Callable[[], int], minivess_run: Start, tmp_path: Path
     ) -> None:
         address = f"tcp://127.0.0.1:{free_port()}"
         process = minivess_run(tmp_path, "--dask", address)
         _, err = process.communicate(timeout=120)
         assert process.returncode == 5
-        assert f"expected a Dask scheduler; got none at {address}" in err
+        assert f"none at {address}" in err
         assert not (tmp_path / "tiny").exists()
 
-    def test_what_is_no_address_is_said(self) -> None:
-        with pytest.raises(RunError, match="a Dask scheduler; got none at nowhere"):
+    def test_invalid_address_is_an_error(self) -> None:
+        with pytest.raises(RunError) as caught:
             OnDask("nowhere").require()
+        assert "nowhere" in caught.value.got
 
 
 def _holder(cell: CellFolder) -> int:
-    """The process that runs the cell, by its lock."""
+    """Return the id of the process that holds the lock of the cell; 0 if there is none."""
     try:
         return int((cell.path / ".lock").read_text().split()[0])
     except (OSError, IndexError):
@@ -136,6 +138,6 @@ def _weights(cell: CellFolder) -> bytes:
 def _wait_for(condition: Callable[[], Any], seconds: float = 180.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.02)
     return found

@@ -1,4 +1,4 @@
-"""A run in the view of Prefect: a real server, started here on loopback; and one that is not there."""
+"""A run shown in Prefect: with a real server on loopback, and with a server that does not answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minivess.experiments.run_folder import RunFolder
 
 Start = Callable[..., subprocess.Popen[str]]
 
-LOSES_ITS_SERVER = """\
+KILLS_ITS_SERVER = """\
 import os, signal, sys, time
 from pathlib import Path
 from minivess.orchestration.flows import as_cell, as_flow, as_task, show_results
@@ -38,7 +38,7 @@ print(as_flow("one", work))
 
 
 class TestServer:
-    def test_a_run_is_a_flow_with_its_steps_its_cells_and_artifacts(
+    def test_run_is_a_flow_with_steps_cells_and_artifacts(
         self, server: Any, minivess_run: Start, tmp_path: Path
     ) -> None:
         process = minivess_run(tmp_path, "--only", "loss=threshold", **server.environment)
@@ -53,7 +53,7 @@ class TestServer:
         assert "threshold" in artifacts["tiny-comparison"]
         assert (tmp_path / "tiny" / "report.html").as_uri() in artifacts["tiny-report"]
 
-    def test_kill_ends_a_run_there_as_anywhere(self, server: Any, minivess_run: Start, tmp_path: Path) -> None:
+    def test_sigterm_saves_and_stops_a_run(self, server: Any, minivess_run: Start, tmp_path: Path) -> None:
         only = ("--only", "loss=dice_ce,fold=0", "--set", "training.max_epochs=3000", "--set", "dry_start=false")
         process = minivess_run(tmp_path, *only, **server.environment)
         cell = RunFolder(tmp_path / "tiny").cell("dice_ce", 0)
@@ -65,23 +65,21 @@ class TestServer:
         process.terminate()
         _, err = process.communicate(timeout=60)
         assert (process.returncode, "Traceback" in err) == (RunError.exit_code, False), err
-        assert "run the same command again: it resumes" in err
+        assert "run the same command again" in err
         assert list(cell.checkpoints.glob("step-*"))
 
     @pytest.mark.slow
-    def test_one_that_dies_in_mid_run_takes_nothing_with_it_and_comes_last_here(
-        self, server: Any, tmp_path: Path
-    ) -> None:
-        argv = [sys.executable, "-c", LOSES_ITS_SERVER, str(server.process.pid)]
+    def test_run_finishes_if_the_server_is_killed(self, server: Any, tmp_path: Path) -> None:
+        argv = [sys.executable, "-c", KILLS_ITS_SERVER, str(server.process.pid)]
         env = {**os.environ, **server.environment}
         env.pop("PREFECT_DISABLED", None)
         done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120, check=True)
         assert done.stdout.strip() == "42"
-        assert done.stderr.count("Prefect shows no more of this run, which loses nothing by it") == 1
+        assert done.stderr.count("Prefect no longer shows this run") == 1
 
 
 class TestWithoutServer:
-    def test_a_server_that_is_down_is_a_note(
+    def test_unreachable_server_is_a_note(
         self, minivess_run: Start, free_port: Callable[[], int], tmp_path: Path
     ) -> None:
         url = f"http://127.0.0.1:{free_port()}/api"
@@ -90,16 +88,16 @@ class TestWithoutServer:
         assert process.returncode == 0, err
         assert f"no server at {url}" in err
         assert (tmp_path / "tiny" / "report.html").is_file()
-        # The same again, finished already, with no server named at all.
+        # The same command again: the cell is finished, and no server is configured.
         process = minivess_run(tmp_path, "--only", "loss=threshold,fold=0")
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         assert "just prefect-up" in err
-        assert "was finished before" in err
+        assert "threshold-fold0 is already finished" in err
 
 
 def _settled(ask: Callable[[], dict[str, str]], seconds: float = 30.0) -> dict[str, str]:
-    """Prefect's task runs arrive as events, a moment after the run."""
+    """Wait for Prefect's task runs, which arrive as events shortly after the run."""
     deadline = time.monotonic() + seconds
     while len(found := ask()) < 5 or set(found.values()) != {"COMPLETED"}:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Prefect where it is wanted, plain functions where it is not."""
+"""Prefect's decorators, and the plain functions that replace them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def _double(value: int) -> int:
-    """Twice."""
+    """Return twice the value."""
     return 2 * value
 
 

@@ -1,4 +1,4 @@
-"""Two cells side by side on one machine, each in real processes."""
+"""Two cells side by side on one machine, in real processes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TWO = ("--only", "loss=dice_ce", "--set", "limits.cells_at_a_time=2")
 
 
 class TestSideBySide:
-    def test_both_finish_at_one_thread_each(self, minivess_run: Start, tmp_path: Path) -> None:
+    def test_both_cells_finish_with_equal_threads_and_memory(self, minivess_run: Start, tmp_path: Path) -> None:
         process = minivess_run(tmp_path, *TWO, PREFECT_DISABLED="1")
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         cells = _cells(tmp_path)
         assert [cell.finished for cell in cells] == [True, True]
-        told = [json.loads((cell.path / "supervisor.json").read_text()) for cell in cells]
-        assert {len(spec["environment"]["OMP_NUM_THREADS"]) for spec in told} == {1}
-        assert len({spec["limits"]["memory_limit_bytes"] for spec in told}) == 1
+        specs = [json.loads((cell.path / "supervisor.json").read_text()) for cell in cells]
+        assert {len(spec["environment"]["OMP_NUM_THREADS"]) for spec in specs} == {1}
+        assert len({spec["limits"]["memory_limit_bytes"] for spec in specs}) == 1
 
-    def test_an_interrupt_saves_and_stops_both(self, minivess_run: Start, tmp_path: Path) -> None:
+    def test_interrupt_saves_and_stops_both_cells(self, minivess_run: Start, tmp_path: Path) -> None:
         process = minivess_run(tmp_path, *TWO, "--set", "training.max_epochs=3000", PREFECT_DISABLED="1")
         cells = _cells(tmp_path)
         deadline = time.monotonic() + 90
-        while not all(cell.journal.is_file() for cell in cells):  # so both run at the same time
+        while not all(cell.journal.is_file() for cell in cells):  # until both run at the same time
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Networks small enough to count their bytes by hand."""
+"""Networks that are small enough to count their bytes by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def die(spec):
 
 @pytest.fixture
 def one_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkSpec:
-    """One convolution with 56 parameters, of a module outside the package that child processes find as well."""
+    """One convolution with 56 parameters, in a module outside the package that child processes can also import."""
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / "one_layer.py").write_text(_MODULE, encoding="utf-8")

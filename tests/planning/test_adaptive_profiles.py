@@ -1,4 +1,4 @@
-"""From machine, data and model to a plan."""
+"""The training plan for a machine, a data set and a model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
 @pytest.fixture(scope="module")
 def minivess() -> DatasetProfile:
-    """Shapes and spacings of MiniVess, as the phantom imitates them; in the store a byte a voxel each for image and label."""
+    """Shapes and spacings of MiniVess, as in the phantom; the store has one byte per voxel for image and label each."""
     facts = {"image": "", "label": None, "dtype": "uint8", "stored_bytes": 1}
     volumes = (
         VolumeStats(
@@ -59,7 +59,7 @@ class TestAdaptiveComputation:
         assert all(size % d == 0 for size, d in zip(plan.patch, plan.network.divisor, strict=True))
         assert plan.patch[2] > 5
 
-    def test_buckets_follow_depth_and_waste_little(self, minivess: DatasetProfile) -> None:
+    def test_buckets_double_in_depth_and_none_is_larger_than_the_deepest(self, minivess: DatasetProfile) -> None:
         plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="bucketed"))
         assert [patch[2] for patch in plan.network.patches] == [4, 8, 16, 24]
         assert all(
@@ -71,37 +71,37 @@ class TestAdaptiveComputation:
         assert max(math.prod(patch) for patch in plan.network.patches) == math.prod(plan.network.patches[-1])
 
     def test_batch_size_reduced_when_vram_tight(self, minivess: DatasetProfile, peaks: PeakCache) -> None:
-        """Eight deep patches a forward pass on 8 GB, four on 6 GB, each batch of eight all the same."""
+        """Eight deep patches per forward pass fit 8 GB, four fit 6 GB; the batch is eight on both."""
         request = PlanRequest(batch=8, compute="gpu_low", patch_policy="pad")
-        forecast = Estimator({"dice_ce": {}}, peaks, timed=False)
-        roomy, tight = (
+        estimator = Estimator({"dice_ce": {}}, peaks, timed=False)
+        large, small = (
             compute_adaptive_profile(
-                HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET, request, forecast
+                HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET, request, estimator
             )
             for size in (8, 6)
         )
-        assert (roomy.patch, roomy.batch, roomy.micro_batch) == ((128, 128, 24), 8, 8)
-        assert (tight.patch, tight.batch, tight.micro_batch) == ((128, 128, 24), 8, 4)
-        assert roomy.reasons["batch"] == "8 patches a step: asked for"
-        assert tight.reasons["batch"] == "8 patches a step: asked for, 4 a forward pass, so that they fit"
-        facts = {"batch": 8, "precision": tight.precision, "device": "cuda"}
-        assert (
-            forecast.step_bytes(tight.network, 8, **facts) > 4.5 * GIB >= forecast.step_bytes(tight.network, 4, **facts)
-        )
-        assert tight.reasons["memory"].endswith("the budget is 4.5 GiB")
+        assert (large.patch, large.batch, large.micro_batch) == ((128, 128, 24), 8, 8)
+        assert (small.patch, small.batch, small.micro_batch) == ((128, 128, 24), 8, 4)
+        assert "4 per forward pass" not in large.reasons["batch"]
+        assert "4 per forward pass" in small.reasons["batch"]
+        facts = {"batch": 8, "precision": small.precision, "device": "cuda"}
+        eight, four = (estimator.step_bytes(small.network, micro_batch, **facts) for micro_batch in (8, 4))
+        assert eight > 4.5 * GIB >= four
+        assert "4.5 GiB" in small.reasons["memory"]
 
     def test_batch_follows_the_tier(self, minivess: DatasetProfile) -> None:
         small, large = (
             compute_adaptive_profile(HardwareBudget.imagined(size * GIB, 32 * GIB), minivess, DYNUNET)
             for size in (8, 40)
         )
-        assert (small.batch, small.reasons["batch"]) == (2, "2 patches a step: the compute profile gpu_low")
-        assert (large.batch, large.reasons["batch"]) == (4, "4 patches a step: the compute profile gpu_extreme")
+        assert (small.batch, large.batch) == (2, 4)
+        assert "gpu_low" in small.reasons["batch"]
+        assert "gpu_extreme" in large.reasons["batch"]
 
     def test_auto_profile_name(self, minivess: DatasetProfile) -> None:
         assert compute_adaptive_profile(DESKTOP, minivess, DYNUNET).profile_name == "auto_gpu_low_dynunet"
 
-    def test_every_decision_has_its_reason(self, minivess: DatasetProfile) -> None:
+    def test_every_decision_has_a_reason(self, minivess: DatasetProfile) -> None:
         plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET)
         assert {"profile_name", "patch", "batch", "precision", "workers"} <= plan.reasons.keys()
 
@@ -109,28 +109,28 @@ class TestAdaptiveComputation:
         plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET)
         assert TrainingPlan.model_validate_json(plan.model_dump_json()) == plan
 
-    def test_without_a_card_it_plans_for_the_cpu_in_fp32(self, minivess: DatasetProfile) -> None:
+    def test_without_a_gpu_the_plan_uses_the_cpu_in_fp32(self, minivess: DatasetProfile) -> None:
         plan = compute_adaptive_profile(HardwareBudget.imagined(None, 32 * GIB), minivess, DYNUNET)
         assert (plan.device, plan.precision, plan.profile_name) == ("cpu", "fp32", "auto_cpu_dynunet")
 
-    def test_less_memory_than_the_process_takes_is_refused(self, minivess: DatasetProfile, peaks: PeakCache) -> None:
+    def test_less_memory_than_the_process_needs_is_refused(self, minivess: DatasetProfile, peaks: PeakCache) -> None:
         limited = replace(HardwareBudget.imagined(None, 8 * GIB), ram_limit_bytes=GIB // 2)
-        with pytest.raises(
-            PlanError, match=r"0\.5 GiB of usable .* got 0\.5 GiB: the limit that was set.*memory_limit_gib"
-        ):
-            compute_adaptive_profile(
-                limited, minivess, DYNUNET, forecast=Estimator({"dice_ce": {}}, peaks, timed=False)
-            )
+        estimator = Estimator({"dice_ce": {}}, peaks, timed=False)
+        with pytest.raises(PlanError) as caught:
+            compute_adaptive_profile(limited, minivess, DYNUNET, estimator=estimator)
+        assert caught.value.got.startswith("0.5 GiB")
+        assert "0.5 GiB" in caught.value.expected  # 560 MiB for the process
+        assert "limits.memory_limit_gib" in caught.value.cure
 
     def test_cache_rate_adaptive_to_ram(self, minivess: DatasetProfile) -> None:
-        """1.54 GiB of volumes: all within the 14.4 GiB of 32, within the 1.8 of 4, and 0.9 of them on 2 GiB of memory."""
+        """1.54 GiB of volumes: all fit the 14.4 GiB of a 32 GiB machine and the 1.8 GiB of 4 GiB; 0.58 fit 2 GiB."""
         plans = [
             compute_adaptive_profile(HardwareBudget.imagined(8 * GIB, size * GIB), minivess, DYNUNET)
             for size in (32, 4, 2)
         ]
         assert [plan.cache_rate for plan in plans] == [1.0, 1.0, 0.58]  # 0.6 x 1.5 of 2 GiB usable / 1.54 GiB
         assert "14.4 GiB" in plans[0].reasons["cache_rate"]
-        assert plans[2].reasons["cache_rate"].startswith("0.58 of 1.5 GiB decompressed")
+        assert plans[2].reasons["cache_rate"].startswith("0.58 of 1.5 GiB")
 
     def test_cache_rate_reduced_for_large_dataset(self, minivess: DatasetProfile) -> None:
         large = minivess.model_copy(
@@ -154,13 +154,15 @@ class TestManualOverride:
         with pytest.raises(PlanError, match="64x64x8"):
             compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_size=(64, 64, 8)))
 
-    def test_an_unknown_profile_answers_with_the_known_ones(self, minivess: DatasetProfile) -> None:
+    def test_the_error_for_an_unknown_profile_lists_the_known_ones(self, minivess: DatasetProfile) -> None:
         with pytest.raises(ConfigError, match="gpu_low, gpu_high"):
             compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="gpu_medium"))
 
 
 class TestComputeProfiles:
-    def test_a_misspelt_key_is_named_with_its_budget_and_file(self, tmp_path: Path) -> None:
+    def test_the_error_for_a_misspelt_key_names_profile_and_file(self, tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text("gpu_low: {patch: [128, 128, 24], bach: 2}\n")
-        with pytest.raises(ConfigError, match=r"'bach' \(gpu_low in .*mine\.yaml\).*did you mean 'batch'"):
+        with pytest.raises(ConfigError) as caught:
             load_compute_profile("gpu_low", tmp_path / "mine.yaml")
+        message = str(caught.value)
+        assert all(part in message for part in ("'bach'", "gpu_low", "mine.yaml", "'batch'"))

@@ -13,16 +13,16 @@ from minivess.planning.hardware import HardwareBudget, detect_hardware
 from minivess.text import GIB
 
 
-def fake_smi(folder: Path, *cards: tuple[int, int]) -> tuple[str, ...]:
-    """A command that answers as nvidia-smi does for cards of (total, free) MiB."""
-    lines = "\n".join(f"{i}, GPU-{i}, Card {i}, {total}, {free}, 7.5, 550" for i, (total, free) in enumerate(cards))
+def fake_smi(folder: Path, *gpus: tuple[int, int]) -> tuple[str, ...]:
+    """Create a command with the output of nvidia-smi for GPUs of (total, free) MiB."""
+    lines = "\n".join(f"{i}, GPU-{i}, Model {i}, {total}, {free}, 7.5, 550" for i, (total, free) in enumerate(gpus))
     (folder / "answer").write_text(lines)
     (folder / "smi.sh").write_text(f"cat '{folder / 'answer'}'")
     return ("/bin/sh", str(folder / "smi.sh"))
 
 
 def machine(gpu_gib: float, free_gib: float) -> HardwareBudget:
-    gpu = Gpu(0, "GPU-0", "a card", int(gpu_gib * GIB), int(free_gib * GIB), None, "550")
+    gpu = Gpu(0, "GPU-0", "a GPU", int(gpu_gib * GIB), int(free_gib * GIB), None, "550")
     return HardwareBudget(Host(8, 0.0, 32 * GIB, 32 * GIB, 0, 0), (gpu,))
 
 
@@ -45,13 +45,13 @@ class TestHardwareDetection:
         assert budget.gpu_budget_bytes == budget.gpu_warn_bytes == 6 * GIB
         assert budget.gpu_abort_bytes == 7 * GIB
 
-    def test_of_several_gpus_the_one_with_most_to_give_is_used(self, tmp_path: Path) -> None:
+    def test_the_gpu_with_the_largest_budget_is_used(self, tmp_path: Path) -> None:
         smi = fake_smi(tmp_path, (24576, 1024), (8192, 8192), (8192, 8192))
         budget = detect_hardware(smi=smi, nvml=False)
         assert len(budget.gpus) == 3
         assert budget.gpu is budget.gpus[1]
 
-    def test_hidden_cards_do_not_count_and_are_noted(self, tmp_path: Path) -> None:
+    def test_hidden_gpus_do_not_count_and_a_note_says_so(self, tmp_path: Path) -> None:
         budget = detect_hardware(smi=fake_smi(tmp_path, (8192, 8192), (8192, 8192)), nvml=False, visible="1")
         assert [gpu.index for gpu in budget.gpus] == [1]
         assert "1 of 2" in budget.gpu_notes[0]
@@ -63,58 +63,60 @@ class TestTier:
         [
             (4, "cpu"),
             (5.5, "cpu"),
-            (5.8, "gpu_low"),  # what a card sold as 6 GB may report
+            (5.8, "gpu_low"),  # what a GPU sold as 6 GB may report
             (10, "gpu_low"),
             (11, "gpu_high"),
             (24, "gpu_high"),
             (32, "gpu_extreme"),
         ],
     )
-    def test_by_size_of_an_idle_card(self, gib: float, tier: str) -> None:
+    def test_depends_on_the_size_of_an_idle_gpu(self, gib: float, tier: str) -> None:
         assert machine(gib, gib).tier == tier
 
-    def test_a_limit_makes_a_large_card_a_small_one(self) -> None:
+    def test_a_limit_makes_a_large_gpu_count_as_a_small_one(self) -> None:
         large = machine(80, 75)
         limited = replace(large, gpus=(replace(large.gpus[0], limit_bytes=8 * GIB),))
         assert limited.tier == "gpu_low"
         shares = (limited.gpu_budget_bytes, limited.gpu_warn_bytes, limited.gpu_abort_bytes, limited.gpu_crowded_bytes)
         assert shares == (6 * GIB, 6 * GIB, 7 * GIB, 70 * GIB)
-        assert "counts as one of 8.0 GiB: the limit that was set" in limited.explain()["tier"]
+        assert "8.0 GiB: the limit" in limited.explain()["tier"]
         assert replace(large, gpus=(replace(large.gpus[0], limit_bytes=96 * GIB),)).gpu_abort_bytes == 70 * GIB
 
-    def test_a_desktop_on_the_card_does_not_lower_it(self) -> None:
+    def test_a_desktop_session_on_the_gpu_does_not_lower_it(self) -> None:
         assert machine(24, 23).tier == "gpu_high"
 
-    def test_a_busy_card_counts_for_what_is_free(self) -> None:
-        assert machine(24, 10).tier == "gpu_low"  # 10 - 24 / 8 = 7 to plan with, as on an idle card of 9.3
+    def test_a_busy_gpu_counts_by_its_free_memory(self) -> None:
+        assert (
+            machine(24, 10).tier == "gpu_low"
+        )  # 10 - 24 / 8 = 7 GiB to plan with, the same as on an idle GPU of 9.3 GiB
         assert machine(8, 2).tier == "cpu"
 
 
 class TestBudget:
-    def test_the_desktop_of_the_specification(self) -> None:
+    def test_the_reference_desktop_has_24_gib_and_6_gib_of_gpu_memory(self) -> None:
         budget = HardwareBudget.imagined(8 * GIB, 32 * GIB)
         assert (budget.usable_ram_bytes, budget.gpu_budget_bytes) == (24 * GIB, 6 * GIB)
-        assert budget.explain()["usable_ram_bytes"] == "24.0 GiB: 75 % of 32.0 GiB"
+        assert budget.explain()["usable_ram_bytes"].startswith("24.0 GiB: 75 %")
 
-    def test_an_imagined_machine_may_have_no_card(self) -> None:
+    def test_an_imagined_machine_may_have_no_gpu(self) -> None:
         assert HardwareBudget.imagined(None, 16 * GIB).tier == "cpu"
 
-    def test_memory_is_never_more_than_is_available_less_a_reserve(self) -> None:
+    def test_usable_memory_is_at_most_the_available_memory_minus_a_reserve(self) -> None:
         budget = HardwareBudget(Host(8, 0.0, 32 * GIB, 11 * GIB, 0, 0))
         assert budget.usable_ram_bytes == 10 * GIB
-        assert "available now" in budget.explain()["usable_ram_bytes"]
+        assert "available" in budget.explain()["usable_ram_bytes"]
 
-    def test_an_exhausted_machine_has_none(self) -> None:
+    def test_without_available_memory_nothing_is_usable(self) -> None:
         assert HardwareBudget(Host(8, 0.0, 32 * GIB, GIB // 2, 0, 0)).usable_ram_bytes == 0
 
     @pytest.mark.parametrize(("free", "budget"), [(8, 6), (7, 6), (5, 4), (0.5, 0)])
-    def test_with_others_on_the_card_the_sum_stays_below_abort(self, free: float, budget: float) -> None:
+    def test_budget_plus_other_programs_stays_below_the_abort_limit(self, free: float, budget: float) -> None:
         busy = machine(8, free)
         assert busy.gpu_budget_bytes == budget * GIB
         assert budget == 0 or 8 * GIB - free * GIB + busy.gpu_budget_bytes <= busy.gpu_abort_bytes
 
-    def test_round_trips_through_json_with_a_card(self) -> None:
+    def test_round_trips_through_json_with_a_gpu(self) -> None:
         budget = HardwareBudget.imagined(8 * GIB, 32 * GIB)
-        gpu = Gpu(0, "GPU-0", "a card", GIB, GIB, (8, 6), "550")
+        gpu = Gpu(0, "GPU-0", "a GPU", GIB, GIB, (8, 6), "550")
         budget = HardwareBudget(budget.host, (gpu,), ("a note",))
         assert from_plain(HardwareBudget, json.loads(json.dumps(to_plain(budget)))) == budget

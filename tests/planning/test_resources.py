@@ -46,44 +46,47 @@ def peaks(cache: Path) -> Iterator[PeakCache]:
         yield opened
 
 
-def _plan(profile: DatasetProfile, model: ModelProfile, forecast: Estimator | None = None) -> TrainingPlan:
-    return compute_adaptive_profile(HERE, profile, model, PlanRequest(patch_size=(32, 32, 4), workers=1), forecast)
+def _plan(profile: DatasetProfile, model: ModelProfile, estimator: Estimator | None = None) -> TrainingPlan:
+    return compute_adaptive_profile(HERE, profile, model, PlanRequest(patch_size=(32, 32, 4), workers=1), estimator)
 
 
-class TestForesee:
+class TestPredictResources:
     def test_every_loss_is_timed_on_the_machine_that_trains(
         self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
     ) -> None:
         plan = _plan(profile, model, Estimator({"dice_ce": {}, "cbdice": {}}, peaks))
         assert list(plan.step_seconds) == ["dice_ce", "cbdice"]
         assert all(0 < seconds < 10 for seconds in plan.step_seconds.values())
-        assert "timed on this machine" in plan.reasons["time"]
+        assert all(loss in plan.reasons["time"] for loss in ("dice_ce", "cbdice"))
 
-    def test_another_machine_is_not_timed(self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache) -> None:
+    def test_steps_are_not_timed_for_another_machine(
+        self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
+    ) -> None:
         plan = _plan(profile, model, Estimator({"dice_ce": {}}, peaks, timed=False))
         assert (plan.step_seconds, "time" in plan.reasons) == ({}, False)
         assert plan.prediction_bytes is not None
         assert plan.ram_bytes is not None
         assert plan.ram_bytes > PROCESS_BYTES + plan.prediction_bytes
 
-    def test_the_training_state_is_what_a_checkpoint_holds(
+    def test_state_bytes_is_the_size_of_a_checkpoint(
         self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
     ) -> None:
         plan = _plan(profile, model, Estimator({"dice_ce": {}}, peaks, timed=False))
         weights = sum(weight.numel() for weight in build_network(plan.network).parameters())
         assert plan.state_bytes == 16 * weights  # weights, average and two moments, four bytes each
 
-    def test_the_deepest_window_counts_not_only_the_widest_plane(
+    def test_the_costliest_volume_depends_on_slab_depth_and_not_only_on_width(
         self, profile: DatasetProfile, model: ModelProfile, peaks: PeakCache
     ) -> None:
-        """phantom04 is the widest, 96x112, but 8 slices deep; phantom03 is 88x104 and fills windows of 16."""
+        """phantom04 is the widest (96x112) but has 8 slices; phantom03 is 88x104 and uses windows of 16 slices."""
         request = PlanRequest(compute="cpu", patch_policy="bucketed")
-        forecast = Estimator({"dice_ce": {}}, peaks, timed=False)
-        plan = compute_adaptive_profile(HERE, profile, model, request, forecast)
+        estimator = Estimator({"dice_ce": {}}, peaks, timed=False)
+        plan = compute_adaptive_profile(HERE, profile, model, request, estimator)
         assert [patch[2] for patch in plan.network.patches][-1] > 8
-        assert "while phantom03 is predicted, slab by slab of 16 slices" in plan.reasons["prediction"]
+        assert "phantom03" in plan.reasons["prediction"]
+        assert "16 slices" in plan.reasons["prediction"]
 
-    def test_of_equal_slabs_the_deepest_volume_has_the_largest_mask(self, profile: DatasetProfile) -> None:
+    def test_of_volumes_with_equal_slabs_the_deepest_is_the_costliest(self, profile: DatasetProfile) -> None:
         volumes = [profile.volumes[0].model_copy(update={"name": str(z), "shape": (64, 64, z)}) for z in (8, 60, 30)]
         assert costliest_to_predict(volumes, ((32, 32, 8),)).name == "60"
 
@@ -91,27 +94,31 @@ class TestForesee:
 class TestRamBytes:
     PREDICTION = PeakMemory(device="cpu", phase="forward", activations_bytes=100 * MIB, host_bytes=20 * MIB)
 
-    def test_is_what_the_costliest_part_takes(self, profile: DatasetProfile, model: ModelProfile) -> None:
+    def test_is_the_memory_of_the_costliest_part(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
         assert ram_bytes(plan, self.PREDICTION, 1000) == PROCESS_BYTES + round(100 * RESIDENT_FACTOR + 20) * MIB
-        assert ram_bytes(plan, self.PREDICTION, 100 * MIB) == PROCESS_BYTES + 4000 * MIB  # forty bytes a voxel scored
+        assert (
+            ram_bytes(plan, self.PREDICTION, 100 * MIB) == PROCESS_BYTES + 4000 * MIB
+        )  # scoring takes 40 bytes per voxel
 
-    def test_workers_hold_batches_ahead(self, profile: DatasetProfile, model: ModelProfile) -> None:
+    def test_workers_prefetch_batches(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
         more = plan.model_copy(update={"peak_bytes": GIB, "workers": 5})
         step, batch, cutting = round(RESIDENT_FACTOR * GIB), 2 * 32 * 32 * 4 * 6, 12 * 4 * 32 * 32 * 4
         assert ram_bytes(more, self.PREDICTION, 1) == PROCESS_BYTES + step + 11 * batch + 5 * cutting
 
-    def test_a_card_copies_the_training_state_to_the_host(self, profile: DatasetProfile, model: ModelProfile) -> None:
-        card = _plan(profile, model).model_copy(update={"device": "cuda", "state_bytes": 0})
-        vista = card.model_copy(update={"state_bytes": 16 * 196_400_000})  # VISTA-3D
-        more = ram_bytes(vista, self.PREDICTION, 1) - ram_bytes(card, self.PREDICTION, 1)
+    def test_a_gpu_run_copies_the_training_state_to_main_memory(
+        self, profile: DatasetProfile, model: ModelProfile
+    ) -> None:
+        gpu_plan = _plan(profile, model).model_copy(update={"device": "cuda", "state_bytes": 0})
+        vista = gpu_plan.model_copy(update={"state_bytes": 16 * 196_400_000})  # VISTA-3D
+        more = ram_bytes(vista, self.PREDICTION, 1) - ram_bytes(gpu_plan, self.PREDICTION, 1)
         assert 2.85 * GIB < more < 2.93 * GIB
 
 
 class TestScoring:
-    def test_of_a_speckled_mask_holds_no_more_than_is_planned_for(self) -> None:
-        """Where 40 % of the voxels are wrong, 41 % of them are border."""
+    def test_scoring_a_speckled_mask_takes_no_more_than_planned(self) -> None:
+        """If 40 % of the voxels are wrong, 41 % of them are at a border."""
         rng = np.random.default_rng(0)
         label = np.zeros((80, 80, 80), bool)
         label[20:27] = True
@@ -125,13 +132,13 @@ class TestScoring:
 
 
 class TestCutting:
-    """What ``_PATCH_COPIES`` stands for; torch's resampled image is not traced, and not yet there at the peak."""
+    """Check ``_PATCH_COPIES``. torch's resampled image is not traced; it does not exist yet at the peak."""
 
-    def test_holds_no_more_than_is_planned_for(self, profile: DatasetProfile, store: Store) -> None:
-        case = store.case("phantom03")  # 88x104x16: a patch of one slice more is padded
+    def test_cutting_a_patch_takes_no_more_than_planned(self, profile: DatasetProfile, store: Store) -> None:
+        case = store.case("phantom03")  # 88x104x16: a patch with 17 slices is padded
         patch = (96, 96, 17)
-        bend = np.full((2, *map(control_points, patch[:2])), 8.0)
-        change = InPlane(np.pi / 4, 1.4, bend)
+        deformation = np.full((2, *map(control_points, patch[:2])), 8.0)
+        change = InPlane(np.pi / 4, 1.4, deformation)
         _cut(case, (44, 52, 8), patch, change)
         tracemalloc.start()
         _cut(case, (44, 52, 8), patch, change)
@@ -141,7 +148,7 @@ class TestCutting:
 
 
 class TestScoringProcesses:
-    """Volumes of 512x512x106 voxels: 1316 MiB a process."""
+    """Volumes of 512x512x106 voxels: 1316 MiB per process."""
 
     PREDICTION = PeakMemory(device="cpu", phase="forward", activations_bytes=100 * MIB, host_bytes=20 * MIB)
     VOXELS = 512 * 512 * 106
@@ -150,22 +157,22 @@ class TestScoringProcesses:
         (slot, *_) = cell_slots(HardwareBudget.imagined(None, ram_gib * GIB), cells=cells)
         return scoring_processes(plan, self.PREDICTION, self.VOXELS, slot.hardware)
 
-    def test_cells_side_by_side_share_processors(self, profile: DatasetProfile, model: ModelProfile) -> None:
+    def test_cells_at_the_same_time_share_processors(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
-        assert [self._count(plan, 32, cells) for cells in (1, 2, 8)] == [4, 2, 1]  # half of eight, four, one
+        assert [self._count(plan, 32, cells) for cells in (1, 2, 8)] == [4, 2, 1]  # half of eight, of four, and of one
 
-    def test_memory_is_what_a_cell_may_take(self, profile: DatasetProfile, model: ModelProfile) -> None:
+    def test_depends_on_the_memory_of_a_cell(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
-        assert self._count(plan, 10, 1) == 2  # 7.5 GiB usable, 1.6 the cell itself; two in half of the rest
+        assert self._count(plan, 10, 1) == 2  # 7.5 GiB usable, 1.6 for the cell; two fit half of the rest
         assert self._count(plan, 10, 2) == 1
 
-    def test_are_counted_in_the_memory_of_the_cell(self, profile: DatasetProfile, model: ModelProfile) -> None:
+    def test_count_towards_the_memory_of_the_cell(self, profile: DatasetProfile, model: ModelProfile) -> None:
         plan = _plan(profile, model)
         two = plan.model_copy(update={"scoring_processes": 2})
         alone = ram_bytes(plan, self.PREDICTION, 1000)
         assert ram_bytes(two, self.PREDICTION, 100 * MIB) == alone + 2 * (256 + 4000) * MIB
 
-    def test_small_cases_need_none(self, profile: DatasetProfile, model: ModelProfile) -> None:
+    def test_small_cases_are_scored_in_the_cell(self, profile: DatasetProfile, model: ModelProfile) -> None:
         assert scoring_processes(_plan(profile, model), self.PREDICTION, 1000, HERE) == 1
 
 
@@ -176,20 +183,20 @@ def plan(profile: DatasetProfile) -> TrainingPlan:
 
 
 class TestBytesToWrite:
-    def test_the_store_is_what_it_will_be(
+    def test_the_predicted_size_of_the_store_is_its_real_size(
         self, profile: DatasetProfile, store: Store, plan: TrainingPlan, tmp_path: Path
     ) -> None:
         arrays = sum(path.stat().st_size for path in store.folder.glob("*.npy"))
         headers = 128 * 3 * len(profile.volumes)
         assert bytes_to_write(profile, tmp_path, plan, losses=0, folds=3) == pytest.approx(arrays - headers, abs=100)
 
-    def test_a_store_that_stands_is_not_written_again(
+    def test_an_existing_store_is_not_written_again(
         self, profile: DatasetProfile, plan: TrainingPlan, tmp_path: Path
     ) -> None:
         build_store(profile, tmp_path)
         assert bytes_to_write(profile, tmp_path, plan, losses=0, folds=3) == 0
 
-    def test_each_loss_adds_two_checkpoints_a_fold_and_its_masks(
+    def test_each_loss_adds_two_checkpoints_per_fold_and_its_masks(
         self, profile: DatasetProfile, plan: TrainingPlan, tmp_path: Path
     ) -> None:
         build_store(profile, tmp_path)

@@ -35,7 +35,7 @@ class TestPatchDatasetCompatibility:
         assert "mv05, mv12" in finding.expected
         assert finding.cure.startswith("use 96x96x4")
 
-    def test_padding_lets_a_deep_patch_pass(self) -> None:
+    def test_padding_allows_a_deep_patch(self) -> None:
         assert validate_patch((96, 96, 16), (8, 8, 2), _profile(5, 110), "pad") == []
 
     def test_patch_divisible_by_model(self) -> None:
@@ -62,51 +62,54 @@ class TestMemoryBudget:
         assert (finding.level, finding.got) == ("critical", "7.0 GiB predicted")
 
     def test_rejects_large_batch_on_small_gpu(self) -> None:
-        """Eight patches of 192x192x32 on a card of 8 GB, by their trace; two of them pass."""
+        """By their trace, two patches of 192x192x32 fit a GPU of 8 GB, and eight do not."""
         patch, model = (192, 192, 32), load_model_profile("dynunet")
         network = model.spec((patch,), model.plan_strides(patch, (0.99, 0.99, 5.0)))
         two, eight = (int(predict_training_peak(network, "dice_ce", patch, batch, "fp16")) for batch in (2, 8))
         assert validate_gpu_memory(two, 8 * GIB) == []
         (finding,) = validate_gpu_memory(eight, 8 * GIB)
         assert (finding.level, finding.check) == ("critical", "gpu_memory_fits")
-        assert "smaller plan.micro_batch" in finding.cure
+        assert "plan.micro_batch" in finding.cure
 
     def test_rejects_a_process_larger_than_the_usable_memory(self) -> None:
         assert validate_ram(23 * GIB, 24 * GIB) == []
         (finding,) = validate_ram(25 * GIB, 24 * GIB)
-        assert (finding.level, finding.expected) == ("critical", "at most 24.0 GiB, the usable memory")
+        assert (finding.level, finding.check) == ("critical", "ram_fits")
+        assert "at most 24.0 GiB" in finding.expected
+        assert "25.0 GiB" in finding.got
 
 
 class TestCheckPlan:
     DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
 
-    def test_a_plan_for_a_card_is_not_run_where_none_is_seen(self, profile: DatasetProfile) -> None:
+    def test_a_plan_for_a_gpu_is_refused_without_a_gpu(self, profile: DatasetProfile) -> None:
         plan = compute_adaptive_profile(self.DESKTOP, profile, load_model_profile("dynunet"))
         assert (plan.device, check_plan(plan, profile, self.DESKTOP)) == ("cuda", [])
         broken = replace(self.DESKTOP, gpus=(), gpu_notes=("NVML: Driver/library version mismatch",))
         (finding,) = check_plan(plan, profile, broken)
-        assert (finding.level, finding.got) == ("critical", "none; NVML: Driver/library version mismatch")
-        assert "begin another run with --compute cpu" in finding.cure
+        assert (finding.level, finding.check) == ("critical", "card")
+        assert broken.gpu_notes[0] in finding.got
+        assert "--compute cpu" in finding.cure
 
-    def test_a_begun_run_goes_on_beside_other_programs(self, profile: DatasetProfile) -> None:
-        """Its plan is settled, so no cure may ask for another; what is cached the system takes back by itself."""
+    def test_a_started_run_can_continue_next_to_other_programs(self, profile: DatasetProfile) -> None:
+        """Its plan is fixed, so no cure may change the plan; the system frees page cache by itself."""
         plan = compute_adaptive_profile(self.DESKTOP, profile, load_model_profile("dynunet"))
         host = replace(self.DESKTOP.host, ram_available_bytes=profile.cached_bytes)
         busy = replace(self.DESKTOP, host=host)
         (finding,) = check_plan(plan, profile, busy)
         assert (finding.level, finding.check) == ("critical", "cache_fits")
-        (finding,) = check_plan(plan, profile, busy, begun=True)
+        (finding,) = check_plan(plan, profile, busy, started=True)
         assert (finding.level, finding.check) == ("warning", "cache_fits")
         hungry = plan.model_copy(update={"ram_bytes": 25 * GIB})
-        (finding,) = check_plan(hungry, profile, self.DESKTOP, begun=True)
+        (finding,) = check_plan(hungry, profile, self.DESKTOP, started=True)
         assert (finding.level, finding.check) == ("critical", "ram_fits")
-        assert finding.cure.startswith("close other programs")
+        assert "limits.memory_limit_gib" in finding.cure
         assert "patch" not in finding.cure
 
 
 class TestDefaults:
     def test_no_default_resampling(self, profile: DatasetProfile, store: Store) -> None:
-        """Every volume is stored, and so trained on and scored, on the grid of its file."""
+        """Every volume is stored on the grid of its file; training and scoring use the store."""
         assert [store.case(volume.name).image.shape for volume in profile.volumes] == [
             volume.shape for volume in profile.volumes
         ]

@@ -1,4 +1,4 @@
-"""The model of a run in the registry, and who is champion: run folders with scores by hand, real weights, a real SQLite."""
+"""Registration and promotion of a run's model: run folders with given scores, real weights, a real SQLite database."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ SCORES = {
 
 
 class Desk:
-    """One output folder, one MLflow, and runs in it that share an MLflow experiment."""
+    """An output folder with its MLflow database, and runs in it that share an MLflow experiment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Desk:
                 write_volume(folder / data / f"seg/{name}_y.nii.gz", label, spacing_um=(1.0, 1.0, 5.0))
 
     def run(self, name: str, *, experiment: str = "losses", data: str = "data", **dsc: float) -> RunFolder:
-        """A finished run of two folds of two cases; the first case of a fold has the loss's dsc, the second 0.1 more."""
+        """Write a finished run of two folds of two cases; the first case of a fold has the given dsc, the second 0.1 more."""
         config = {"name": name, "experiment_name": experiment, "data_dir": self.folder / data, "losses": list(dsc)}
         config |= {"output_dir": self.folder / "runs", "folds": 2, "evaluation": {"resamples": 1000, "baselines": []}}
         folder, profile = RunFolder(self.folder / "runs" / name), scan_dataset(self.folder / data, voxels=True)
@@ -118,14 +118,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 @pytest.fixture(scope="module")
 def published(desk: Desk) -> tuple[RunFolder, str]:
-    """A run in which cbdice is the better loss, and what was said when it was published; not to be changed."""
+    """A run in which cbdice is the better loss, and the text returned by ``publish``; tests must not change it."""
     folder = desk.run("night", experiment="v1.0/a", dice_ce=0.5, cbdice=0.75)
     return folder, publish(folder)
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making the tables takes seconds: once for all tests."""
+    """An empty MLflow database, created once for all tests because that takes seconds."""
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
     open_client(f"sqlite:///{path}")
     return path
@@ -133,7 +133,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(published: tuple[RunFolder, str], empty: Path, tmp_path: Path) -> RunFolder:
-    """A copy that no MLflow knows, with a database of its own."""
+    """A copy of the published run that is not in MLflow, with a separate database."""
     shutil.copy(empty, tmp_path / "mlflow.db")
     copy = RunFolder(Path(shutil.copytree(published[0].path, tmp_path / "night")))
     (copy.path / "mlflow.json").unlink()
@@ -148,7 +148,7 @@ def _configure(folder: RunFolder, **changes: Any) -> None:
 
 @pytest.fixture(scope="module")
 def model(desk: Desk, published: tuple[RunFolder, str]) -> Iterator[Any]:
-    """As a person loads it."""
+    """The registered model, loaded with MLflow as a user does."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(desk.uri)
     yield mlflow.pyfunc.load_model("models:/v1_0_a@staging")
@@ -156,19 +156,18 @@ def model(desk: Desk, published: tuple[RunFolder, str]) -> Iterator[Any]:
 
 
 class TestPublish:
-    def test_fold_0_of_the_best_loss_is_registered_for_staging(
-        self, desk: Desk, published: tuple[RunFolder, str]
-    ) -> None:
-        assert published[1].splitlines()[1] == "Model: v1_0_a version 1, registered for staging"
+    def test_fold_0_of_the_best_loss_gets_the_alias_staging(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+        assert "v1_0_a version 1" in published[1].splitlines()[1]
         assert desk.aliases("v1_0_a") == {"staging": "1"}
         tags = desk.version("v1_0_a", 1).tags
         assert (tags["stage"], tags["loss"], tags["fold"], tags["run"]) == ("Staging", "cbdice", "0", "night")
         assert tags["dsc"].startswith("0.800 [0.")
-        assert tags["measured_masd"] == "1.000 (all cases equal, no interval) µm"
+        assert tags["measured_masd"].startswith("1.000 ")
+        assert tags["measured_masd"].endswith(" µm")
         run = open_client(desk.uri).get_run(desk.version("v1_0_a", 1).run_id)
         assert run.info.run_name == "cbdice-fold0"
 
-    def test_its_tags_say_what_it_was_made_with(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+    def test_tags_have_the_provenance(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
         tags = desk.version("v1_0_a", 1).tags
         environment = json.loads(published[0].environment.read_text())
         assert tags["git_sha"] == (environment["git"] or {"sha": "unknown"})["sha"]
@@ -177,11 +176,11 @@ class TestPublish:
         assert "dvc_hash" not in tags
         assert json.loads(tags["config"])["losses"] == ["dice_ce", "cbdice"]
 
-    def test_the_same_run_again_registers_nothing(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
-        assert publish(published[0]).endswith("v1_0_a version 1, registered before")
+    def test_publishing_again_registers_nothing(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+        assert "v1_0_a version 1" in publish(published[0])
         assert len(open_client(desk.uri).search_model_versions("name = 'v1_0_a'")) == 1
 
-    def test_data_under_dvc_are_named_by_its_hash(self, copied: RunFolder, tmp_path: Path) -> None:
+    def test_data_tracked_by_dvc_are_tagged_with_its_hash(self, copied: RunFolder, tmp_path: Path) -> None:
         (tmp_path / "tracked").mkdir()
         (tmp_path / "tracked.dvc").write_text("outs:\n- md5: 0a1b.dir\n  path: tracked\n")
         _configure(copied, data_dir=str(tmp_path / "tracked"))
@@ -189,26 +188,27 @@ class TestPublish:
         found = open_client(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("v1_0_a", "1")
         assert found.tags["dvc_hash"] == "0a1b.dir"
 
-    def test_a_loss_that_lacks_a_fold_does_not_compete(self, copied: RunFolder, tmp_path: Path) -> None:
+    def test_loss_without_all_folds_is_not_registered(self, copied: RunFolder, tmp_path: Path) -> None:
         copied.cell("cbdice", 1).result.unlink()
-        assert "registered for staging" in publish(copied)
+        assert "v1_0_a version 1" in publish(copied)
         found = open_client(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("v1_0_a", "1")
         assert found.tags["loss"] == "dice_ce"
         copied.cell("dice_ce", 1).result.unlink()
         assert "Model" not in publish(copied)
 
-    def test_what_keeps_mlflow_from_it_is_a_note(self, copied: RunFolder) -> None:
-        (copied.cell("cbdice", 0).weights / "network.safetensors").unlink()
-        assert "the weights of a finished cell" in publish_quietly(copied)
+    def test_failure_of_mlflow_is_a_note(self, copied: RunFolder) -> None:
+        weights = copied.cell("cbdice", 0).weights / "network.safetensors"
+        weights.unlink()
+        assert str(weights) in publish_quietly(copied)
         _configure(copied, tracking_uri="http://127.0.0.1:9")
-        assert publish_quietly(copied).startswith("MLflow was not brought up to date: expected an MLflow")
+        assert "http://127.0.0.1:9" in publish_quietly(copied)
         _configure(copied, tracking_uri="none")
         assert publish_quietly(copied) == ""
 
 
 class TestModel:
     @pytest.mark.parametrize("params", [{}, {"probabilities": True, "mirror": True, "overlap": 0.25}])
-    def test_a_path_and_an_array_give_what_predict_gives(
+    def test_path_and_array_give_the_mask_of_predict_file(
         self, model: Any, desk: Desk, published: tuple[RunFolder, str], tmp_path: Path, params: dict[str, Any]
     ) -> None:
         volume = desk.folder / "data/raw/a.nii.gz"
@@ -220,56 +220,54 @@ class TestModel:
         np.testing.assert_array_equal(of_path, expected)
         np.testing.assert_array_equal(of_array, expected)
 
-    def test_lists_of_numbers_as_a_server_gets_them(self, model: Any, desk: Desk) -> None:
+    def test_nested_lists_give_the_same_mask_as_an_array(self, model: Any, desk: Desk) -> None:
         voxels = read_volume(desk.folder / "data/raw/a.nii.gz")
         np.testing.assert_array_equal(model.predict({"voxels": voxels.tolist()}), model.predict({"voxels": voxels}))
 
-    def test_its_own_example_can_be_predicted(self, model: Any) -> None:
+    def test_input_example_can_be_predicted(self, model: Any) -> None:
         assert model.predict(model.input_example).shape == (8, 8, 4)
 
     @pytest.mark.parametrize("wrong", [{"path": "a.nii.gz", "voxels": np.ones((4, 4, 4))}, {"voxels": np.ones((4, 4))}])
-    def test_what_is_not_one_volume_is_refused(self, model: Any, wrong: dict[str, Any]) -> None:
-        with pytest.raises(Exception, match=r"one volume a call|an array \(X, Y, Z\)"):
+    def test_anything_but_one_volume_is_refused(self, model: Any, wrong: dict[str, Any]) -> None:
+        with pytest.raises(Exception, match=r"got 2 volumes|float64 of shape \(4, 4\)"):
             model.predict(wrong)
 
-    def test_all_that_was_installed_is_in_its_requirements(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
+    def test_requirements_have_all_installed_packages(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
         root = Path(desk.version("v1_0_a", 1).source.removeprefix("file://"))
         frozen = json.loads(published[0].environment.read_text())["frozen"]
         assert set(frozen) <= set((root / "requirements.txt").read_text().splitlines())
 
 
 class TestPromote:
-    def test_no_worse_is_promoted_and_worse_is_refused_with_the_figures(self, desk: Desk) -> None:
+    def test_equal_mean_is_promoted_and_lower_mean_is_refused_with_the_numbers(self, desk: Desk) -> None:
         good, worse = (desk.run(name, experiment="merit", dice_ce=dsc) for name, dsc in (("good", 0.6), ("worse", 0.5)))
         assert promote_run(good).before is None
-        with pytest.raises(
-            PromotionError, match=r"a lower mean; mean dsc 0.5500 against 0.6500 of version 1 on 4"
-        ) as no:
+        with pytest.raises(PromotionError) as refused:
             promote_run(worse)
-        assert no.value.exit_code == 7
+        assert refused.value.exit_code == 7
+        assert all(number in refused.value.got for number in ("0.5500", "0.6500"))
         assert desk.aliases("merit") == {"champion": "1", "staging": "2"}
         found = promote_run(desk.run("equal", experiment="merit", dice_ce=0.6))
         assert (found.version, found.before, found.objections) == (3, 1, ())
-        assert found.figures.startswith(
-            "mean dsc 0.6500 against 0.6500 of version 1 on 4 shared cases: difference +0.0000"
-        )
+        assert found.figures.count("0.6500") == 2
+        assert "difference +0.0000" in found.figures
 
-    def test_other_data_only_by_force_and_back_to_a_worse_version_alike(self, desk: Desk) -> None:
+    def test_other_data_and_a_worse_version_need_force(self, desk: Desk) -> None:
         promote_run(desk.run("here", experiment="force", dice_ce=0.6))
         other = desk.run("there", experiment="force", data="other", dice_ce=0.7)
-        with pytest.raises(PromotionError, match="one of other data"):
+        with pytest.raises(PromotionError, match="other data"):
             promote_run(other)
         assert len(promote_run(other, force=True).objections) == 1
-        assert promote_run(other, number=1, force=True).objections[-1] == "a lower mean"
+        assert "lower mean" in promote_run(other, number=1, force=True).objections[-1]
         assert desk.aliases("force") == {"champion": "1"}
 
     def test_deleted_scores_are_an_objection(self, desk: Desk) -> None:
         champion = promote_run(desk.run("lost", experiment="lost", dice_ce=0.6))
         Path(desk.version("lost", champion.version).source.removeprefix("file://"), "run/cases.json").unlink()
-        with pytest.raises(PromotionError, match="scores that cannot be read"):
+        with pytest.raises(PromotionError, match=r"cases\.json"):
             promote_run(desk.run("found", experiment="lost", dice_ce=0.7))
 
-    def test_as_json_for_a_script(self, desk: Desk) -> None:
+    def test_output_as_text_and_as_json(self, desk: Desk) -> None:
         first, second = (desk.run(f"script{k}", experiment="script", dice_ce=0.5 + k / 10) for k in (0, 1))
         assert (
             CliRunner().invoke(cli, ["promote", str(first.path)]).stdout
@@ -279,8 +277,9 @@ class TestPromote:
         assert (answer["version"], answer["before"], answer["test"]["interval"]["n"]) == (2, 1, 4)
         assert answer["tracking_uri"] == desk.uri
 
-    def test_an_unfinished_run_has_nothing_to_promote(self, copied: RunFolder) -> None:
+    def test_unfinished_run_has_no_model_to_promote(self, copied: RunFolder) -> None:
         for loss in ("dice_ce", "cbdice"):
             copied.cell(loss, 0).result.unlink()
-        with pytest.raises(PromotionError, match="a loss that finished on every fold"):
+        with pytest.raises(PromotionError) as refused:
             promote_run(copied)
+        assert str(copied.path) in refused.value.got

@@ -1,4 +1,4 @@
-"""Run folders made by the package's own run, with cells that are scored in place of trained."""
+"""Run folders from the real ``run``, with cells that are scored without training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.json_files import write_state
 from minivess.planning.hardware import HardwareBudget
 from minivess.supervision.limits import Limits
-from minivess.supervision.outcome import Cause, Outcome, cure_for, status_of
+from minivess.supervision.outcome import Cause, Outcome, cure_for, status_of, write_outcome
 from minivess.supervision.recorder import MonitorRow, append_row
 from minivess.supervision.supervisor import SupervisorSpec
 from minivess.text import GIB
@@ -37,7 +37,7 @@ END = "2026-01-02T03:04:40+00:00"
 
 
 def write_data(folder: Path, names: tuple[str, ...]) -> None:
-    """Volumes with one straight vessel each, as wide as the case's number."""
+    """Write volumes with one straight vessel each. The width of the vessel increases with the number of the case."""
     rng = np.random.default_rng(0)
     for number, name in enumerate(names):
         label = np.zeros(SHAPE, np.uint8)
@@ -56,7 +56,7 @@ def outcome(cause: Cause = Cause.FINISHED, message: str = "ended") -> Outcome:
 
 
 def score(cell: CellFolder, spec: CellSpec) -> None:
-    """What a cell leaves, its predictions being the labels less a border that depends on the method and the fold."""
+    """Write the files of a finished cell. Its predictions are the labels without some slices, depending on method and fold."""
     cell.path.mkdir(parents=True, exist_ok=True)
     write_state(cell.spec, spec)
     limits = Limits(
@@ -108,7 +108,7 @@ def make_run(
     causes: dict[str, Cause] | None = None,
     **settings: Any,
 ) -> RunFolder:
-    """A run of two folds; the cells named in ``causes`` end so, all others are scored."""
+    """Make a run of two folds. The cells named in ``causes`` end with that cause; all others are scored."""
     write_data(folder / "data", names)
     config = {"name": "one", "data_dir": folder / "data", "output_dir": folder / "runs", "losses": losses, "folds": 2}
     evaluation = {"evaluation": {"resamples": 1000}, "dry_start": False}
@@ -124,12 +124,12 @@ def make_run(
             score(job.cell, job.spec)
             if cause is not Cause.FINISHED:
                 job.cell.result.unlink()
-            found = outcome(cause, "the card could not hold the step\nTraceback")
-            found.write(job.cell.path)
+            found = outcome(cause, "the step did not fit in memory\nTraceback")
+            write_outcome(job.cell.path, found)
             yield job, found
 
     quiet = SimpleNamespace(
-        stored=lambda volume: None,
+        on_volume_stored=lambda volume: None,
         on_cell_start=lambda name, number, total: None,
         on_progress=lambda name, stage, done, total: None,
         on_cell_end=lambda name, outcome: None,
@@ -140,17 +140,17 @@ def make_run(
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A finished run of two losses and the baseline; not to be changed."""
+    """A finished run of two losses and the baseline. Tests must not change it."""
     return make_run(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture
 def new_run(tmp_path: Path) -> Callable[..., RunFolder]:
-    """``make_run`` in a folder of the test's own."""
+    """``make_run`` in a new folder for this test."""
     return lambda **options: make_run(tmp_path / "new", **options)
 
 
 @pytest.fixture
 def copied(finished: RunFolder, tmp_path: Path) -> Callable[[], RunFolder]:
-    """Copies of it, to be changed; the images stay shared."""
+    """Copy of ``finished`` that a test may change. The images are shared with the original."""
     return lambda: RunFolder(Path(shutil.copytree(finished.path, tmp_path / "copy")))

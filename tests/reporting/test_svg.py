@@ -18,32 +18,32 @@ def draw(words: str = "", **options: dict[str, str]) -> str:
 
 
 class TestSvg:
-    def test_colours_and_fonts_are_the_page_s(self):
+    def test_colours_and_fonts_come_from_the_page(self):
         text = draw()
         assert "stroke: var(--series-0)" in text
         assert "#0000" not in text
         assert "DejaVu" not in text
         assert "<style" not in text
 
-    def test_nothing_points_outside(self):
+    def test_the_element_has_no_external_reference(self):
         text = draw()
         assert text.startswith('<svg id="one-svg" viewBox="0 0 144 72" role="img" aria-label="a &quot;line&quot;">')
         assert text.rstrip().endswith("</svg>")
         assert "http" not in text
 
-    def test_ids_and_references_begin_with_the_figure_s_name(self):
+    def test_ids_and_references_start_with_the_name_of_the_figure(self):
         text = draw()
         assert 'id="one-line"' in text
         assert text.count('id="') == text.count('id="one-')
         assert text.count('="#') == text.count('="#one-') > 0
         assert text.count("url(#") == text.count("url(#one-") > 0
 
-    def test_texts_and_hover_words_are_escaped(self):
+    def test_texts_and_hover_texts_are_escaped(self):
         text = draw("$x <b>", hover={"line": "</title><script>"})
         assert "$x &lt;b&gt;" in text
         assert '<g id="one-line"><title>&lt;/title&gt;&lt;script&gt;</title>' in text
 
-    def test_alone_it_is_a_file_with_its_own_colours(self):
+    def test_a_standalone_file_has_its_own_colours(self):
         element = Markup(draw("a & b"))
         text = standalone(element)
         assert name_of(element) == "one"

@@ -18,15 +18,20 @@ def compared(**scores: list[float]) -> Comparison:
     return compare(rows, ("dsc", "measured_masd"), resamples=1000)
 
 
+def _legend(text: str) -> str:
+    """Return the line below a Markdown table."""
+    return next(line for line in text.splitlines() if line.startswith("Mean ["))
+
+
 TWO = compared(threshold=[0.3, 0.4, 0.5, 0.6], a=[0.6, 0.7, 0.8, 0.9], b=[0.5, 0.6, 0.6, 0.7])
 
 
-# a is better on the 4 cases that both have, b in the mean of what each has.
+# a is better on the 4 cases that both have. b has the higher mean over all of its own cases.
 UNEVEN = compared(a=[0.8, 0.7, 0.75, 0.72] + [0.6 + 0.01 * k for k in range(8)], b=[0.78, 0.69, 0.72, 0.69])
 
 
 class TestRows:
-    def test_rows_follow_the_order_asked_for_and_the_best_loss_is_marked(self):
+    def test_rows_have_the_requested_order_and_the_best_loss_is_marked(self):
         rows = table_rows(TWO, ["b", "a", "not run", "threshold"])
         assert [(row.method, row.baseline, row.cases) for row in rows] == [
             ("b", False, 4),
@@ -47,7 +52,7 @@ class TestRows:
         a = next(row.scores[0] for row in rows if row.method == "a")
         assert a.left_percent < a.mean_percent < a.left_percent + a.width_percent
 
-    def test_a_loss_that_failed_is_cut_off_and_does_not_hide_the_others(self):
+    def test_a_failed_loss_is_cut_off_and_does_not_hide_the_others(self):
         rows = table_rows(compared(a=[0.5, 0.6], b=[0.4, 0.5], failed=[-9.0, -29.0]), ["a", "b", "failed"])
         a, b, failed = (row.scores[1] for row in rows)  # distances of 0.45, 0.55 and 20
         assert failed.mean_percent > 100
@@ -56,7 +61,7 @@ class TestRows:
 
 
 class TestMarkdown:
-    def test_its_numbers_are_the_comparison_s(self):
+    def test_the_numbers_are_those_of_the_comparison(self):
         lines = markdown_table(TWO).splitlines()
         intervals = {(m.metric, s.method): str(s.interval) for m in TWO.metrics for s in m.methods}
         assert lines[0] == "| loss | cases | DSC ↑ | MASD (µm) ↓ |"
@@ -66,11 +71,13 @@ class TestMarkdown:
         )
         assert intervals["dsc", "a"].startswith("0.750 [")
 
-    def test_it_ends_with_what_may_be_concluded(self):
+    def test_all_sentences_of_the_comparison_are_below_the_table(self):
         text = markdown_table(TWO)
-        assert "- DSC: a has the highest mean on the 4 cases all share" in text
-        assert f"- {TWO.notes[-1]}" in text
-        assert "a and b (p = 0.125, effect size +1.00, difference between" in text
+        assert all(
+            f"- {sentence}" in text for sentence in (*TWO.metrics[0].verdict, *TWO.metrics[0].limits, *TWO.notes)
+        )
+        assert "- DSC: a has the highest mean" in text
+        assert "a and b (p = 0.125, effect size +1.00," in text
 
     def test_a_name_cannot_break_the_table(self):
         text = markdown_table(compared(**{"a|<b>": [0.6, 0.7]}))
@@ -78,30 +85,35 @@ class TestMarkdown:
 
 
 class TestMissingCases:
-    def test_what_is_bold_is_said_to_be_best_on_the_shared_cases(self):
+    def test_the_legend_states_the_cases_of_the_means_and_of_the_best_mean(self):
         text = markdown_table(UNEVEN)
         assert "| a | 12 | **0.671 [" in text
         assert "| b | 4 | 0.720 [" in text
-        legend = "over each loss's own of 12 held-out cases; the best mean on the 4 shared cases is bold."
-        assert legend in text
+        assert all(value in _legend(text) for value in ("95%", "own cases", "12 held-out cases", "4 shared cases"))
         below = latex_table(UNEVEN).splitlines()[-2]
-        assert below.startswith(r"\multicolumn{3}{l}{\scriptsize Mean [95\% interval] over each loss's own of 12")
+        assert below.startswith(r"\multicolumn{3}{l}{\scriptsize Mean [95\% interval]")
+        assert "12 held-out cases" in below
 
-    def test_without_them_nothing_of_the_kind_is_said(self):
-        assert "over 4 held-out cases; the best mean is bold." in markdown_table(TWO)
+    def test_the_legend_does_not_mention_shared_cases_if_no_case_is_missing(self):
+        assert "4 held-out cases" in _legend(markdown_table(TWO))
+        assert "bold" in _legend(markdown_table(TWO))
+        assert not any(word in _legend(markdown_table(TWO)) for word in ("own", "shared"))
         assert "multicolumn" not in latex_table(TWO)
 
-    def test_losses_that_share_no_case_have_no_best_to_be_bold(self):
+    def test_no_mean_is_bold_if_the_losses_share_no_case(self):
         rows = [
             {"method": method, "fold": 0, "case": case, "dsc": 0.5}
             for method, cases in (("a", "uv"), ("b", "xy"))
             for case in cases
         ]
-        assert "over each loss's own of 4 held-out cases.\n" in markdown_table(compare(rows, ("dsc",), resamples=1000))
+        text = markdown_table(compare(rows, ("dsc",), resamples=1000))
+        assert "4 held-out cases" in _legend(text)
+        assert "bold" not in _legend(text)
+        assert "**" not in text
 
 
 class TestLatex:
-    def test_compiles_by_hand_best_means_are_bold_and_names_escaped(self):
+    def test_best_means_are_bold_and_names_are_escaped(self):
         comparison = compared(dice_ce=[0.6, 0.7, 0.8, 0.9], b=[0.5, 0.6, 0.6, 0.7])
         lines = [line for line in latex_table(comparison).splitlines() if not line.startswith("%")]
         assert lines[0] == r"\begin{tabular}{lcc}"
@@ -111,13 +123,13 @@ class TestLatex:
 
 
 class TestCsv:
-    def test_a_line_a_method_and_metric(self):
+    def test_each_method_and_metric_has_a_line(self):
         lines = csv_table(TWO).splitlines()
         assert len(lines) == 1 + 3 * 2
         assert "a,dsc,,0.75," in lines[2]
         assert lines[1].endswith(",4,True,a,,,")
 
-    def test_p_and_effect_size_are_those_of_the_loss_less_the_best(self):
+    def test_p_and_effect_size_are_those_of_the_loss_minus_the_best(self):
         lines = csv_table(TWO).splitlines()
         assert lines[0].endswith(",best,p,p_holm,effect_size")
         assert lines[2].endswith(",a,,,")  # a itself

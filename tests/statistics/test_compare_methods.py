@@ -15,7 +15,7 @@ from minivess.statistics.comparison import Comparison
 
 
 def rows(method: str, scores: list[float], **others: Any) -> list[dict[str, Any]]:
-    """One row a case, cases dealt out to three folds; the distance falls as the overlap rises."""
+    """Return one row per case, with the cases in three folds. The distance decreases as the overlap increases."""
     return [
         {"method": method, "fold": k % 3, "case": f"mv{k:02d}", "dsc": s, "measured_masd": 10 * (1 - s), **others}
         for k, s in enumerate(scores)
@@ -37,17 +37,17 @@ class TestScores:
         assert [(score.fold, score.interval.n) for score in found.folds] == [(0, 2), (1, 1), (2, 1)]
         assert found.folds[0].interval.mean == pytest.approx(0.3)
 
-    def test_the_best_is_highest_in_overlap_and_lowest_in_distance(self):
+    def test_the_best_method_has_the_highest_overlap_and_the_lowest_distance(self):
         found = compare_two(rows("a", [0.5, 0.6, 0.7]), rows("b", [0.6, 0.7, 0.8]))
         assert [(metric.higher_is_better, metric.best) for metric in found.metrics] == [(True, "b"), (False, "b")]
 
-    def test_of_equal_means_the_first_is_best(self):
+    def test_the_first_method_is_best_if_the_means_are_equal(self):
         found = compare_two(rows("a", [0.5, 0.75]), rows("b", [0.75, 0.5]))
         assert [metric.best for metric in found.metrics] == ["a", "a"]
 
 
 class TestPairs:
-    def test_a_clear_difference_is_shown_in_both_directions_of_better(self):
+    def test_a_clear_difference_is_shown_for_overlap_and_for_distance(self):
         found = compare_two(rows("a", spread(0.7, 24, 0)), rows("b", spread(0.8, 24, 1)))
         assert [pair.better for metric in found.metrics for pair in metric.pairs] == ["b", "b"]
         assert found.metric("dsc").pairs[0].test.difference < 0 < found.metric("measured_masd").pairs[0].test.difference
@@ -58,17 +58,17 @@ class TestPairs:
         smallest = min(found.pairs, key=lambda pair: pair.test.p_value)
         assert smallest.p_holm == pytest.approx(min(1, 6 * smallest.test.p_value))
 
-    def test_seven_cases_and_four_methods_cannot_show_anything(self):
+    def test_seven_cases_of_four_methods_cannot_show_a_difference(self):
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 7, k)) for k, name in enumerate("abcd"))).metric("dsc")
         assert not any(pair.better for pair in found.pairs)
-        assert "0.016, 0.094 after Holm over 6 pairs: no difference can be shown at 5%" in found.limits[-1]
-        assert found.limits[-1].endswith("It takes at least 8 cases.")
+        values = ("7 cases", "0.016", "0.094", "6 pairs", "5%", "8 cases")  # 2 / 2^7, times 6; 8 cases give 6 x 2 / 2^8
+        assert all(value in found.limits[-1] for value in values)
 
-    def test_eight_cases_can(self):
+    def test_eight_cases_of_four_methods_can_show_a_difference(self):
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 8, k)) for k, name in enumerate("abcd"))).metric("dsc")
         assert {pair.better for pair in found.pairs} == {"b", "c", "d"}
 
-    def test_a_loss_against_the_best_is_the_pair_turned_round_where_need_be(self):
+    def test_against_best_is_the_pair_method_minus_best_in_either_order(self):
         found = compare_two(rows("b", spread(0.7, 9, 0)), rows("a", spread(0.8, 9, 1)), rows("c", spread(0.6, 9, 2)))
         metric = found.metric("dsc")
         b, c = metric.against_best("b"), metric.against_best("c")
@@ -81,8 +81,8 @@ class TestPairs:
 @pytest.mark.slow
 class TestFamilyWise:
     @pytest.mark.parametrize("ahead", [0, 0.5])
-    def test_a_false_claim_is_in_five_percent_of_the_comparisons(self, ahead: float):
-        """Four losses, three of them equal and the first perhaps not, in two folds that differ: any claim among equals counts."""
+    def test_five_percent_of_the_comparisons_make_a_false_claim(self, ahead: float):
+        """Four losses in two different folds. Three losses are equal; the first may be better. Count claims among equal losses."""
         rng, claims, without_holm = np.random.default_rng(0), [], []
         for _ in range(200):
             scores = rng.normal(0.7, 0.02, size=(4, 10)) + rng.normal(0, 0.1, size=10) + 0.1 * (np.arange(10) % 2)
@@ -95,51 +95,54 @@ class TestFamilyWise:
             claims.append(any(pair.better for pair in equal))
             without_holm.append(any(pair.test.p_value <= 0.05 for pair in equal))
         assert np.mean(claims) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
-        assert np.mean(without_holm) > 0.1  # so that it is Holm who keeps it
+        assert np.mean(without_holm) > 0.1  # so the correction is needed
 
 
 class TestBaselines:
-    def test_a_baseline_is_shown_and_neither_tested_nor_best(self):
+    def test_a_baseline_is_shown_but_never_tested_and_never_best(self):
         found = compare_two(rows("a", [0.5, 0.6, 0.7]), rows("threshold", [0.8, 0.8, 0.9]))
         assert (found.methods, found.baselines) == (("a", "threshold"), ("threshold",))
         score = found.metric("dsc").methods[1]
         assert (score.baseline, score.interval.n) == (True, 3)
         assert (found.metric("dsc").pairs, found.metric("dsc").best) == ((), "a")
 
-    def test_without_that_wish_it_is_a_method_like_any(self):
+    def test_a_method_that_is_not_named_as_baseline_is_tested(self):
         found = compare_two(rows("a", [0.5, 0.6]), rows("threshold", [0.8, 0.9]), baselines=()).metric("dsc")
         assert (found.best, len(found.pairs)) == ("threshold", 1)
 
     def test_baselines_alone_can_be_shown(self):
         found = compare_two(rows("threshold", [0.8, 0.9])).metric("dsc")
-        assert (found.best, found.verdict) == ("", ("DSC: baselines only; there is nothing to compare.",))
+        assert (found.best, found.pairs, len(found.verdict)) == ("", (), 1)
+        assert "only baselines" in found.verdict[0]
 
 
 class TestMissingCases:
-    def test_pairs_use_shared_cases_and_the_missing_are_listed(self):
+    def test_pairs_use_shared_cases_and_missing_cases_are_listed(self):
         found = compare_two(rows("a", [0.5, 0.6, 0.7, 0.8]), rows("b", [0.5, 0.6, 0.7]))
         assert found.missing == {"b": ("mv03",)}
         assert found.metric("dsc").pairs[0].test.n == found.metric("dsc").shared_cases == 3
         assert found.metric("dsc").methods[0].interval.n == 4
-        assert "b lacks 1 case (mv03); it is compared" in found.notes[0]
+        assert found.notes[0].startswith("b ")
+        assert "1 case (mv03)" in found.notes[0]
 
-    def test_the_best_is_not_the_one_that_skipped_the_hard_case(self):
+    def test_a_method_without_the_hard_case_is_not_best_for_that_reason(self):
         found = compare_two(rows("a", [0.8, 0.8, 0.1]), rows("b", [0.7, 0.7])).metric("dsc")
         assert found.methods[0].interval.mean < found.methods[1].interval.mean
         assert found.best == "a"
 
-    def test_methods_that_share_nothing_are_named_untested(self):
+    def test_methods_without_a_shared_case_are_reported_as_not_tested(self):
         apart = [{**row, "case": f"other-{row['case']}"} for row in rows("b", [0.5])]
         found = compare_two(rows("a", [0.5]), apart).metric("dsc")
         assert (found.pairs, found.best) == ((), "")
-        assert "not tested, for they share no case: a and b" in found.limits[-1]
+        assert "not tested" in found.limits[-1]
+        assert "a and b" in found.limits[-1]
 
 
 class TestEmptyMasks:
-    def test_they_are_listed_and_counted(self):
+    def test_empty_masks_are_listed_and_counted(self):
         found = compare_two(rows("a", [0.5, 0.6]), rows("b", [0.0], empty="prediction"))
         assert [(row.method, row.case, row.which) for row in found.empty] == [("b", "mv00", "prediction")]
-        assert "b on mv00: the prediction is empty" in found.notes[1]
+        assert "b on mv00:" in found.notes[1]
         assert found.metric("dsc").methods[1].interval.mean == 0
 
 
@@ -163,31 +166,34 @@ class TestTable:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("change", "message"),
+        ("change", "values"),
         [
-            ({"dsc": float("nan")}, "dsc = nan for a on mv00"),
-            ({"dsc": "none"}, "could not convert"),
-            ({"case": "mv01"}, "mv01 twice under a"),
+            ({"dsc": float("nan")}, ("dsc = nan", " a ", "mv00")),
+            ({"dsc": "none"}, ("'none'", " a ", "mv00")),
+            ({"case": "mv01"}, ("mv01", " a")),
         ],
     )
-    def test_a_bad_row_is_named(self, change: dict[str, Any], message: str):
+    def test_an_error_names_the_invalid_row(self, change: dict[str, Any], values: tuple[str, ...]):
         table = rows("a", [0.5, 0.6])
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError) as caught:
             compare_two([{**table[0], **change}, table[1]])
+        assert all(value in caught.value.got for value in values)
 
-    def test_a_missing_key_is_named(self):
-        with pytest.raises(DataError, match="no fold, measured_masd"):
+    def test_an_error_names_the_missing_keys(self):
+        with pytest.raises(DataError) as caught:
             compare_two([{"method": "a", "case": "mv00", "dsc": 0.5}])
+        assert "fold, measured_masd" in caught.value.got
 
-    def test_an_empty_table(self):
+    def test_an_empty_table_is_refused(self):
         with pytest.raises(DataError, match="an empty table"):
             compare_two([])
 
-    def test_methods_trained_on_different_splits(self):
+    def test_methods_with_different_splits_are_refused(self):
         moved = [{**row, "fold": 2} for row in rows("b", [0.5])]
-        with pytest.raises(DataError, match="mv00 in fold 0 of a and fold 2 of b"):
+        with pytest.raises(DataError) as caught:
             compare_two(rows("a", [0.5]), moved)
+        assert all(value in caught.value.got for value in ("mv00", "fold 0 of a", "fold 2 of b"))
 
-    def test_a_metric_without_a_direction(self):
-        with pytest.raises(ConfigError, match="got 'accuracy'"):
+    def test_an_unknown_metric_is_refused(self):
+        with pytest.raises(ConfigError, match="'accuracy'"):
             compare(rows("a", [0.5]), ("accuracy",))

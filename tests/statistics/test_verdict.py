@@ -7,7 +7,7 @@ from minivess.statistics.comparison import Comparison
 
 
 def compared(*means: float, n: int = 24) -> Comparison:
-    """Methods a, b, ... with these mean overlaps on the same cases."""
+    """Compare methods a, b and c on the same cases. The MASD of a case is 1 minus a score with the given mean."""
     rng = np.random.default_rng(0)
     difficulty = rng.normal(0, 0.05, size=n)
     rows = [
@@ -19,29 +19,38 @@ def compared(*means: float, n: int = 24) -> Comparison:
 
 
 class TestMetricVerdict:
-    def test_the_winner_is_said_to_be_better_than_those_it_is_shown_to_beat(self):
-        first, *_, last = compared(0.7, 0.8, 0.8).metrics[0].verdict
-        assert "b has the lowest mean on the 24 cases all share" in first or "c has the lowest mean" in first
-        assert first.endswith("and is shown to be better than a.")
-        assert "not told apart, which does not make them equal: b and c (p = " in last
+    def test_the_verdict_names_the_best_mean_what_it_beats_and_what_is_not_shown(self):
+        metric = compared(0.7, 0.8, 0.8).metrics[0]
+        first, *_, last = metric.verdict
+        assert metric.best in ("b", "c")
+        assert f"{metric.best} has the lowest mean" in first
+        assert "24 cases" in first
+        assert first.endswith("better than a.")
+        assert "b and c (p = " in last
 
-    def test_a_shown_difference_is_written_from_the_better_to_the_worse(self):
+    def test_a_shown_difference_is_better_minus_worse(self):
         sentence = compared(0.7, 0.8).metrics[0].verdict[1]
-        assert sentence.startswith("MASD: b is better than a: mean difference -0.099 [")
-        assert sentence.endswith("µm, p = 0.0001, effect size -1.00, better on 24 of 24 cases.")
+        assert sentence.startswith("MASD: b is better than a")
+        values = ("-0.099 [", " µm,", "p = 0.0001,", "effect size -1.00,", "24 of 24 cases")
+        assert all(value in sentence for value in values)
 
-    def test_the_order_of_the_methods_does_not_change_it(self):
-        assert compared(0.8, 0.7).metrics[0].verdict[1].startswith("MASD: a is better than b: mean difference -0.")
+    def test_the_order_of_the_methods_does_not_change_the_sign(self):
+        sentence = compared(0.8, 0.7).metrics[0].verdict[1]
+        assert sentence.startswith("MASD: a is better than b")
+        assert "mean difference -0." in sentence
 
-    def test_one_method_has_nothing_to_be_compared_with(self):
-        (only,) = compared(0.8).metrics[0].verdict
-        assert only.endswith("there is nothing to compare it with.")
+    def test_a_single_method_has_one_sentence_without_a_test(self):
+        metric = compared(0.8).metrics[0]
+        (only,) = metric.verdict
+        assert f"a is the only loss ({metric.methods[0].interval} µm" in only
+        assert "better" not in only
 
-    def test_enough_cases_need_no_warning_and_too_few_get_one(self):
-        assert "however large" not in " ".join(compared(0.8, 0.7, n=6).metrics[0].limits)  # 2 / 2^6 = 0.03
-        assert "however large" in compared(0.8, 0.7, n=5).metrics[0].limits[-1]
+    def test_only_too_few_cases_give_a_limit(self):
+        assert compared(0.8, 0.7, n=6).metrics[0].limits == ()  # 2 / 2^6 = 0.03
+        (limit,) = compared(0.8, 0.7, n=5).metrics[0].limits
+        assert all(value in limit for value in ("5 cases", "0.062", "1 pair", "5%", "6 cases"))  # 2 / 2^5 = 0.0625
 
-    def test_few_cases_of_one_method_say_nothing_of_the_others(self):
+    def test_few_cases_of_one_method_do_not_limit_the_others(self):
         rows = [
             {"method": name, "fold": k % 3, "case": f"mv{k:02d}", "dsc": mean + 0.01 * k}
             for name, mean, n in (("a", 0.5, 24), ("b", 0.3, 24), ("c", 0.4, 3))
@@ -51,32 +60,29 @@ class TestMetricVerdict:
         assert any(sentence.startswith("DSC: a is better than b") for sentence in found.verdict)
         assert found.limits == ()
 
-    def test_a_pair_of_one_case_has_no_interval_to_be_told(self):
-        told = compared(0.8, 0.7, n=1).metrics[0].verdict[-1]
-        assert "difference -0." in told
-        assert told.endswith(" µm, one case, no interval).")
-        assert "between" not in told
+    def test_a_pair_of_one_case_is_reported_without_an_interval(self):
+        metric = compared(0.8, 0.7, n=1).metrics[0]
+        test = metric.pairs[0].test
+        assert f"difference {test.parts[0]} µm, {test.interval.method})" in metric.verdict[-1]
+        assert " to " not in metric.verdict[-1]
 
 
 class TestGeneralNotes:
-    def test_intervals_of_few_cases_are_said_to_be_too_narrow(self):
-        note = "Intervals of 4 cases are too narrow: a nominal 95% is about 86% with 4 cases and 50% with 2."
-        assert note in compared(0.8, 0.7, n=4).notes
+    def test_intervals_of_few_cases_are_reported_as_too_narrow(self):
+        (note,) = (note for note in compared(0.8, 0.7, n=4).notes if "too narrow" in note)
+        assert all(value in note for value in ("4 cases", "95%", "86%", "50%"))
         assert "too narrow" not in " ".join(compared(0.8, 0.7, n=5).notes)
 
-    def test_what_the_sample_stands_for_is_always_said(self):
-        sample, _ = compared(0.8, 0.7).notes
-        assert "with another seed, would rank the methods alike is not tested" in sample
-        assert "over the pairs of each metric but not over metrics" in sample
+    def test_the_unit_the_level_and_the_correction_are_always_stated(self):
+        unit, _ = compared(0.8, 0.7).notes
+        assert all(word in unit for word in ("the case", "95%", "Holm", "seed", "not over metrics"))
 
-    def test_what_p_assumes_is_said_where_there_is_a_p(self):
-        assert (
-            compared(0.8, 0.7).notes[-1].startswith("p is exact for losses that could swap their scores on any case.")
-        )
+    def test_the_assumption_of_p_is_stated_if_a_pair_was_tested(self):
+        note = compared(0.8, 0.7).notes[-1]
+        assert all(value in note for value in ("p is exact", "exchangeable", "26%", "11%", "8%"))
         (only,) = compared(0.8).notes
         assert "p is exact" not in only
 
-    def test_folds_too_small_to_stratify_are_said(self):
-        note = "Some folds have fewer than 5 cases: there the intervals resample all cases as one sample, not within folds."
-        assert note in compared(0.8, 0.7, n=14).notes  # folds of 5, 5 and 4
-        assert note not in compared(0.8, 0.7, n=15).notes
+    def test_folds_that_are_too_small_to_stratify_are_reported(self):
+        assert any("fewer than 5 cases" in note for note in compared(0.8, 0.7, n=14).notes)  # folds of 5, 5 and 4
+        assert not any("fewer than 5 cases" in note for note in compared(0.8, 0.7, n=15).notes)

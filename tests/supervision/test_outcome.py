@@ -21,10 +21,10 @@ class TestOutcome:
         assert read_outcome(tmp_path) == outcome(Cause.HANG)
         assert json.loads((tmp_path / "outcome.json").read_text())["cause"] == "hang"
 
-    def test_no_file_while_it_runs(self, tmp_path: Path) -> None:
+    def test_missing_file_gives_none(self, tmp_path: Path) -> None:
         assert read_outcome(tmp_path) is None
 
-    def test_a_damaged_file_is_a_named_error(self, tmp_path: Path) -> None:
+    def test_damaged_file_is_an_error_that_names_file_and_key(self, tmp_path: Path) -> None:
         write_outcome(tmp_path, outcome(Cause.HANG))
         path = tmp_path / "outcome.json"
         path.write_text(path.read_text().replace('"hang"', '"bored"'))
@@ -32,7 +32,7 @@ class TestOutcome:
             read_outcome(tmp_path)
 
     @pytest.mark.parametrize("cause", list(Cause))
-    def test_zero_only_when_finished_and_a_cure_for_all_else(self, cause: Cause) -> None:
+    def test_exit_code_is_zero_only_when_finished_and_every_other_cause_has_a_cure(self, cause: Cause) -> None:
         finished = cause is Cause.FINISHED
         assert (outcome(cause).supervisor_exit_code == 0) is finished
         assert (outcome(cause).status == "finished") is finished
@@ -48,7 +48,7 @@ class TestOutcome:
             (Cause.HANG, ExitCode.INTERNAL_ERROR),
         ],
     )
-    def test_category(self, cause: Cause, code: ExitCode) -> None:
+    def test_exit_code_of_each_category(self, cause: Cause, code: ExitCode) -> None:
         assert outcome(cause).supervisor_exit_code == code
 
 
@@ -64,5 +64,5 @@ class TestCauseOf:
             (1, Cause.ERROR),
         ],
     )
-    def test_known_and_unknown(self, returncode: int, cause: Cause) -> None:
+    def test_known_and_unknown_return_codes(self, returncode: int, cause: Cause) -> None:
         assert cause_of(returncode) is cause

@@ -14,7 +14,7 @@ MB = 10**6
 
 @contextmanager
 def running(code: str, new_session: bool = True) -> Iterator[tuple[int, str]]:
-    """Pid and first printed line of a Python process that has run ``code`` and waits."""
+    """Run ``code`` in a Python process that then waits; yield its pid and the first line that it prints."""
     command = [sys.executable, "-c", f"{code}; import sys; sys.stdout.flush(); sys.stdin.read()"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=new_session) as process:
@@ -26,7 +26,7 @@ def running(code: str, new_session: bool = True) -> Iterator[tuple[int, str]]:
 
 
 class TestDescendants:
-    def test_own_session_is_left_out(self) -> None:
+    def test_process_in_the_own_session_is_left_out(self) -> None:
         with running("print(1)") as (supervised, _), running("print(1)", new_session=False) as (tool, _):
             pids = {process.pid for process in descendants(os.getpid())}
         assert supervised in pids
@@ -41,7 +41,7 @@ class TestDescendants:
 
 
 class TestSampleTree:
-    def test_memory_is_told_apart(self) -> None:
+    def test_anonymous_and_file_backed_memory_are_separated(self) -> None:
         before = sample_tree(os.getpid())
         with running("x = b'x' * 50_000_000; print(1)") as (child, _):
             sample = sample_tree(os.getpid())
@@ -58,7 +58,7 @@ class TestSampleTree:
             sample = sample_tree(os.getpid())
         assert sample.anonymous_bytes - before.anonymous_bytes > 50 * MB
 
-    def test_zombie_is_gone(self) -> None:
+    def test_zombie_does_not_count(self) -> None:
         with running("print(1)") as (child, _):
             os.kill(child, 9)
             os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
@@ -66,18 +66,18 @@ class TestSampleTree:
 
 
 class TestSampleSystem:
-    def test_disk_is_the_folders(self, tmp_path: Path) -> None:
+    def test_free_space_is_that_of_the_disk_of_the_folder(self, tmp_path: Path) -> None:
         stat, sample = os.statvfs(tmp_path), sample_system(tmp_path)
         assert sample.disk_free_bytes is not None
         assert abs(sample.disk_free_bytes - stat.f_bavail * stat.f_frsize) < 2**30
         assert sample.available_bytes > 0
 
-    def test_a_disk_that_does_not_answer_hides_nothing_else(self, tmp_path: Path) -> None:
+    def test_missing_disk_gives_none_and_the_rest_is_measured(self, tmp_path: Path) -> None:
         sample = sample_system(tmp_path / "gone")
         assert sample.disk_free_bytes is None
         assert sample.available_bytes > 0
 
 
 class TestOomKills:
-    def test_count_does_not_fall(self) -> None:
+    def test_count_never_decreases(self) -> None:
         assert 0 <= count_oom_kills() <= count_oom_kills()

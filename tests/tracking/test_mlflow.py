@@ -47,14 +47,14 @@ def with_cell(**changes: Any) -> RunRecord:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making the tables takes seconds: once for all tests."""
+    """An empty MLflow database, created once for all tests because that takes seconds."""
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
     open_client(f"sqlite:///{path}")
     return path
 
 
 class Tracked:
-    """A run folder with a database of its own, and what a reader finds in it."""
+    """A run folder with a separate database, and functions that read the database."""
 
     def __init__(self, folder: Path, template: Path) -> None:
         self.folder = folder
@@ -89,7 +89,7 @@ def tracked(tmp_path: Path, template: Path) -> Tracked:
 
 
 class TestSync:
-    def test_one_parent_and_one_nested_run_a_cell(self, tracked: Tracked) -> None:
+    def test_one_parent_run_and_one_nested_run_per_cell(self, tracked: Tracked) -> None:
         done = tracked.sync()
         runs = tracked.runs()
         assert runs.keys() == {"night 1", "dice_ce-fold0"}
@@ -100,26 +100,26 @@ class TestSync:
         assert (tracked.cell().info.start_time, tracked.cell().info.end_time) == (1000, 5000)
         assert done.cell_run_ids == {"dice_ce-fold0": tracked.cell().info.run_id}
 
-    def test_twice_adds_nothing(self, tracked: Tracked) -> None:
+    def test_second_sync_adds_nothing(self, tracked: Tracked) -> None:
         assert tracked.sync() == tracked.sync()
         assert len(tracked.runs()) == 2
         assert tracked.steps() == [1, 2]
         assert tracked.steps("dsc/mean") == [2]
 
-    def test_a_history_that_grew_adds_only_new_steps(self, tracked: Tracked) -> None:
+    def test_longer_history_adds_only_the_new_steps(self, tracked: Tracked) -> None:
         tracked.sync()
         tracked.sync(with_cell(history=history(1, 2, 3)))
         assert tracked.steps() == [1, 2, 3]
 
-    def test_killed_before_it_noted_what_was_sent(self, tracked: Tracked) -> None:
+    def test_steps_are_not_duplicated_after_a_kill_before_the_ledger_was_saved(self, tracked: Tracked) -> None:
         tracked.sync(with_cell(history=()))
-        noted = tracked.ids.read_text()
+        ledger = tracked.ids.read_text()
         tracked.sync()
-        tracked.ids.write_text(noted)
+        tracked.ids.write_text(ledger)
         tracked.sync()
         assert tracked.steps() == [1, 2]
 
-    def test_a_final_metric_that_changed(self, tracked: Tracked) -> None:
+    def test_changed_final_metric_is_sent(self, tracked: Tracked) -> None:
         tracked.sync()
         tracked.sync(with_cell(metrics={"dsc/mean": 0.5}))
         assert tracked.cell().data.metrics["dsc/mean"] == 0.5
@@ -130,13 +130,13 @@ class TestSync:
         tracked.sync(record)
         assert tracked.steps("masd") == tracked.steps("hd") == [2]
 
-    def test_more_than_one_batch(self, tracked: Tracked) -> None:
+    def test_more_values_than_one_batch_of_mlflow(self, tracked: Tracked) -> None:
         cell = {"history": history(*range(1, 1502)), "params": {f"p{i}": i for i in range(150)}}
         tracked.sync(with_cell(**cell))
         assert len(tracked.cell().data.params) == 152
         assert tracked.steps() == list(range(1, 1502))
 
-    def test_runs_of_one_name_share_an_experiment(self, tracked: Tracked) -> None:
+    def test_runs_with_the_same_name_share_an_experiment(self, tracked: Tracked) -> None:
         first = tracked.sync()
         tracked.ids = tracked.folder / "night 2" / "mlflow.json"
         second = tracked.sync()
@@ -148,16 +148,16 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("status", "expected"), [("finished", "FINISHED"), ("failed", "FAILED"), ("stopped", "KILLED")]
     )
-    def test_a_cell_that_ended_does_not_stay_running(self, tracked: Tracked, status: Any, expected: str) -> None:
+    def test_ended_cell_does_not_stay_running(self, tracked: Tracked, status: Any, expected: str) -> None:
         tracked.sync(with_cell(status=status))
         assert (tracked.cell().info.status, tracked.cell().info.end_time) == (expected, 5000)
 
-    def test_a_cell_that_was_resumed(self, tracked: Tracked) -> None:
+    def test_status_and_end_of_a_resumed_cell(self, tracked: Tracked) -> None:
         tracked.sync(with_cell(status="failed"))
         tracked.sync(with_cell(ended_ms=9000))
         assert (tracked.cell().info.status, tracked.cell().info.end_time) == ("FINISHED", 9000)
 
-    def test_stands_though_the_files_cannot_be_stored(self, tracked: Tracked) -> None:
+    def test_status_is_sent_even_if_files_cannot_be_stored(self, tracked: Tracked) -> None:
         (tracked.folder / "artifacts").touch()
         with pytest.raises(TrackingError, match="artifacts"):
             tracked.sync(with_cell(artifacts=(Path(__file__),)))
@@ -165,31 +165,32 @@ class TestStatus:
 
 
 class TestLostRuns:
-    def test_a_deleted_database_is_made_anew(self, tracked: Tracked) -> None:
+    def test_deleted_database_is_created_again(self, tracked: Tracked) -> None:
         before = tracked.sync()
         tracked.database.unlink()
         after = tracked.sync()
         assert after.cell_run_ids != before.cell_run_ids
         assert tracked.steps() == [1, 2]
 
-    def test_a_run_deleted_in_mlflow_is_made_anew(self, tracked: Tracked) -> None:
+    def test_run_deleted_in_mlflow_is_created_again(self, tracked: Tracked) -> None:
         tracked.sync()
         tracked.client.delete_run(tracked.cell().info.run_id)
         tracked.sync()
         assert (len(tracked.runs()), tracked.steps()) == (2, [1, 2])
 
-    def test_two_databases_by_turns(self, tracked: Tracked, template: Path) -> None:
+    def test_two_databases_alternately(self, tracked: Tracked, template: Path) -> None:
         other = f"sqlite:///{tracked.folder / 'other.db'}"
         shutil.copy(template, tracked.folder / "other.db")
         first, second = tracked.sync(), sync(RUN, other, None, tracked.ids)
         assert first.cell_run_ids != second.cell_run_ids
         assert (tracked.sync(), sync(RUN, other, None, tracked.ids)) == (first, second)
 
-    def test_a_deleted_experiment_is_left_to_its_owner(self, tracked: Tracked) -> None:
+    def test_deleted_experiment_is_an_error_with_the_command_that_restores_it(self, tracked: Tracked) -> None:
         done = tracked.sync()
         tracked.client.delete_experiment(done.experiment_id)
-        with pytest.raises(TrackingError, match="restore it"):
+        with pytest.raises(TrackingError) as caught:
             tracked.sync()
+        assert f"mlflow experiments restore --experiment-id {done.experiment_id}" in caught.value.cure
 
 
 class TestArtifacts:
@@ -201,7 +202,7 @@ class TestArtifacts:
         (cell / "weights" / "a.txt").write_text("a")
         (cell / "weights" / "old" / "b.txt").write_text("b")
         (cell / "weights" / ".tmp-c.txt").write_text("half")
-        return with_cell(artifacts=(cell / "log.txt", cell / "weights", cell / "not there"))
+        return with_cell(artifacts=(cell / "log.txt", cell / "weights", cell / "missing"))
 
     def root(self, tracked: Tracked) -> Path:
         return tracked.folder / "artifacts" / tracked.cell().info.run_id / "artifacts"
@@ -216,7 +217,7 @@ class TestArtifacts:
         listed = tracked.client.list_artifacts(tracked.cell().info.run_id)
         assert sorted(item.path for item in listed) == ["log.txt", "weights"]
 
-    def test_only_what_changed_is_sent_again(self, tracked: Tracked, record: RunRecord) -> None:
+    def test_only_changed_files_are_sent_again(self, tracked: Tracked, record: RunRecord) -> None:
         tracked.sync(record)
         (self.root(tracked) / "weights" / "a.txt").write_text("not sent again")
         (tracked.folder / "cell" / "log.txt").write_text("log, longer")
@@ -245,7 +246,7 @@ class TestTrouble:
         tracked.sync()
         assert len(tracked.runs()) == 2
 
-    def test_server_that_does_not_answer(
+    def test_server_without_an_answer_is_a_timeout(
         self, tracked: Tracked, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -263,9 +264,9 @@ class TestTrouble:
         tracked.sync()
         assert len(tracked.runs()) == 2
 
-    def test_another_sync_of_the_run_at_work(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_active_sync_of_the_run(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mlflow, "_SYNCING_S", 0.1)
-        with mlflow.hold(tracked.ids, 1), pytest.raises(TrackingError, match="another sync"):
+        with mlflow.hold(tracked.ids, 1), pytest.raises(TrackingError, match=tracked.ids.name):
             tracked.sync()
 
     def test_missing_mlflow(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +300,7 @@ def work(name):
     done = sync(record, f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", folder / name / "mlflow.json")
     assert len(done.cell_run_ids) == 3, done
 
-open_client("http://127.0.0.1:1")  # imports MLflow, once for all four
+open_client("http://127.0.0.1:1")  # imports MLflow once for all four processes
 processes = [multiprocessing.get_context("fork").Process(target=work, args=(name,)) for name in "abcd"]
 for process in processes:
     process.start()
@@ -310,8 +311,11 @@ sys.exit(max(abs(process.exitcode) for process in processes))
 
 
 class TestSeveralProcesses:
-    def test_into_a_fresh_database_without_network(self, tmp_path: Path) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # nothing that turns MLflow's telemetry off
+    def test_four_syncs_into_a_new_database_without_network(self, tmp_path: Path) -> None:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+        }  # without variables that disable MLflow's telemetry
         command = [sys.executable, "-c", _FOUR_PROCESSES, tmp_path]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
         assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

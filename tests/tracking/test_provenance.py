@@ -18,7 +18,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 class TestDescribeEnvironment:
-    def test_names_versions_without_importing(self) -> None:
+    def test_versions_without_importing_the_libraries(self) -> None:
         program = (
             "import json, sys; from minivess.tracking.provenance import describe_environment;"
             "print(json.dumps(describe_environment())); assert not {'torch', 'numpy', 'mlflow'} & set(sys.modules)"
@@ -29,7 +29,7 @@ class TestDescribeEnvironment:
         assert f"numpy=={facts['packages']['numpy']}" in facts["frozen"]
         assert facts["frozen"] == sorted(facts["frozen"], key=str.lower)
 
-    def test_tells_no_paths(self) -> None:
+    def test_has_no_paths(self) -> None:
         facts = describe_environment()
         assert facts["processor"]
         assert str(Path(__file__).parents[2]) not in json.dumps(facts)
@@ -57,14 +57,16 @@ class TestGitState:
         (module.parent / "new.py").touch()
         assert (git_state(module) or {})["dirty"] is True
 
-    def test_a_file_of_nobody(self, module: Path) -> None:
-        """As in a virtual environment that lies in somebody else's checkout."""
+    def test_untracked_file_has_no_state(self, module: Path) -> None:
+        """For example a package in a virtual environment inside the checkout of another project."""
         site = module.parent / ".venv"
         site.mkdir()
         (site / "module.py").touch()
         assert git_state(site / "module.py") is None
 
-    def test_no_checkout_and_no_git(self, module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_state_without_a_checkout_or_git(
+        self, module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
         monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
         assert git_state(module) is None
@@ -74,7 +76,7 @@ class TestGitState:
 
 
 class TestDataVersion:
-    def test_dvc_file_beside_the_folder(self, tmp_path: Path) -> None:
+    def test_dvc_file_next_to_the_folder(self, tmp_path: Path) -> None:
         (tmp_path / ".dvc").mkdir()
         (tmp_path / "minivess.dvc").write_text("outs:\n- md5: abc.dir\n  size: 9\n  nfiles: 2\n  path: minivess\n")
         (tmp_path / "other.dvc").write_text("outs:\n- md5: xyz\n  path: other\n")
@@ -92,6 +94,6 @@ class TestDataVersion:
     @pytest.mark.parametrize(
         "text", ["outs: [", "- a", "outs:\n- raw\n", "outs:\n- path: raw\n", "stages: 1", "outs: 1", ""]
     )
-    def test_what_cannot_be_read_is_no_version(self, tmp_path: Path, text: str) -> None:
+    def test_invalid_dvc_file_gives_no_version(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "raw.dvc").write_text(text)
         assert data_version(tmp_path / "raw") is None

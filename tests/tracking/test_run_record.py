@@ -21,7 +21,7 @@ class TestFlatParams:
             "amp": "true",
         }
 
-    def test_keeps_empty_mappings_and_foreign_types(self) -> None:
+    def test_keeps_empty_mappings_and_other_types(self) -> None:
         assert flat_params({"options": {}, "folder": Path("a/b")}) == {"options": "{}", "folder": '"a/b"'}
         assert flat_params({}) == {}
 
@@ -65,10 +65,10 @@ class TestNumbers:
 
 
 class TestPoints:
-    def test_only_beyond_the_step(self) -> None:
+    def test_only_rows_after_the_step(self) -> None:
         history = [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25, "dsc": 0.75}]
         assert points(history, after=10) == [("loss", 0.25, 20), ("dsc", 0.75, 20)]
         assert points(history, after=20) == []
 
-    def test_rows_without_a_step_are_left_out(self) -> None:
+    def test_rows_without_a_step_are_ignored(self) -> None:
         assert points([{"loss": 0.5}, {"step": None, "loss": 0.5}], after=-1) == []

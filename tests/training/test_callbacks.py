@@ -1,4 +1,4 @@
-"""What happens beside training."""
+"""Callbacks of the training loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _epoch(journal: Journal, state: TrainState, epoch: int) -> None:
 
 
 class TestHeartbeat:
-    def test_says_how_far_training_is(self, state: TrainState) -> None:
+    def test_reports_the_finished_and_the_total_steps(self, state: TrainState) -> None:
         beats: list[tuple[str, int, int]] = []
         state.step = 3
         Heartbeat(lambda *beat: beats.append(beat), 8).after_step(state)
@@ -37,7 +37,7 @@ class TestHeartbeat:
 
 
 class TestJournal:
-    def test_writes_a_line_an_epoch_and_measures_when_due(self, state: TrainState, tmp_path: Path) -> None:
+    def test_writes_a_line_per_epoch_and_measures_when_due(self, state: TrainState, tmp_path: Path) -> None:
         journal = Journal(tmp_path / "m.jsonl", CONFIG, 0, lambda state: {"dsc": 0.5})
         for epoch in (1, 2, 3, 4):
             _epoch(journal, state, epoch)
@@ -68,21 +68,21 @@ class TestCheckpoints:
         callback.at_end(state)
         assert list(tmp_path.glob("step-*"))
 
-    def test_every_step_when_asked(self, state: TrainState, tmp_path: Path) -> None:
+    def test_saves_every_step_if_minutes_are_zero(self, state: TrainState, tmp_path: Path) -> None:
         callback = Checkpoints(CheckpointManager(tmp_path), CONFIG.model_copy(update={"checkpoint_minutes": 0}))
         callback.after_step(state)
         assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000000"]
 
-    def test_after_so_many_steps_when_asked(self, state: TrainState, tmp_path: Path) -> None:
+    def test_saves_after_the_configured_number_of_steps(self, state: TrainState, tmp_path: Path) -> None:
         callback = Checkpoints(CheckpointManager(tmp_path), CONFIG.model_copy(update={"checkpoint_steps": 3}))
         for state.step in range(1, 7):
             callback.after_step(state)
         assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000003", "step-00000006"]
 
 
-class TestPoliteStop:
+class TestGracefulStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_saves_at_the_end_of_the_step_and_leaves(self, state: TrainState, number: signal.Signals) -> None:
+    def test_saves_at_the_end_of_the_step_and_raises(self, state: TrainState, number: signal.Signals) -> None:
         saved: list[TrainState] = []
         stop = GracefulStop(saved.append)
         try:
@@ -92,21 +92,17 @@ class TestPoliteStop:
                 stop.after_step(state)
             assert saved == [state]
         finally:
-            with pytest.raises(
-                StopRequestedError, match="the last one"
-            ):  # as where it was asked during the last checkpoint
+            with pytest.raises(StopRequestedError):  # as if stopped during the last checkpoint
                 stop.at_end(state)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def test_a_second_interrupt_ends_at_once(self, state: TrainState) -> None:
+    def test_a_second_interrupt_raises_immediately(self, state: TrainState) -> None:
         stop = GracefulStop(lambda state: None)
         try:
             os.kill(os.getpid(), signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
         finally:
-            with pytest.raises(
-                StopRequestedError, match="the last one"
-            ):  # as where it was asked during the last checkpoint
+            with pytest.raises(StopRequestedError):  # as if stopped during the last checkpoint
                 stop.at_end(state)
             signal.signal(signal.SIGINT, signal.default_int_handler)

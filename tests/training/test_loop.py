@@ -37,7 +37,7 @@ def _step(micro_batch: int = 4, config: TrainingConfig = CONFIG) -> Step:
     return Step(build_loss("dice_ce"), config, seed=0, micro_batch=micro_batch)
 
 
-class _Moments(Callback):
+class _Recorder(Callback):
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int]] = []
         self.losses: list[float] = []
@@ -53,17 +53,17 @@ class _Moments(Callback):
 
 class TestFit:
     def test_learns_a_threshold(self) -> None:
-        state, moments = _state(), _Moments()
-        fit(state, _step(), _batches(), [moments])
-        assert moments.losses[-1] < 0.7 * moments.losses[0]
+        state, recorder = _state(), _Recorder()
+        fit(state, _step(), _batches(), [recorder])
+        assert recorder.losses[-1] < 0.7 * recorder.losses[0]
 
-    def test_moments_come_in_time(self) -> None:
-        state, moments = _state(), _Moments()
-        fit(state, _step(), _batches(), [moments])
-        assert moments.epochs == [(1, 10), (2, 20), (3, 30)]
-        assert moments.ended_at == 30
+    def test_callbacks_are_called_at_epoch_ends_and_at_the_end(self) -> None:
+        state, recorder = _state(), _Recorder()
+        fit(state, _step(), _batches(), [recorder])
+        assert recorder.epochs == [(1, 10), (2, 20), (3, 30)]
+        assert recorder.ended_at == 30
 
-    def test_stopping_and_going_on_changes_no_bit(self) -> None:
+    def test_stopping_and_resuming_gives_identical_weights(self) -> None:
         whole = _state()
         fit(whole, _step(), _batches(), [])
         first = _state()
@@ -80,16 +80,16 @@ class _Killed(Callback):
             raise StopRequestedError
 
 
-class _AskedToStop(Callback):
+class _StopRequested(Callback):
     def after_step(self, state: TrainState) -> None:
         if state.step == 10:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 class TestEndOfAnEpoch:
-    """With a checkpoint at its last step."""
+    """An epoch with a checkpoint at its last step."""
 
-    def _go_on(self, folder: Path, *more: Callback) -> None:
+    def _resume(self, folder: Path, *more: Callback) -> None:
         config = CONFIG.model_copy(update={"checkpoint_steps": 10, "validate_every": 1})
         manager, state = CheckpointManager(folder / "checkpoints"), _state()
         if saved := manager.restore():
@@ -107,11 +107,11 @@ class TestEndOfAnEpoch:
         lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
         return [(line["step"], line["loss"], line["dsc"]) for line in lines]
 
-    @pytest.mark.parametrize("end", [_Killed(), _AskedToStop()], ids=["killed", "asked_to_stop"])
-    def test_is_written_once_and_the_next_begins_empty(self, end: Callback, tmp_path: Path) -> None:
-        self._go_on(tmp_path / "whole")
+    @pytest.mark.parametrize("end", [_Killed(), _StopRequested()], ids=["killed", "asked_to_stop"])
+    def test_epoch_is_written_once_and_the_next_one_starts_empty(self, end: Callback, tmp_path: Path) -> None:
+        self._resume(tmp_path / "whole")
         with pytest.raises(StopRequestedError):
-            self._go_on(tmp_path / "ended", end)
-        self._go_on(tmp_path / "ended")
+            self._resume(tmp_path / "ended", end)
+        self._resume(tmp_path / "ended")
         assert [line[0] for line in self._lines(tmp_path / "ended")] == [10, 20, 30]
         assert self._lines(tmp_path / "ended") == self._lines(tmp_path / "whole")

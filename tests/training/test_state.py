@@ -1,4 +1,4 @@
-"""State, its average, and the way to disk and back."""
+"""Training state: weight average, and conversion to tensors and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minivess.training.config import TrainingConfig
-from minivess.training.state import TrainState, learning_rate
+from minivess.training.state import TrainState
 
 CONFIG = TrainingConfig(max_epochs=10, steps_per_epoch=10, learning_rate=1.0, warmup_fraction=0.1)
 
@@ -16,20 +16,8 @@ def _state() -> TrainState:
     return TrainState.start(torch.nn.Conv3d(1, 2, 3), CONFIG, "fp32")
 
 
-class TestLearningRate:
-    def test_rises_to_its_peak_then_falls_to_zero(self) -> None:
-        rates = [learning_rate(step, CONFIG) for step in range(101)]
-        assert rates[0] == pytest.approx(1 / 11)
-        assert rates[10] == 1.0
-        assert rates[55] == pytest.approx(0.5)
-        assert rates[100] == pytest.approx(0.0)
-
-    def test_no_warm_up_begins_at_the_peak(self) -> None:
-        assert learning_rate(0, CONFIG.model_copy(update={"warmup_fraction": 0.0})) == 1.0
-
-
 class TestAverage:
-    def test_moves_by_a_tenth_less_at_each_early_step(self) -> None:
+    def test_the_decay_of_the_first_step_is_a_tenth(self) -> None:
         state = _state()
         with torch.no_grad():
             state.network.bias.fill_(1.0)
@@ -37,7 +25,7 @@ class TestAverage:
         state.update_average(0.999)
         assert state.average.bias.tolist() == pytest.approx([0.9, 0.9])  # decay 1 / 10 at step 0
 
-    def test_settles_at_the_configured_decay(self) -> None:
+    def test_late_steps_use_the_configured_decay(self) -> None:
         state = _state()
         state.step = 10**6
         with torch.no_grad():
@@ -48,7 +36,7 @@ class TestAverage:
 
 
 class TestRoundTrip:
-    def test_restores_every_bit(self) -> None:
+    def test_restores_identical_tensors(self) -> None:
         state = _state()
         for _ in range(3):
             state.network(torch.randn(1, 1, 4, 4, 4)).sum().backward()

@@ -33,7 +33,7 @@ def _step(micro_batch: int = 4, config: TrainingConfig = CONFIG) -> Step:
 
 class TestStep:
     def test_micro_batches_give_the_gradient_of_the_batch(self) -> None:
-        """With a loss that is a mean over patches, accumulation changes nothing but rounding."""
+        """If the loss is a mean over patches, accumulation only changes the rounding."""
         whole, parts = _state(), _state()
         cross_entropy = _CrossEntropy()
         batch = next(_batches())
@@ -42,9 +42,9 @@ class TestStep:
         torch.testing.assert_close(parts.network.weight, whole.network.weight)
 
     @pytest.mark.parametrize("value", ["nan", "inf"])
-    def test_a_loss_that_is_no_finite_number_stops_training(self, value: str) -> None:
+    def test_nan_and_infinite_losses_stop_training(self, value: str) -> None:
         step = replace(_step(), loss=_Always(float(value)))
-        with pytest.raises(NanLossError, match=f"the loss is {value} at step 0"):
+        with pytest.raises(NanLossError, match=f"{value} at step 0"):
             step(_state(), next(_batches()))
 
     def test_the_gradient_is_clipped(self) -> None:
@@ -57,7 +57,7 @@ class TestStep:
 
 
 class TestSupervised:
-    def test_each_deeper_head_counts_half(self) -> None:
+    def test_each_deeper_head_has_half_the_weight(self) -> None:
         outputs = [torch.full((1,), value) for value in (1.0, 2.0, 4.0)]
         value = supervised(_Value(), outputs, torch.zeros(1), torch.ones(1))
         assert value.item() == pytest.approx((1 + 2 / 2 + 4 / 4) / 1.75)

@@ -1,4 +1,4 @@
-"""What a cell trains with."""
+"""Tests of the worker that trains, predicts and scores one cell."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _trained(spec: CellSpec, **training: object) -> dict[str, torch.Tensor]:
 class TestStartTraining:
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
-    def test_a_compiled_network_learns_the_same_under_the_same_names(self, spec: CellSpec) -> None:
+    def test_compiled_network_gets_the_same_weights_under_the_same_names(self, spec: CellSpec) -> None:
         plain, compiled = _trained(spec), _trained(spec, compile=True)
         assert plain.keys() == compiled.keys()
         assert all(torch.allclose(plain[name], compiled[name], atol=1e-4) for name in plain)
@@ -70,9 +70,7 @@ class TestStartTraining:
 
 
 class TestRunCell:
-    def test_weights_that_went_missing_are_trained_and_scored_again(
-        self, spec: CellSpec, store: Store, tmp_path: Path
-    ) -> None:
+    def test_missing_weights_are_trained_and_scored_again(self, spec: CellSpec, store: Store, tmp_path: Path) -> None:
         names = tuple(volume.name for volume in store.profile.volumes)
         training = TrainingConfig(max_epochs=1, steps_per_epoch=2, validate_every=0)
         spec = spec.model_copy(update={"train": names[1:], "held_out": names[:1], "training": training})

@@ -1,4 +1,4 @@
-"""Everything that a cell does, once."""
+"""Tests of the worker of the dry start."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ from minivess.json_files import write_state
 class Late(type(dice_ce())):
     def forward(self, *arguments):
         if soft_dice(foreground(*arguments)) < 0.2:
-            raise ImportError("only once it segments")
+            raise ImportError("late fault")
         return super().forward(*arguments)
 
 def late():
     return Late(dice_ce().terms)
 """
 
-LATE_NAN = LATE_FAULT.replace('raise ImportError("only once it segments")', "return arguments[0].sum() * float('nan')")
-LATE_WORK = LATE_FAULT.replace('raise ImportError("only once it segments")', "__import__('time').sleep(0.5)")
+LATE_NAN = LATE_FAULT.replace('raise ImportError("late fault")', "return arguments[0].sum() * float('nan')")
+LATE_WORK = LATE_FAULT.replace('raise ImportError("late fault")', "__import__('time').sleep(0.5)")
 
 
 def spec_of(store: Store, *methods: str) -> DryStartSpec:
@@ -82,8 +82,8 @@ def spec_of(store: Store, *methods: str) -> DryStartSpec:
     return DryStartSpec(cells=tuple(cells), predicted=name, scored=name)
 
 
-def asked(path: Path, spec: DryStartSpec) -> DryStartFolder:
-    """The folder of a dry start that is told this."""
+def folder_of(path: Path, spec: DryStartSpec) -> DryStartFolder:
+    """Return a dry start folder with ``spec`` in it."""
     folder = DryStartFolder(path)
     write_state(folder.spec, spec)
     return folder
@@ -91,35 +91,37 @@ def asked(path: Path, spec: DryStartSpec) -> DryStartFolder:
 
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses are found in the test's own folder, the network among the examples."""
+    """Make losses in the folder of the test and the example network importable."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
 
 
 class TestDryStart:
-    def test_holds_the_weights_of_one_loss_at_a_time(self, store: Store, tmp_path: Path) -> None:
+    def test_only_one_training_state_exists_at_a_time(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "counting_losses.py").write_text(LOSSES)
         methods = ("counting_losses:first", "counting_losses:second")
-        folder = asked(tmp_path, spec_of(store, *methods))
+        folder = folder_of(tmp_path, spec_of(store, *methods))
         assert tuple(dry_start(folder).step_seconds) == methods
         assert set(importlib.import_module("counting_losses").alive) == {1}
 
-    def test_a_fault_that_waits_for_a_network_that_segments_shows(self, store: Store, tmp_path: Path) -> None:
+    def test_error_of_a_loss_on_good_predictions_is_raised(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_fault.py").write_text(LATE_FAULT)
-        folder = asked(tmp_path, spec_of(store, "late_fault:late"))
-        with pytest.raises(ImportError, match="only once it segments"):
+        folder = folder_of(tmp_path, spec_of(store, "late_fault:late"))
+        with pytest.raises(ImportError, match="late fault"):
             dry_start(folder)
 
-    def test_a_loss_that_is_no_number_only_then_is_named(self, store: Store, tmp_path: Path) -> None:
+    def test_loss_that_is_nan_on_good_predictions_is_named(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_nan.py").write_text(LATE_NAN)
-        with pytest.raises(NanLossError, match="late_nan:late of right logits is nan"):
-            dry_start(asked(tmp_path, spec_of(store, "dice_ce", "late_nan:late")))
+        with pytest.raises(NanLossError, match=r"late_nan:late.*nan"):
+            dry_start(folder_of(tmp_path, spec_of(store, "dice_ce", "late_nan:late")))
 
-    def test_work_that_waits_for_a_network_that_segments_is_foreseen(self, store: Store, tmp_path: Path) -> None:
+    def test_time_of_a_loss_on_good_predictions_is_counted(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_work.py").write_text(LATE_WORK)
-        assert dry_start(asked(tmp_path, spec_of(store, "late_work:late"))).step_seconds["late_work:late"] > 0.5
+        assert dry_start(folder_of(tmp_path, spec_of(store, "late_work:late"))).step_seconds["late_work:late"] > 0.5
 
-    def test_the_warping_runs(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_warp_loss_finds_critical_points(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         found = []
 
         def watched(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -128,7 +130,7 @@ class TestDryStart:
 
         monkeypatch.setattr("minivess.losses.warping.critical_points", watched)
         spec = spec_of(store, "warp")
-        dry_start(asked(tmp_path, spec))
+        dry_start(folder_of(tmp_path, spec))
         assert len(found) == 2 * spec.cells[0].plan.micro_batch
         for vessel, wrong, critical in found:
             assert vessel

@@ -1,4 +1,4 @@
-"""How a process of a run ends, by its exit code."""
+"""Tests of the exit code of a process of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _raise(error: Exception) -> None:
 
 
 class TestExitCodeOf:
-    def test_memory_that_the_system_refuses(self) -> None:
+    def test_refused_host_memory(self) -> None:
         assert exit_code_of(lambda: print(torch.empty(10**16))) is ExitCode.HOST_OUT_OF_MEMORY
         assert exit_code_of(lambda: _raise(MemoryError())) is ExitCode.HOST_OUT_OF_MEMORY
 
@@ -33,11 +33,11 @@ class TestExitCodeOf:
         ],
         ids=lambda error: str(error)[:20],
     )
-    def test_a_card_that_is_full_by_any_name(self, error: RuntimeError) -> None:
+    def test_every_error_for_full_gpu_memory(self, error: RuntimeError) -> None:
         assert exit_code_of(lambda: _raise(error)) is ExitCode.CUDA_OUT_OF_MEMORY
 
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-    def test_a_disk_or_a_quota_that_is_full_whoever_says_so(self, number: int) -> None:
+    def test_full_disk_or_quota_reported_by_python_or_safetensors(self, number: int) -> None:
         for error in (
             OSError(number, os.strerror(number)),
             SafetensorError(f"I/O error: it is full (os error {number})"),
@@ -45,6 +45,6 @@ class TestExitCodeOf:
             assert exit_code_of(partial(_raise, error)) is ExitCode.DISK_FULL
         assert exit_code_of(lambda: _raise(SafetensorError("header too large"))) is ExitCode.INTERNAL_ERROR
 
-    def test_what_has_nothing_to_do_with_memory_goes_on_up(self) -> None:
+    def test_error_that_is_not_about_memory_is_raised(self) -> None:
         with pytest.raises(RuntimeError, match="shapes"):
             exit_code_of(lambda: _raise(RuntimeError("shapes do not match")))

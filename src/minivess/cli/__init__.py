@@ -1,1 +1,1 @@
-"""Thin commands over the package."""
+"""The command line: each command is a thin layer over the package."""

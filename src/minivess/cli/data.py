@@ -1,4 +1,4 @@
-"""Commands on data: look at a folder, make an example one, bring TIFF stacks in."""
+"""Commands on data: profile a data set, make an example one, import TIFF stacks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,32 @@ from minivess.json_files import to_plain
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--full", is_flag=True, help="Read the voxels as well: intensities, foreground, faults, content hash.")
+@click.option(
+    "--full", is_flag=True, help="Also read the voxels: intensities, vessel share, faults in the voxels, content hash."
+)
 @click.option(
     "--save",
     type=FILE,
-    help="Keep the profile in this JSON file, and take it from there while no file of the data set has changed.",
+    help="Save the profile to this JSON file, and load it from there if no file of the data set has changed.",
 )
 @click.option(
     "--picture",
     type=FILE,
-    help="Draw shapes and spacings into this PNG, SVG or PDF file.",
+    help="Save a figure of shapes and spacings to this PNG, SVG or PDF file.",
 )
-@click.option("--processes", type=click.IntRange(1), help="Processes that read voxels; by default as many as pay.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="Processes that read voxels; by default chosen from the size of the data.",
+)
 @as_json
 def profile(
     folder: Path, full: bool, save: Path | None, picture: Path | None, processes: int | None, as_json: bool
 ) -> None:
-    """Shapes, spacings and faults of a data set, from headers alone.
+    """Report shapes, spacings and faults of a data set.
 
-    Every fault of every file is listed, one that many volumes share in one line (--json has each), and the exit code is 3
-    where one of them would stop a run.
+    Without --full only the headers are read. Every fault of every file is listed; a fault that many volumes share is one
+    line (--json lists each). The exit code is 3 if a fault would stop a run.
     """
     from minivess.atomic import write_text
     from minivess.cli.progress import volume_progress
@@ -63,25 +69,26 @@ def profile(
 
 @click.group()
 def data() -> None:
-    """Make example data, bring TIFF stacks in."""
+    """Make example data, import TIFF stacks."""
 
 
 @data.command()
 @click.argument("out", type=FOLDER)
-@click.option("--cases", "count", type=click.IntRange(2), default=6, show_default=True, help="Volumes.")
+@click.option("--cases", "count", type=click.IntRange(2), default=6, show_default=True, help="Number of volumes.")
 @click.option(
     "--like",
     type=click.Choice(["small", "minivess"]),
     default="small",
     show_default=True,
-    help="small: 96 x 96 in plane, seconds; minivess: MiniVess's own shapes and spacings, up to 512 x 512 x 110.",
+    help="Shapes: small is 96 x 96 in plane and takes seconds; minivess has the shapes and spacings of MiniVess, "
+    "up to 512 x 512 x 110.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--quiet", is_flag=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random numbers.")
+@click.option("--quiet", is_flag=True, help="Print nothing.")
 def phantom(out: Path, count: int, like: str, seed: int, quiet: bool) -> None:
-    """Draw seeded phantoms of vasculature, with exact labels.
+    """Draw synthetic vessel volumes (phantoms) with exact labels.
 
-    They look like two-photon volumes, and go to OUT/raw/ and OUT/seg/.
+    They look like two-photon volumes and are written to OUT/raw/ and OUT/seg/.
     """
     from minivess.cli.progress import volume_progress
     from minivess.data.phantoms.phantom import minivess_cases, small_cases, write_phantom
@@ -90,7 +97,7 @@ def phantom(out: Path, count: int, like: str, seed: int, quiet: bool) -> None:
     with volume_progress("Drawing", len(cases), quiet=quiet) as advance:
         write_phantom(out, cases, lambda case: advance())
     if not quiet:
-        click.echo(f"{len(cases)} phantoms in {out}")
+        click.echo(f"{len(cases)} phantoms written to {out}")
 
 
 def _parse_spacing(
@@ -103,7 +110,7 @@ def _parse_spacing(
     except ValueError:
         raise click.BadParameter(f"expected X,Y,Z such as 0.994,0.994,5, got {text!r}") from None
     if not 0 < min(x, y, z) <= max(x, y, z) < float("inf"):
-        raise click.BadParameter(f"expected sizes above zero, got {text!r}")
+        raise click.BadParameter(f"expected three finite sizes above zero, got {text!r}")
     return x, y, z
 
 
@@ -114,19 +121,20 @@ def _parse_spacing(
     "--spacing-um",
     callback=_parse_spacing,
     metavar="X,Y,Z",
-    help="Voxel size of every stack in micrometre; where left out, IN/spacing.csv (name,x_um,y_um,z_um) gives each its own.",
+    help="Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each.",
 )
-@click.option("--quiet", is_flag=True)
+@click.option("--quiet", is_flag=True, help="Print nothing.")
 def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
-    """Make a data set of TIFF stacks and their labels.
+    """Convert TIFF stacks and their labels to a data set.
 
     IN/images/ and IN/labels/ become OUT/raw/ and OUT/seg/.
 
-    Other names of the two folders are known: denoised/ as VesselNN is published, raw/, imagesTr/; seg/, masks/, labelsTr/.
+    Other names of the two folders are accepted: denoised/ (as VesselNN is published), raw/, imagesTr/ for the images; seg/,
+    masks/, labelsTr/ for the labels.
 
-    A stack's pages, rows and columns are Z, Y and X of the volume. A case is named by what the names of its stack and of
-    its label have in common. The two values of a label become 0 and 1. Everything that is wrong is listed, and nothing is
-    written then; OUT is a new folder or an empty one, and appears when all is in it.
+    The pages, rows and columns of a stack are Z, Y and X of the volume. The name of a case is what the names of its stack
+    and its label have in common. The two values of a label become 0 and 1. If anything is wrong, every fault is listed and
+    nothing is written. OUT must be new or empty; it appears only when the conversion is complete.
     """
     from minivess.cli.progress import volume_progress
     from minivess.data.layouts.tiff_import import find_tiffs, import_tiffs
@@ -135,7 +143,7 @@ def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] 
     with volume_progress("Converting", len(cases), quiet=quiet) as advance:
         import_tiffs(cases, out, lambda name: advance())
     if not quiet:
-        click.echo(f"{len(cases)} volumes in {out}; next: minivess profile {out} --full")
+        click.echo(f"{len(cases)} volumes written to {out}; next: minivess profile {out} --full")
 
 
 COMMANDS = (profile, data)

@@ -1,4 +1,4 @@
-"""An experiment on the screen: prepared, run, compared, reported, and at the end what failed."""
+"""Run an experiment from the command line: prepare, run, compare, report, and print which cells failed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,19 @@ def execute(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Bring an experiment to its table and its report, or show what it would be (``dry_run``).
+    """Run an experiment and print its comparison and the path of its report, or only show what a run would do (``dry_run``).
+
+    Args:
+        config: The resolved configuration.
+        dry_run: Show configuration, plan and cells; train nothing and write nothing.
+        only: Run only the cells that one of these filters matches; empty for all.
+        dask: Address of a Dask scheduler whose workers run the cells; None runs them on this machine.
+        quiet: Print only the results.
+        as_json: Print the results as JSON; implies ``quiet``.
 
     Raises:
-        MinivessError: It cannot work, or was interrupted.
-        Exit: A cell failed; each that did is on the screen, with its cure.
+        MinivessError: The experiment cannot run, or was interrupted.
+        click.exceptions.Exit: A cell failed; each failed cell is printed with its cure.
     """
     quiet = quiet or as_json
     if dry_run:
@@ -64,7 +72,9 @@ def _runner(dask: str | None) -> Runner:
     try:
         from minivess.orchestration.dask_runner import OnDask
     except ModuleNotFoundError as error:
-        raise RunError("Dask's distributed", f"{error}", "install it: pip install 'minivess[dask]'") from error
+        raise RunError(
+            "the package distributed (Dask)", f"{error}", "install it: pip install 'minivess[dask]'"
+        ) from error
     runner = OnDask(dask)
     runner.require()
     return runner
@@ -111,11 +121,11 @@ def _run(config: ExperimentConfig, runner: Runner, only: Sequence[CellFilter], *
         facts = read_run_data(prepared.folder)
         if as_json:
             over = {cell.name: cell.broken_budgets for cell in facts.cells if cell.broken_budgets}
-            said = {"comparison": to_plain(comparison), "report": str(page), "over_budget": over}
-            click.echo(json.dumps(said, indent=2))
+            summary = {"comparison": to_plain(comparison), "report": str(page), "over_budget": over}
+            click.echo(json.dumps(summary, indent=2))
         else:
-            if not quiet and (kept := budget_sentence(facts)):
-                click.echo(kept)
+            if not quiet and (sentence := budget_sentence(facts)):
+                click.echo(sentence)
             click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
     for cell, outcome in failures.items():
         first, *rest = outcome.message.splitlines()

@@ -31,30 +31,38 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--config", type=FILE, required=True, help="The experiment's YAML.")
+@click.option("--config", type=FILE, required=True, help="YAML file of the experiment.")
 @data_dir
-@click.option("--output-dir", type=FOLDER, help="Where run folders go.")
-@click.option("--name", help="Name of the run folder, in place of the file's.")
+@click.option(
+    "--output-dir", type=FOLDER, help="Folder in which run folders are created; by default the one in the file."
+)
+@click.option("--name", help="Name of the run folder, instead of the name in the file.")
 @plan_options
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key, e.g. training.max_epochs=5.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any key, e.g. training.max_epochs=5; may be repeated.",
+)
 @click.option(
     "--debug",
     is_flag=True,
-    help="In minutes: 6 volumes, 2 folds, 10 steps and the file's debug keys, in a folder NAME-debug.",
+    help="Run a short trial in minutes: 6 volumes, 2 folds, 10 optimizer steps and the file's debug keys, in a folder NAME-debug.",
 )
-@click.option("--dry-run", is_flag=True, help="Show configuration, plan and cells; train nothing, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show configuration, plan and cells; train nothing and write nothing.")
 @click.option(
     "--only",
     multiple=True,
     metavar="FILTER",
-    help="Only these cells now: loss=warp,fold=1, or one of the two; may be repeated.",
+    help="Run only these cells: loss=NAME, fold=NUMBER or both, e.g. loss=warp,fold=1; may be repeated.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew: move what the run folder holds aside, after asking.")
-@click.option("--yes", is_flag=True, help="With --fresh: do not ask.")
+@click.option("--fresh", is_flag=True, help="Start again: move the existing run folder aside, after asking.")
+@click.option("--yes", is_flag=True, help="Do not ask (with --fresh).")
 @click.option(
-    "--dask", metavar="ADDRESS", help="Let the workers of this Dask scheduler run the cells, e.g. tcp://127.0.0.1:8786."
+    "--dask", metavar="ADDRESS", help="Run the cells on the workers of this Dask scheduler, e.g. tcp://127.0.0.1:8786."
 )
-@click.option("--quiet", is_flag=True, help="Only the table.")
+@click.option("--quiet", is_flag=True, help="Print only the results.")
 @as_json
 def run(
     config: Path,
@@ -72,7 +80,10 @@ def run(
     as_json: bool,
     plan_keys: dict[str, Any],
 ) -> None:
-    """Every loss on every fold, then the table and the report. The same command again continues."""
+    """Train every loss on every fold, compare the losses, write a report.
+
+    The same command again continues an interrupted run.
+    """
     from minivess.data.layouts.cases import read_layout
     from minivess.experiments.cell_selection import CellFilter, select_cells
     from minivess.experiments.config import load_config, merge
@@ -86,29 +97,31 @@ def run(
     filters = [CellFilter.parse(text) for text in only]
     select_cells(resolved, filters)
     if fresh and dry_run:
-        raise click.UsageError("--dry-run writes nothing, so it cannot move anything aside: leave --fresh out")
+        raise click.UsageError("--dry-run writes nothing, so it cannot move the run folder aside: remove --fresh")
     if fresh and resolved.data_dir:
-        read_layout(resolved.data_dir)  # a mistyped one is said before the question
-    with _begun_anew(RunFolder(resolved.output_dir / resolved.name), yes=yes) if fresh else nullcontext():
+        read_layout(resolved.data_dir)  # a wrong folder is reported before the question
+    with _moved_aside(RunFolder(resolved.output_dir / resolved.name), yes=yes) if fresh else nullcontext():
         execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
 
 
 @click.command()
-@click.option("--loss", required=True, help="Name of the loss.")
-@click.option("--experiment-name", default="minivess", show_default=True, help="MLflow experiment.")
-@click.option("--log-dir", type=FOLDER, required=True, help="The run folder.")
+@click.option("--loss", required=True, help="Name of the loss, e.g. dice_ce.")
+@click.option("--experiment-name", default="minivess", show_default=True, help="Name of the MLflow experiment.")
+@click.option("--log-dir", type=FOLDER, required=True, help="Run folder.")
 @data_dir
 @model_name
 @plan_options
 @click.option(
-    "--num-folds", type=click.IntRange(2), default=3, show_default=True, help="Folds of the cross-validation."
+    "--num-folds", type=click.IntRange(2), default=3, show_default=True, help="Number of folds of the cross-validation."
 )
-@click.option("--max-epochs", type=click.IntRange(1), help="Epochs of 250 steps.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of splits, weights and patches.")
+@click.option("--max-epochs", type=click.IntRange(1), help="Number of epochs of 250 optimizer steps; by default 100.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits, weights and patches."
+)
 @click.option(
     "--memory-limit-gb",
     type=click.FloatRange(0, min_open=True),
-    help="Memory (GiB) of a cell's processes at which it is ended.",
+    help="Memory of a cell's process tree in GiB at which the cell is stopped; by default from this machine.",
 )
 @click.option(
     "--monitor-interval",
@@ -117,10 +130,16 @@ def run(
     show_default=True,
     help="Seconds between rows of monitor.csv.",
 )
-@click.option("--resume", is_flag=True, help="Continue what --log-dir holds; that is the default as well.")
-@click.option("--debug", is_flag=True, help="Six volumes, two folds, two epochs of five steps.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of an experiment's YAML.")
-@click.option("--quiet", is_flag=True, help="Only the table.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in --log-dir, which is also the default; an error if there is none.",
+)
+@click.option("--debug", is_flag=True, help="Run a short trial: 6 volumes, 2 folds, 2 epochs of 5 optimizer steps.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the experiment YAML; may be repeated."
+)
+@click.option("--quiet", is_flag=True, help="Print only the results.")
 @as_json
 def train(
     loss: str,
@@ -140,11 +159,11 @@ def train(
     as_json: bool,
     plan_keys: dict[str, Any],
 ) -> None:
-    """One loss on every fold, by flags alone."""
+    """Train one loss on every fold, with options instead of a YAML file."""
     from minivess.experiments.config import DEBUG, make_config, merge
 
     if resume and not (log_dir / "config.yaml").is_file():
-        raise RunError("a run to resume", f"none in {log_dir}", "check --log-dir, or leave --resume out")
+        raise RunError("a run to resume", f"no run in {log_dir}", "correct --log-dir, or remove --resume")
     values: dict[str, Any] = {
         "name": log_dir.name,
         "experiment_name": experiment_name,
@@ -174,7 +193,10 @@ def train(
 @click.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
 @click.option(
-    "--metric", "metrics", multiple=True, help="E.g. clDice or betti0_error, in place of the run's; may be repeated."
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Metric, e.g. clDice; by default those of the first run; may be repeated.",
 )
 @click.option(
     "--format",
@@ -182,13 +204,13 @@ def train(
     type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
     default="table",
     show_default=True,
-    help="For a lab book, a paper or a script.",
+    help="Format of the output.",
 )
 @as_json
 def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json: bool) -> None:
-    """The table of one run or several: means, intervals, paired tests.
+    """Compare the losses of one run or several: means, intervals, tests.
 
-    Metrics are those of the first run, unless --metric names others.
+    The tests are paired by case. The metrics are those of the first run, unless --metric names others.
     """
     from minivess.cli.terminal_tables import show_comparison, show_unfinished
     from minivess.experiments.results import compare_runs
@@ -205,13 +227,13 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
     else:
         show_comparison(comparison)
         for folder in folders:
-            show_unfinished(folder, "the command that began it")
+            show_unfinished(folder, "the command that started it")
 
 
 @click.command()
 @run_folder
 def report(run: Path) -> None:
-    """Write report.html of a run: one page that needs no network."""
+    """Write report.html of a run: one page that works offline."""
     from minivess.experiments.results import write_results
     from minivess.experiments.run_folder import RunFolder
     from minivess.reporting.html import write_report
@@ -222,13 +244,16 @@ def report(run: Path) -> None:
 
 @click.group()
 def track() -> None:
-    """Bring MLflow up to date with a run folder."""
+    """Update MLflow from a run folder."""
 
 
 @track.command()
 @run_folder
 def sync(run: Path) -> None:
-    """Log what MLflow lacks and register the model; may be repeated."""
+    """Send a run to MLflow and register its model.
+
+    Only what MLflow does not have yet is sent, so the command may be repeated.
+    """
     from minivess.experiments.run_folder import RunFolder
     from minivess.publishing.register import publish
 
@@ -236,28 +261,28 @@ def sync(run: Path) -> None:
 
 
 @contextmanager
-def _begun_anew(folder: RunFolder, *, yes: bool) -> Iterator[None]:
-    """Move the run aside, after asking; and back, should what follows end before it has begun another."""
+def _moved_aside(folder: RunFolder, *, yes: bool) -> Iterator[None]:
+    """Move the run folder aside, after asking; move it back if the body fails before it creates a new run folder."""
     from minivess.experiments.move_aside import describe, move_aside, move_back
 
     lines = describe(folder)
     if not lines:
         yield
         return
-    click.echo("\n".join(["Will be moved aside, not deleted:", *lines]), err=True)
+    click.echo("\n".join(["This run will be moved aside, not deleted:", *lines]), err=True)
     try:
-        agreed = yes or click.confirm("Begin anew?", err=True)
+        agreed = yes or click.confirm("Start again?", err=True)
     except click.Abort:
         agreed = False
     if not agreed:
-        raise RunError("a yes", "none; nothing was changed", "answer y, or give --yes")
+        raise RunError("the answer yes", "no; nothing was changed", "answer y, or give --yes")
     aside = move_aside(folder, datetime.now())
     click.echo(f"Moved to {aside}", err=True)
     try:
         yield
     except BaseException:
         if move_back(aside, folder):
-            click.echo(f"Moved back to {folder.path}: no other run was begun", err=True)
+            click.echo(f"Moved back to {folder.path}: no new run was started", err=True)
         raise
 
 

@@ -1,4 +1,4 @@
-"""The command line: this page, and one clear message with an exit code for whatever a user can mend."""
+"""The entry point of the command line: the list of commands, and one message with an exit code for every user error."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import click
 from minivess.cli import benchmark, data, experiment, planning, prediction, promotion, ui
 from minivess.errors import MinivessError, RunError
 
-_OF_A_PLACE = {
+_FILE_SYSTEM_ERRORS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
     *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY, errno.EIO, errno.ESTALE),
 }
 
 _SECTIONS = {
-    "Snapshot before spending": ("profile", "preflight", "plan", "benchmark"),
+    "Check and plan": ("profile", "preflight", "plan", "benchmark"),
     "Train and compare": ("run", "train", "compare", "report"),
-    "Use and keep": ("predict", "promote", "ui", "track", "data"),
+    "Use the results, prepare data": ("predict", "promote", "ui", "track", "data"),
 }
 
 
 class _Sections(click.Group):
-    """Lists commands in the order of work rather than of the alphabet."""
+    """A group that lists its commands in the order of use instead of alphabetically."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in _SECTIONS.items():
@@ -34,7 +34,7 @@ class _Sections(click.Group):
 
 
 def _without_brackets(command: click.Command) -> str:
-    """A command in one line of a narrow terminal; what stands in brackets is for the command's own page."""
+    """Return the one-line help of a command without the parts in brackets, so that it fits a narrow terminal."""
     return re.sub(r" \(.*\)", "", command.get_short_help_str(90))
 
 
@@ -43,17 +43,17 @@ def _without_brackets(command: click.Command) -> str:
 def cli() -> None:
     """Which loss gives the best vessel network on my data, on my own desktop?
 
-    minivess looks at the volumes and at the machine, plans what fits and says why, trains every loss on every fold in
-    processes that cannot take the machine down, continues after any interruption, scores vessels with topology-aware
-    metrics and compares the losses with sound statistics.
+    minivess inspects the volumes and the machine, plans what fits and gives the reasons, trains every loss on every fold
+    in processes that cannot bring the machine down, continues after any interruption, scores vessels with
+    topology-aware metrics and compares the losses with sound statistics.
 
     \b
     Try it:
       minivess data phantom phantom/
       minivess run --config configs/experiments/demo.yaml --data-dir phantom/
     Your own data:
-      raw/NAME.nii.gz with seg/NAME_y.nii.gz in one folder, then the same
-      command with --data-dir
+      put raw/NAME.nii.gz and seg/NAME_y.nii.gz into one folder, then run the
+      same command with --data-dir
     """
 
 
@@ -63,8 +63,8 @@ for group in (data, planning, experiment, prediction, promotion, ui, benchmark):
 
 
 def main() -> None:
-    """Run the command line; a MinivessError ends in its message and its exit code, never in a traceback."""
-    # `kill`, a batch system or a shutdown ends a run as Ctrl-C does: saved, and said how to go on.
+    """Run the command line; a MinivessError prints its message and sets the exit code, without a traceback."""
+    # SIGTERM (`kill`, a batch system, a shutdown) acts like Ctrl-C: the run saves its state and prints how to continue.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
@@ -77,12 +77,12 @@ def main() -> None:
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in _OF_A_PLACE:
+        if error.errno not in _FILE_SYSTEM_ERRORS:
             raise
-        cure = "choose another folder or a shorter name, mend its permissions, or free space on its disk"
-        mendable = RunError("a place that can be read and written", f"{error.filename or ''}: {error.strerror}", cure)
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {mendable}", err=True)
-        sys.exit(mendable.exit_code)
+        cure = "choose another folder or a shorter name, fix its permissions, or free space on its disk"
+        failure = RunError("a path that can be read and written", f"{error.filename or ''}: {error.strerror}", cure)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {failure}", err=True)
+        sys.exit(failure.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(130)

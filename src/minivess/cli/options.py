@@ -1,4 +1,4 @@
-"""Options that several commands share, each defined once."""
+"""Options and arguments that several commands share, each defined once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 
 class _Path(click.Path):
-    """A path; ``~`` is the home folder also where the shell leaves it alone, as in ``--output-dir=~/masks``."""
+    """A path in which ``~`` means the home folder, even if the shell does not expand it, as in ``--output-dir=~/masks``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(os.path.expanduser(value), param, ctx)
@@ -25,17 +25,30 @@ data_dir = click.option(
     type=FOLDER,
     envvar="MINIVESS_REAL_DATA",
     show_envvar=True,
-    help="Data set folder: raw/ with seg/, or imagesTr/ with labelsTr/.",
+    help="Data set folder with raw/ and seg/, or imagesTr/ and labelsTr/.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script in place of tables.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script instead of tables.")
 model_name = click.option(
-    "--model", default="dynunet", show_default=True, help="Name in configs/model_profiles, or a YAML file."
+    "--model",
+    default="dynunet",
+    show_default=True,
+    help="Model profile: a name in configs/model_profiles, or a YAML file.",
 )
 run_folder = click.argument("run", type=FOLDER)
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """``("training.max_epochs=5",)`` as nested keys; values are read as YAML."""
+    """Turn settings such as ``("training.max_epochs=5",)`` into nested keys; values are read as YAML.
+
+    Args:
+        settings: Texts ``KEY=VALUE``; a later setting overrides an earlier one.
+
+    Returns:
+        A nested mapping, e.g. ``{"training": {"max_epochs": 5}}``.
+
+    Raises:
+        click.BadParameter: A setting is not ``KEY=VALUE``, or its value is not valid YAML.
+    """
     import yaml
 
     from minivess.experiments.config import merge
@@ -47,10 +60,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
             raise click.BadParameter(f"expected key=value, got {setting!r}", param_hint="--set")
         try:
             value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):  # a date that is none
-            raise click.BadParameter(
-                f"expected a value as YAML writes it, got {setting!r}", param_hint="--set"
-            ) from None
+        except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
+            raise click.BadParameter(f"expected a YAML value, got {setting!r}", param_hint="--set") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         values = merge(values, value)
@@ -58,12 +69,16 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def keys_of(settings: tuple[str, ...]) -> dict[str, str]:
-    """Which keys ``--set`` gave, for messages that name it."""
+    """Map each key set by ``--set`` to "--set", so that an error message can name the option."""
     return {setting.partition("=")[0]: "--set" for setting in settings}
 
 
 def parse_patch(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int, int] | None:
-    """``"96x96x8"`` as three sizes in voxels."""
+    """Parse a patch size such as ``"96x96x8"`` into (X, Y, Z) in voxels; None stays None.
+
+    Raises:
+        click.BadParameter: The text is not three whole numbers joined by ``x``.
+    """
     if text is None:
         return None
     try:
@@ -75,23 +90,36 @@ def parse_patch(context: click.Context, parameter: click.Parameter, text: str | 
 
 _COUNT = click.IntRange(min=1)
 _OPTIONS = {
-    "compute": (str, "auto, or a name from configs/compute_profiles.yaml: a budget."),
-    "patch_size": (None, "X x Y x Z in voxels: used exactly or refused."),
-    "patch_policy": (click.Choice(["min_volume", "pad", "bucketed"]), "What is done about short volumes."),
-    "batch": (_COUNT, "Patches of an optimizer step."),
-    "micro_batch": (_COUNT, "Patches of a forward pass; gradients add up to the batch."),
-    "precision": (click.Choice(["fp32", "bf16", "fp16"]), "Type of the forward pass."),
-    "workers": (click.IntRange(min=0), "Threads that cut patches; 0 cuts them in the training thread."),
-    "cache_rate": (click.FloatRange(0, 1), "Share of the volumes to keep in the page cache."),
+    "compute": (
+        str,
+        "Compute profile from configs/compute_profiles.yaml, an upper bound; by default auto: from this machine.",
+    ),
+    "patch_size": (None, "Patch X x Y x Z in voxels, e.g. 96x96x8: used exactly or refused; by default planned."),
+    "patch_policy": (
+        click.Choice(["min_volume", "pad", "bucketed"]),
+        "How short volumes are handled: one patch that fits every volume (min_volume, the default), "
+        "short volumes padded (pad), or volumes grouped by depth (bucketed).",
+    ),
+    "batch": (_COUNT, "Patches per optimizer step; by default planned."),
+    "micro_batch": (_COUNT, "Patches per forward pass; gradients are accumulated to a batch; by default planned."),
+    "precision": (click.Choice(["fp32", "bf16", "fp16"]), "Number type of the forward pass; by default planned."),
+    "workers": (
+        click.IntRange(min=0),
+        "Threads that cut patches; 0 cuts them in the training thread; by default planned.",
+    ),
+    "cache_rate": (
+        click.FloatRange(0, 1),
+        "Share of the decompressed volumes to keep in the page cache, 0 to 1; by default planned.",
+    ),
     "overlap": (
         click.FloatRange(0, 1, max_open=True),
-        "Share that neighbouring windows of a prediction have in common.",
+        "Overlap of neighbouring windows of a prediction, as a share of the window; by default 0.5.",
     ),
 }
 
 
 def plan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorator: what was given of these options comes as one argument, ``plan_keys``, keys and values of ``plan``."""
+    """Add the options of the plan to a command; those that the user gives reach it as one argument, the mapping ``plan_keys``."""
 
     @wraps(command)
     def with_plan_keys(*arguments: Any, **options: Any) -> None:
@@ -99,7 +127,7 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*arguments, **options, plan_keys={key: value for key, value in given.items() if value is not None})
 
     decorated: Callable[..., None] = with_plan_keys
-    for key, (kind, words) in reversed(_OPTIONS.items()):
+    for key, (kind, text) in reversed(_OPTIONS.items()):
         callback = parse_patch if key == "patch_size" else None
-        decorated = click.option(f"--{key.replace('_', '-')}", key, type=kind, callback=callback, help=words)(decorated)
+        decorated = click.option(f"--{key.replace('_', '-')}", key, type=kind, callback=callback, help=text)(decorated)
     return decorated

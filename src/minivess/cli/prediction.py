@@ -14,16 +14,18 @@ from minivess.json_files import read_state
 @click.command()
 @click.argument("weights", type=FOLDER)
 @click.argument("volumes", type=FILE, nargs=-1, required=True)
-@click.option("--output-dir", "-o", type=FOLDER, required=True, help="Masks go there as NAME_y.nii.gz.")
+@click.option("--output-dir", "-o", type=FOLDER, required=True, help="Folder for the masks NAME_y.nii.gz.")
 @click.option(
     "--overlap",
     type=click.FloatRange(0, 0.9),
-    help="Of neighbouring windows; where left out, that of the run if the weights are a cell's, else 0.5.",
+    help="Overlap of neighbouring windows, as a share of the window; by default that of the run for a cell's weights, else 0.5.",
 )
-@click.option("--mirror", is_flag=True, help="Average over in-plane mirror images; takes four times as long.")
-@click.option("--probabilities", is_flag=True, help="Write the vessel probability in place of the mask.")
-@click.option("--force", is_flag=True, help="Replace files that stand where masks are to go.")
-@click.option("--quiet", is_flag=True)
+@click.option(
+    "--mirror", is_flag=True, help="Average the predictions of in-plane mirror images; takes four times as long."
+)
+@click.option("--probabilities", is_flag=True, help="Write the vessel probability instead of the mask.")
+@click.option("--force", is_flag=True, help="Overwrite existing output files.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
     weights: Path,
     volumes: tuple[Path, ...],
@@ -36,8 +38,8 @@ def predict(
 ) -> None:
     """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK).
 
-    The headers of all are read before the first is predicted. A volume whose voxels will not do, or for which there is no
-    memory, is reported and left out, the others are predicted, and the exit code is 3.
+    The headers of all volumes are read before the first prediction. A volume that has unusable voxels, or that does not fit
+    the memory, is reported and skipped; the others are predicted, and the exit code is 3.
     """
     from minivess.cli.progress import share_progress
     from minivess.inference.predict_file import predict_file, require_inputs, require_room
@@ -46,7 +48,7 @@ def predict(
     share = _overlap_of(folder) if overlap is None else overlap
     require_inputs(folder, volumes)
     require_room(volumes, output_dir, probabilities=probabilities, replace=force)
-    left_out = []
+    skipped = []
     for volume in volumes:
         try:
             with share_progress(volume.name, quiet=quiet) as progress:
@@ -62,24 +64,24 @@ def predict(
             click.echo(target)
         except DataError as error:
             click.echo(f"{click.style('Not predicted:', fg='red', bold=True)} {error}", err=True)
-            left_out.append(volume.name)
-    if left_out:
-        done = f"{len(volumes) - len(left_out)} of {len(volumes)} volumes are predicted in {output_dir}"
-        click.echo(f"{done}; not so {', '.join(left_out)}", err=True)
+            skipped.append(volume.name)
+    if skipped:
+        done = f"{len(volumes) - len(skipped)} of {len(volumes)} volumes are predicted in {output_dir}"
+        click.echo(f"{done}; skipped: {', '.join(skipped)}", err=True)
         raise click.exceptions.Exit(DataError.exit_code)
 
 
 def _overlap_of(weights: Path) -> float:
-    """The plan's, by which a cell's held-out cases were scored; 0.5 where the weights lie in no cell.
+    """Return the overlap of the plan that scored the cell's held-out cases, or 0.5 if the weights are not in a cell folder.
 
     Raises:
-        RunError: There is a cell.json that cannot be read.
+        RunError: A cell.json exists and cannot be read.
     """
     from minivess.experiments.cell_spec import CellSpec
     from minivess.experiments.run_folder import CellFolder
 
     spec = CellFolder(weights.resolve().parent).spec
-    return read_state(spec, CellSpec, "restore it, or give --overlap").plan.overlap if spec.is_file() else 0.5
+    return read_state(spec, CellSpec, "restore this file, or give --overlap").plan.overlap if spec.is_file() else 0.5
 
 
 COMMANDS = (predict,)

@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, nothing where there is none or when quiet."""
+"""Progress bars for long work; nothing is shown without a terminal or when quiet."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def volume_progress(verb: str, total: int, *, quiet: bool) -> Iterator[Callable[
 
 @contextmanager
 def share_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Yield a function to call with the finished share, 0 to 1."""
+    """Yield a function to call with the finished share of the work, 0 to 1."""
     with progress_bars(quiet) as progress:
         task = progress.add_task(name, total=100)
         yield lambda share: progress.update(task, completed=round(100 * share))
 
 
 def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
-    """Bars that vanish when they are done; none when quiet or without a terminal."""
+    """Create progress bars that disappear when they are done; disabled when quiet or without a terminal."""
     console = console or Console(stderr=True)
-    # Where a terminal is narrow the words wrap; the numbers never do.
+    # On a narrow terminal the description wraps and the numbers stay on one line.
     columns = (
         TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(16, table_column=Column(no_wrap=True)),

@@ -1,4 +1,4 @@
-"""A run on the screen: one bar over the cells and one within the present cell, or plain lines where there is no terminal."""
+"""The progress of a run on the terminal: one bar for all cells and one for each running cell, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _READ_EVERY_S = 1.0
 
 
 class RunView:
-    """Watches a run; cells that run side by side may report at the same time."""
+    """Show the progress of a run; cells that run side by side may report from several threads at the same time."""
 
     def __init__(self, prepared: Prepared, *, quiet: bool) -> None:
         self._console = Console(stderr=True, quiet=quiet)
@@ -59,20 +59,20 @@ class RunView:
             self._drop("dry start")
             self._show(name, "starting", 0, None)
             self._line_due_s = time.monotonic() + _LINE_EVERY_S
-            self._say(f"[{number}/{total}] {name}")
+            self._print_line(f"[{number}/{total}] {name}")
 
     def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         with self._lock:
-            words = self._show(name, stage, done, total)
+            text = self._show(name, stage, done, total)
             if not self._bars and time.monotonic() >= self._line_due_s:
                 self._line_due_s = time.monotonic() + _LINE_EVERY_S
-                self._say(f"    {words} {done}/{total}")
+                self._print_line(f"    {text} {done}/{total}")
 
     def on_cell_end(self, name: str, outcome: Outcome | None) -> None:
         with self._lock:
             self._drop(name)
         if outcome is None:
-            self._console.print(f"[dim]{name} was finished before[/]", highlight=False)
+            self._console.print(f"[dim]{name} is already finished[/]", highlight=False)
         elif outcome.status == "finished":
             peak = f"peak memory {format_bytes(outcome.peak_anonymous_bytes)}"
             self._console.print(f"[green]{name}[/] finished in {outcome.duration_s:.0f} s, {peak}", highlight=False)
@@ -83,37 +83,37 @@ class RunView:
             self._progress.advance(self._cells)
 
     def _show(self, name: str, stage: str, done: int, total: int | None) -> str:
-        """A row for each cell that runs, and its words."""
+        """Update the row of a running cell, add it if it is new, and return its text."""
         if name not in self._rows:
             self._rows[name] = self._progress.add_task("", total=None), CellLine(self._prepared, name)
         row, line = self._rows[name]
-        words = f"{name}: {stage}{line.read()}"
-        self._progress.update(row, description=f"  {words}", completed=done, total=total)
-        return words
+        text = f"{name}: {stage}{line.read()}"
+        self._progress.update(row, description=f"  {text}", completed=done, total=total)
+        return text
 
     def _drop(self, name: str) -> None:
         if name in self._rows:
             self._progress.remove_task(self._rows.pop(name)[0])
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         if not self._bars:
             self._console.print(line, highlight=False, markup=False)
 
 
 class CellLine:
-    """What a cell's files say of how it goes, in a few words, read once a second: epoch, loss, Dice, memory against its limits."""
+    """The state of a cell in one line, read from its files once a second: epoch, loss, Dice, memory and its limits."""
 
     def __init__(self, prepared: Prepared, name: str) -> None:
         self._prepared = prepared
         self._cell = CellFolder(prepared.folder.path / "cells" / name)
-        self._words, self._due_s = "", 0.0
+        self._text, self._due_s = "", 0.0
 
     def read(self) -> str:
-        """Words to put behind the stage of the cell; empty while nothing is known."""
+        """Return the text to append to the stage of the cell; empty while its files say nothing."""
         if time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + _READ_EVERY_S
-            self._words = "".join(f", {part}" for part in [*self._learning(self._cell), *self._memory(self._cell)])
-        return self._words
+            self._text = "".join(f", {part}" for part in [*self._learning(self._cell), *self._memory(self._cell)])
+        return self._text
 
     def _learning(self, cell: CellFolder) -> Iterator[str]:
         lines = cell.read_journal()

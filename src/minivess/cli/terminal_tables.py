@@ -1,4 +1,4 @@
-"""Facts as tables for a terminal; a script takes --json instead."""
+"""Tables for a terminal; scripts use --json instead."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from minivess.findings import Finding, grouped
-from minivess.text import GIB, counted, format_bytes, format_shape
+from minivess.text import GIB, counted, format_bytes, format_patch, format_shape
 
-if TYPE_CHECKING:  # scipy, which the comparison needs, takes seconds to import
+if TYPE_CHECKING:  # the comparison imports scipy, which takes seconds
     from minivess.data.profiler import DatasetProfile
     from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.dry_run import DryRun
@@ -30,7 +30,7 @@ _MARK = {"critical": "x", "warning": "!", "info": "-"}
 
 
 def show_profile(profile: DatasetProfile) -> None:
-    """One line a volume, then the data set as a whole, then what is wrong."""
+    """Print one line per volume, then the data set as a whole, then the findings."""
     if profile.volumes:
         _show_volumes(profile)
         _show_summary(profile)
@@ -67,7 +67,7 @@ def _show_summary(profile: DatasetProfile) -> None:
         ("median", profile.median_shape),
         ("largest", profile.max_shape),
     ):
-        facts.add_row(f"{word} size an axis", format_shape(shape))
+        facts.add_row(f"{word} size per axis", format_shape(shape))
     facts.add_row(
         "median spacing (µm)", f"{format_shape(profile.median_spacing_um)}, anisotropy {profile.anisotropy:.1f}"
     )
@@ -77,32 +77,35 @@ def _show_summary(profile: DatasetProfile) -> None:
     )
     facts.add_row("stored", format_bytes(profile.stored_bytes))
     cached, float32 = format_bytes(profile.cached_bytes), format_bytes(profile.float32_bytes)
-    facts.add_row("decompressed", f"{cached} as minivess keeps it, {float32} as float32")
+    facts.add_row("decompressed", f"{cached} as minivess stores it, {float32} as float32")
     if profile.spacing_differs:
         resampled = profile.resampled_bytes(profile.median_spacing_um)
         largest = max(resampled, key=lambda name: resampled[name])
         alone = f"{escape(largest)} alone {format_bytes(resampled[largest])}"
         facts.add_row(
-            "if resampled", f"{format_bytes(sum(resampled.values()))} at the median spacing, {alone}; minivess does not"
+            "if resampled",
+            f"{format_bytes(sum(resampled.values()))} at the median spacing, {alone}; minivess does not resample",
         )
     if profile.foreground_fraction is not None:
         facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
     for family, patch in compute_safe_patch_sizes(profile).items():
         deeper = any(size > whole for size, whole in zip(patch, profile.min_shape, strict=True))
-        facts.add_row(f"largest patch, {family}", format_shape(patch) + (", smaller volumes padded" if deeper else ""))
+        facts.add_row(
+            f"largest patch, {family}", format_shape(patch) + (", smaller volumes are padded" if deeper else "")
+        )
     if profile.content_hash:
-        facts.add_row("content", profile.content_hash)
+        facts.add_row("content hash", profile.content_hash)
     console.print(facts)
 
 
 def show_preflight(result: PreflightResult, *, only_findings: bool = False) -> None:
-    """Every check with its answer; with ``only_findings`` only what asks for attention."""
+    """Print the result of every check; with ``only_findings`` only warnings and critical findings."""
     found = result.all_findings
     show_findings([finding for finding in found if finding.level != "info"] if only_findings else found)
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """One paragraph a finding, or a kind of them: what was expected, what is, what to do."""
+    """Print a paragraph per finding, or per group of equal findings: what was found, what was expected, the cure."""
     for finding in grouped(findings):
         mark = f"[{_STYLE[finding.level]}]{_MARK[finding.level]} {finding.check}[/]"
         expected = f" (expected {finding.expected})" if finding.expected else ""
@@ -112,12 +115,12 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def show_plan(plan: TrainingPlan) -> None:
-    """The plan, each number with its reason."""
+    """Print the plan, each number with its reason."""
     table = _table("plan", plan.profile_name)
     for field, reason in plan.reasons.items():
         if field != "profile_name":
             table.add_row(field.replace("_", " "), reason)
-    strides = ", ".join("x".join(map(str, stride)) for stride in plan.network.strides)
+    strides = ", ".join(format_patch(stride) for stride in plan.network.strides)
     table.add_row(
         "network", f"{plan.network.model}, filters {', '.join(map(str, plan.network.filters))}, strides {strides}"
     )
@@ -125,14 +128,14 @@ def show_plan(plan: TrainingPlan) -> None:
 
 
 def show_vram(rows: Sequence[SweepRow], title: str) -> None:
-    """Predicted and measured GPU memory in GiB, a row a patch."""
+    """Print predicted and measured GPU memory in GiB, one row per patch size."""
     console.print(title, style="bold", highlight=False)
-    table = _table("patch", "predicted", "reserved", "allocated", "s a step", "")
+    table = _table("patch", "predicted", "reserved", "allocated", "s per step", "")
     for row in rows:
         cells = ["" if row.predicted_bytes is None else _gib(row.predicted_bytes), "", "", ""]
         if row.use is not None:
             cells[1:] = _gib(row.use.reserved_bytes), _gib(row.use.allocated_bytes), f"{row.use.step_seconds:.3f}"
-        table.add_row("x".join(map(str, row.patch)), *cells, row.note)
+        table.add_row(format_patch(row.patch), *cells, row.note)
     console.print(table)
 
 
@@ -141,7 +144,7 @@ def _gib(size_bytes: int) -> str:
 
 
 def show_config(config: ExperimentConfig) -> None:
-    """Every key with its value, as YAML."""
+    """Print every key with its value, as YAML."""
     from minivess.experiments.config import as_yaml
 
     console.print("configuration", style="bold")
@@ -149,7 +152,7 @@ def show_config(config: ExperimentConfig) -> None:
 
 
 def show_outline(planned: DryRun) -> None:
-    """What a run would train, how long that would take, and where it would go."""
+    """Print what a run would train, how long it would take, and its run folder."""
     from minivess.text import format_duration
 
     prepared, timed = planned.prepared, planned.seconds is not None
@@ -158,26 +161,29 @@ def show_outline(planned: DryRun) -> None:
         taken = format_duration(cell.seconds) if cell.seconds is not None else ""
         table.add_row(cell.name, counted(len(cell.train), "case"), ", ".join(cell.held_out), taken)
     console.print(table)
-    total = f", about {format_duration(planned.seconds)} in all" if planned.seconds is not None else ""
+    total = f", about {format_duration(planned.seconds)} in total" if planned.seconds is not None else ""
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
     steps = prepared.config.training.steps
     console.print(
-        f"{steps} optimizer steps a cell{total}; nothing was written. The run would go to {prepared.folder.path}"
+        f"{steps} optimizer steps per cell{total}; nothing was written. The run folder would be {prepared.folder.path}"
     )
     if (planned.seconds or 0) > _LONG_S:
         console.print(
-            "That is more than two days: --debug rehearses it in minutes; training.max_epochs shortens it, and "
-            "a smaller network (model.filters) makes it lighter"
+            "That is more than two days. --debug runs a short trial in minutes; a lower training.max_epochs or a smaller "
+            "network (model.filters) takes less time."
         )
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Loss by metric with intervals, then the verdict of the report; every pair is in its tables and in the Markdown."""
+    """Print mean and interval of each loss in each metric, the tests against the best loss, and the verdict.
+
+    The tests of all other pairs are in the report and in the Markdown table.
+    """
     from minivess.reporting.headline import headline
     from minivess.reporting.tables import column_title
 
-    # An interval goes below its mean where both would not fit.
+    # If mean and interval do not fit on one line, the interval goes below its mean.
     between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
     methods = (*comparison.losses, *comparison.baselines)
     columns = []
@@ -188,7 +194,7 @@ def show_comparison(comparison: Comparison) -> None:
             cells.append(f"[bold]{text}[/]" if metric.best == method else text)
         columns.append((column_title(metric), cells))
     names = [f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method for method in methods]
-    _show_beside(f"mean, {comparison.level:.0%} interval", names, columns)
+    _show_columns(f"mean, {comparison.level:.0%} interval", names, columns)
     _show_tests(comparison)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
@@ -196,19 +202,26 @@ def show_comparison(comparison: Comparison) -> None:
         console.print(f"- {sentence}", highlight=False, markup=False)
 
 
-def show_unfinished(folder: RunFolder, how: str) -> None:
-    """How many cells of a run are finished, and ``how`` it continues; nothing where all are."""
+def show_unfinished(folder: RunFolder, command: str) -> None:
+    """Print how many cells of a run are finished, and which command continues it; print nothing if all are finished.
+
+    Args:
+        folder: The run.
+        command: The command that continues it, in words.
+    """
     from minivess.experiments.cell_selection import count_finished
 
     done, total = count_finished(folder)
     if done < total:
         console.print(
-            f"{done} of {total} cells of {folder.path} are finished; {how} continues.", highlight=False, markup=False
+            f"{done} of {total} cells of {folder.path} are finished; {command} continues the run.",
+            highlight=False,
+            markup=False,
         )
 
 
 def _show_tests(comparison: Comparison) -> None:
-    """Every loss against the one with the best mean, metric by metric; nothing where no pair was tested."""
+    """Print the test of every loss against the one with the best mean, per metric; nothing if no pair was tested."""
     from minivess.text import format_p_value
 
     if not any(metric.pairs for metric in comparison.metrics):
@@ -218,29 +231,35 @@ def _show_tests(comparison: Comparison) -> None:
         cells = []
         for method in comparison.losses:
             pair = metric.against_best(method)
-            word = "[bold]best[/]" if metric.best == method else ""
-            cells.append(f"{format_p_value(pair.p_holm)}, {pair.test.effect_size:+.2f}" if pair else word)
+            best = "[bold]best[/]" if metric.best == method else ""
+            cells.append(f"{format_p_value(pair.p_holm)}, {pair.test.effect_size:+.2f}" if pair else best)
         columns.append((metric.title, cells))
     console.print()
-    _show_beside("p, effect size", comparison.losses, columns)
+    _show_columns("p, effect size", comparison.losses, columns)
     console.print(
-        "Each loss against the best: p after Holm; effect size from -1, smaller on every case, to 1, larger on every case.",
+        "Each loss against the best: Holm-corrected p; effect size from -1 (smaller on every case) to 1 (larger on every case).",
         style="dim",
         highlight=False,
     )
 
 
-def _show_beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Columns of a heading and a cell a name, beside each other; those that do not fit go below, beside the names again."""
+def _show_columns(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print columns next to the names; columns that do not fit the width go into a further table below, with the names again.
+
+    Args:
+        title: Heading of the column of names.
+        names: One name per row.
+        columns: Heading and cells of each column, one cell per name.
+    """
     while columns:
         fitting = len(columns)
-        while fitting > 1 and _least_width(_beside(title, names, columns[:fitting])) > console.width:
+        while fitting > 1 and _minimum_width(_columns_table(title, names, columns[:fitting])) > console.width:
             fitting -= 1
-        console.print(_beside(title, names, columns[:fitting]))
+        console.print(_columns_table(title, names, columns[:fitting]))
         columns = columns[fitting:]
 
 
-def _beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
+def _columns_table(title: str, names: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
     table = _table(title, *(heading for heading, _ in columns))
     for column, texts in zip(table.columns, (names, *([heading, *cells] for heading, cells in columns)), strict=True):
         column.min_width = max(console.measure(text).maximum for text in texts)
@@ -250,7 +269,7 @@ def _beside(title: str, names: Sequence[str], columns: Sequence[tuple[str, Seque
     return table
 
 
-def _least_width(table: Table) -> int:
+def _minimum_width(table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).minimum
 
 

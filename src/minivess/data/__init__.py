@@ -1,1 +1,1 @@
-"""Files on disk become batches."""
+"""Data: from files on disk to training batches."""

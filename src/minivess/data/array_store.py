@@ -1,8 +1,9 @@
-"""Volumes as memory-mapped arrays: decompressed once, in their own type, shared by every cell through the page cache.
+"""Store of decompressed volumes as memory-mapped arrays, which all cells share through the page cache.
 
-A cache of float32 tensors costs eight bytes a voxel and is held once a process; the store costs two bytes a voxel on disk
-and, because a case is mapped for as long as it is used, nothing between patches. X is the fastest axis, as in the file:
-a shallow patch, or a slab of a deep volume, then lies on few pages.
+Each volume is decompressed once and keeps its own data type. A cache of float32 tensors takes eight bytes per voxel
+(image and label) in every process. The store takes two bytes per voxel on disk (uint8 image and label). It takes no
+memory between patches, because a case is mapped only while it is in use. X is the fastest axis, as in the file, so that
+the voxels of a shallow patch, or of a slab of a deep volume, are on few memory pages.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from minivess.machine.process_pool import choose_processes, map_in_processes
 
 _PROFILE = "profile.json"
 _VERSION = "2"
-"""Changed with every change of what a store holds, so that it is built anew."""
+"""Version of the content of a store. Change it when the content changes, so that stores are built again."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class StoredCase:
     """One volume of a store, mapped read-only.
 
     Attributes:
-        stats: The volume's facts from the profile.
-        image: (X, Y, Z) in the file's own type, X fastest.
+        stats: The statistics of the volume from the profile.
+        image: (X, Y, Z) in ``Header.read_dtype``, X fastest.
         label: (X, Y, Z) uint8, 0 or 1, X fastest.
-        foreground: Places of the vessel voxels when counted with X fastest, ascending; empty for an empty label.
+        foreground: Flat indices of the vessel voxels (X fastest), ascending; empty for an empty label.
     """
 
     stats: VolumeStats
@@ -50,7 +51,7 @@ class StoredCase:
 
 
 class _Layout(NamedTuple):
-    """What the header of an array file says."""
+    """Type, offset in bytes and shape of an array file, from its header."""
 
     dtype: np.dtype
     offset: int
@@ -58,7 +59,14 @@ class _Layout(NamedTuple):
 
 
 class Store:
-    """A data set ready for cutting patches."""
+    """A data set that is ready for reading patches.
+
+    Args:
+        folder: Folder that ``build_store`` has written.
+
+    Raises:
+        DataError: The folder holds no finished store.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,16 +80,16 @@ class Store:
         self._layouts: dict[str, _Layout] = {}
 
     def stats(self, name: str) -> VolumeStats:
-        """The facts of one case; no file is opened."""
+        """Return the statistics of one case without opening a file."""
         return self._volumes[name]
 
     def case(self, name: str) -> StoredCase:
-        """Map one case; that costs no memory until voxels are read, and gives all back when the case is dropped."""
+        """Map one case read-only. Only voxels that are read take memory, and it is freed when the case is dropped."""
 
         def mapped(part: str) -> np.ndarray:
             path = f"{self.folder}/{name}.{part}.npy"
             layout = self._layouts.get(path) or self._layouts.setdefault(path, _layout(path))
-            # np.memmap does the same, but resolves the path first, which takes longer than cutting a patch.
+            # Not np.memmap: it resolves the path first, which takes longer than reading a patch.
             with open(path, "rb") as file:
                 pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return np.ndarray(layout.shape, layout.dtype, pages, layout.offset, order="F")
@@ -89,46 +97,56 @@ class Store:
         return StoredCase(self._volumes[name], mapped("image"), mapped("label"), mapped("foreground"))
 
     def read_ahead(self, share: float) -> None:
-        """Ask the system to read that share of the volumes into its page cache; returns at once, and holds no memory itself."""
+        """Ask the system to read files of the store into its page cache; return immediately.
+
+        The memory belongs to the system, not to this process.
+
+        Args:
+            share: Fraction of the files, 0 to 1.
+        """
         files = sorted(self.folder.glob("*.npy"))
-        # A thread: asking for more than the disk's queue takes would wait.
-        threading.Thread(target=_want, args=(files[: round(share * len(files))],), daemon=True).start()
+        # In a thread, because the request blocks when the queue of the disk is full.
+        threading.Thread(target=_prefetch, args=(files[: round(share * len(files))],), daemon=True).start()
 
 
 def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None) -> Store:
-    """Write the store of a labelled data set under ``root``, named by its content; an existing one is reused.
+    """Write the store of a labelled data set to a subfolder of ``root``, or reuse the store that exists.
 
-    Volumes pass through a few megabytes of memory, however large they are. Where another process writes a store there,
-    waits for it; what one that was killed left half-written goes.
+    The content hash of the data set names the subfolder. A volume of any size is streamed through a few megabytes of
+    memory. If another process is writing a store in ``root``, this function waits for it. It deletes the unfinished
+    stores of processes that were killed.
 
     Args:
-        profile: Of the data set, with its voxels.
-        root: Where stores lie.
-        progress: Called with each volume once it is stored, in any order.
+        profile: Profile of the data set, made with ``voxels=True``.
+        root: Folder of all stores.
+        progress: Called with each volume after it is stored, in any order.
+
+    Returns:
+        The finished store.
 
     Raises:
         DataError: The profile was made without reading the voxels, or a file cannot be read.
-        RunError: The disk of ``root`` knows no locks.
+        RunError: The file system of ``root`` does not support locks.
     """
     if profile.content_hash is None:
-        raise DataError("a profile with a content hash", "header facts only", "scan the data set with its voxels")
+        raise DataError("a profile with a content hash", "header facts only", "scan the data set with voxels=True")
     folder = root / f"{profile.content_hash}-{_VERSION}"
     if not (folder / _PROFILE).is_file():
         _build(profile, folder, progress or (lambda volume: None))
-    if Store(folder).profile != profile:  # the same voxels under another path
+    if Store(folder).profile != profile:  # the data set has moved; its content is the same
         write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
     return Store(folder)
 
 
 def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStats], None]) -> None:
-    """Write ``folder``, unless another process does so first; one at a time works in the folder around."""
+    """Write ``folder`` unless another process has written it; a lock admits one process at a time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / ".lock").open("a") as lock:
         acquire(lock.fileno(), folder.parent)
         if (folder / _PROFILE).is_file():
             return
         for orphan in folder.parent.glob(".tmp-*"):
-            if orphan.is_dir():  # a file may be a profile that another run is writing
+            if orphan.is_dir():  # a file can be a profile that another run is writing
                 shutil.rmtree(orphan, ignore_errors=True)
         with atomic_folder(folder) as temporary:
             processes = choose_processes(profile.stored_bytes, len(profile.volumes))
@@ -152,7 +170,7 @@ def _store_case(volume: VolumeStats, folder: Path) -> None:
 
 
 def _mask(path: Path, header: Header, vessel: list[np.ndarray], small: np.dtype) -> Iterator[np.ndarray]:
-    """The label in blocks of 0 and 1; the places of the ones are added to ``vessel``."""
+    """Read the label in blocks of 0 and 1 (uint8); append the flat indices of the ones to ``vessel``."""
     done = 0
     for block in read_blocks(path, header):
         mask = scale(block, header) != 0
@@ -162,7 +180,7 @@ def _mask(path: Path, header: Header, vessel: list[np.ndarray], small: np.dtype)
 
 
 def _write(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
-    """An array file whose values come in pieces, the first axis fastest; on the disk when this returns."""
+    """Write an array file from blocks of values, the first axis fastest; all data is on the disk when this returns."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": True, "shape": shape})
         for block in blocks:
@@ -171,7 +189,7 @@ def _write(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable
         os.fsync(file.fileno())
 
 
-def _want(files: Iterable[Path]) -> None:
+def _prefetch(files: Iterable[Path]) -> None:
     for path in files:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

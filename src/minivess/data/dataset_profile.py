@@ -1,4 +1,4 @@
-"""Facts of volumes and of a data set, as they are saved, compared and planned with."""
+"""Profile of a data set: the statistics of its volumes, which are saved, compared and used for planning."""
 
 from __future__ import annotations
 
@@ -17,26 +17,39 @@ from minivess.findings import Finding
 from minivess.geometry import Shape, Spacing, plan_strides, round_down
 
 OUTLIER_FACTOR = 2.0
-"""A spacing this many times coarser or finer than the data set's median is an outlier (as is SPEC's mv10 at 2.48)."""
+"""A spacing that differs from the median by more than this factor is an outlier, such as MiniVess's mv10 (2.48 µm)."""
 
 
 class VolumeStats(BaseModel):
-    """One volume and its label. Intensities, foreground, checksums and digest are None until the voxels were read.
+    """Statistics of one volume and its label.
+
+    Intensities, foreground fraction, checksums and digest are None if the voxels were not read.
 
     Attributes:
+        name: Name of the case.
+        image: Path of the image file.
+        label: Path of the label file; None if there is no label.
+        shape: Voxels along X, Y, Z.
+        spacing_um: Voxel size along X, Y, Z in micrometres.
         dtype: Numpy name of the stored type.
-        stored_bytes: Size of the files.
-        cached_bytes: Size in the store: the image as it is read, and one byte a voxel for the label.
-        intensity_mean: Of the voxels clipped to the 0.5 and 99.5 percentiles, as the network sees them; so a hot voxel has no say.
-        intensity_std: Of the same.
+        stored_bytes: Size of the image file and the label file in bytes.
+        cached_bytes: Size in the store in bytes: the image in the type in which it is read, and a label of one byte per
+            voxel.
+        intensity_mean: Mean of the voxels clipped to the 0.5 and 99.5 percentiles, as the network sees them. Because of
+            the clipping, a few very bright voxels do not change it.
+        intensity_std: Standard deviation of those clipped voxels.
         intensity_low: The 0.5 percentile.
         intensity_high: The 99.5 percentile.
+        intensity_min: Smallest finite value before clipping.
+        intensity_max: Largest finite value before clipping.
+        foreground_fraction: Fraction of the label's voxels that are vessel, 0 to 1.
         image_checksum: CRC-32 of the image's voxels.
         label_checksum: CRC-32 of the label's voxels.
-        digest: Of both files as stored.
+        digest: Digest of the bytes of both files as stored.
+        findings: What is wrong with this volume and its label.
     """
 
-    # Run folders and stores of older versions have a key more.
+    # extra="ignore" because run folders and stores of older versions have one more key.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
@@ -61,7 +74,7 @@ class VolumeStats(BaseModel):
 
     @property
     def anisotropy(self) -> float:
-        """Coarsest over finest spacing; 1 for cubic voxels."""
+        """Coarsest spacing divided by finest spacing; 1 for cubic voxels."""
         return max(self.spacing_um) / min(self.spacing_um)
 
     @property
@@ -69,27 +82,36 @@ class VolumeStats(BaseModel):
         return self.shape[0] * self.shape[1] * self.shape[2]
 
     def normalise(self, block: np.ndarray) -> np.ndarray:
-        """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract mean and divide by deviation of what that leaves; float32.
+        """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract the mean and divide by the deviation.
+
+        Mean and standard deviation are those of the clipped voxels of the whole volume.
+
+        Args:
+            block: Voxels of this volume, any shape.
+
+        Returns:
+            float32 array with the same shape.
 
         Raises:
             DataError: The volume was scanned without its voxels.
         """
         if self.intensity_low is None or self.intensity_high is None:
-            raise DataError("a profile with intensities", f"none for {self.name}", "scan the data set with its voxels")
+            raise DataError("a profile with intensities", f"none for {self.name}", "scan the data set with voxels=True")
         values: np.ndarray = np.clip(block, self.intensity_low, self.intensity_high, dtype=np.float32)
-        values -= np.float32(self.intensity_mean)  # in place: of a turned patch each copy is four times its size
+        # In place, because the block of a rotated patch can be four times as large as the patch.
+        values -= np.float32(self.intensity_mean)
         values /= np.float32(max(self.intensity_std or 0.0, 1e-6))
         return values
 
 
 class DatasetProfile(BaseModel):
-    """The data set as a whole; computed values derive from ``volumes``, so that nothing in it can disagree.
+    """Profile of a whole data set. All other values are computed from ``volumes``, so that they always agree with them.
 
     Attributes:
-        folder: Where the data set lies.
-        volumes: Every volume whose header could be read, by name.
-        problems: What is wrong beyond single volumes, and why a file is none.
-        stamp: Digest of names, sizes and times of all files, by which ``load_profile`` sees whether they changed.
+        folder: Folder of the data set.
+        volumes: Every volume whose header could be read, sorted by name.
+        problems: Findings that do not belong to one readable volume, such as a file that is not a volume.
+        stamp: Digest of names, sizes and modification times of all files; ``load_profile`` uses it to detect changes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,7 +122,7 @@ class DatasetProfile(BaseModel):
     stamp: str = ""
 
     def some(self, count: int | None) -> DatasetProfile:
-        """The data set with so many of its volumes, evenly chosen from the smallest to the largest; None is all."""
+        """Return the profile of ``count`` volumes, chosen evenly from the smallest to the largest; None keeps all."""
         if count is None or count >= len(self.volumes):
             return self
         by_size = sorted(self.volumes, key=lambda volume: (volume.voxels, volume.name))
@@ -126,17 +148,17 @@ class DatasetProfile(BaseModel):
 
     @property
     def spacings_um(self) -> dict[Spacing, int]:
-        """Number of volumes of each spacing, the most frequent first."""
+        """Number of volumes with each spacing, the most frequent first."""
         return dict(Counter(volume.spacing_um for volume in self.volumes).most_common())
 
     @property
     def anisotropy(self) -> float:
-        """Coarsest over finest axis of the median spacing."""
+        """Coarsest axis of the median spacing divided by its finest axis."""
         return max(self.median_spacing_um) / min(self.median_spacing_um)
 
     @property
     def spacing_differs(self) -> bool:
-        """Whether any axis differs more than twofold between volumes."""
+        """Whether the spacing along any axis differs between volumes by more than a factor of two."""
         axes = zip(*(volume.spacing_um for volume in self.volumes), strict=True)
         return any(max(sizes) > 2 * min(sizes) for sizes in axes)
 
@@ -146,16 +168,19 @@ class DatasetProfile(BaseModel):
 
     @property
     def cached_bytes(self) -> int:
-        """Size in the store: each image in its own type, each label in one byte a voxel."""
+        """Size in the store: each image in the type in which it is read, each label with one byte per voxel."""
         return sum(volume.cached_bytes for volume in self.volumes)
 
     @property
     def float32_bytes(self) -> int:
-        """Size as float32 tensors of images and labels, as caches of transformed volumes hold them."""
+        """Size of images and labels as float32 tensors, which is what a cache of transformed volumes takes."""
         return sum(map(_float32_bytes, self.volumes))
 
     def resampled_bytes(self, spacing_um: Spacing) -> dict[str, int]:
-        """Size of each volume and its label as float32, were they resampled to one spacing, as others do and minivess does not."""
+        """Bytes that each volume and its label would take as float32 after resampling to one spacing.
+
+        Other tools resample; minivess does not.
+        """
         grown = {
             volume.name: math.prod(old / new for old, new in zip(volume.spacing_um, spacing_um, strict=True))
             for volume in self.volumes
@@ -164,14 +189,14 @@ class DatasetProfile(BaseModel):
 
     @property
     def foreground_fraction(self) -> float | None:
-        """Share of vessel in all labelled voxels; None until they were read."""
+        """Fraction of all labelled voxels that are vessel; None if no label was read."""
         counted = [(volume.foreground_fraction, volume.voxels) for volume in self.volumes]
         known = [(fraction * voxels, voxels) for fraction, voxels in counted if fraction is not None]
         return sum(vessel for vessel, _ in known) / sum(voxels for _, voxels in known) if known else None
 
     @property
     def content_hash(self) -> str | None:
-        """Digest over the names and bytes of all files; None until all were read."""
+        """Digest of the names and bytes of all files; None if any file was not read."""
         if any(volume.digest is None for volume in self.volumes):
             return None
         text = "\n".join(f"{volume.name} {volume.digest}" for volume in self.volumes)
@@ -179,7 +204,7 @@ class DatasetProfile(BaseModel):
 
     @property
     def outliers(self) -> dict[str, str]:
-        """Name of each volume whose spacing stands out, with the reason."""
+        """Names of the volumes whose spacing is an outlier, each with the reason."""
         reasons: dict[str, str] = {}
         usual_um = self.median_spacing_um if self.volumes else ()
         for volume in self.volumes:
@@ -191,17 +216,17 @@ class DatasetProfile(BaseModel):
 
     @property
     def findings(self) -> list[Finding]:
-        """Every problem of files, volumes and data set, the gravest first."""
-        cure = "check the header; the run uses it as it is"
+        """All findings about files, volumes and the data set, the most severe first."""
+        cure = "check the voxel size in the header, because the run uses it"
         found = [*self.problems, *(finding for volume in self.volumes for finding in volume.findings)]
         found += [
-            Finding("warning", "spacing_outlier", name, "a spacing like the others'", reason, cure)
+            Finding("warning", "spacing_outlier", name, "a spacing near the median of the data set", reason, cure)
             for name, reason in self.outliers.items()
         ]
         return sorted(found, key=lambda finding: ("critical", "warning", "info").index(finding.level))
 
     def summary(self) -> dict[str, Any]:
-        """The data set in numbers, as plain values for JSON."""
+        """The numbers that describe the data set, as plain values for JSON."""
         shapes = {"min": self.min_shape, "median": self.median_shape, "max": self.max_shape}
         return {
             "volumes": len(self.volumes),
@@ -222,7 +247,7 @@ class DatasetProfile(BaseModel):
 
     @model_serializer(mode="wrap")
     def _with_summary(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """For whoever reads the file; what derives from ``volumes`` is not read back."""
+        """Add the summary for readers of the file; ``_without_summary`` drops it when the profile is read back."""
         return {**serialise(self), "summary": self.summary() if self.volumes else None}
 
     @model_validator(mode="before")
@@ -233,7 +258,7 @@ class DatasetProfile(BaseModel):
     @property
     def _readable(self) -> tuple[VolumeStats, ...]:
         if not self.volumes:
-            cure = "`minivess profile` names what is wrong with each file"
+            cure = "run `minivess profile` to see what is wrong with each file, and fix the files"
             raise DataError("a readable volume", f"none in {self.folder}", cure)
         return self.volumes
 
@@ -252,10 +277,22 @@ _VISTA3D_DIVISOR = 16
 def compute_safe_patch_sizes(
     profile: DatasetProfile, *, cap: Sequence[int] = (512, 512, 512), levels: int = 4
 ) -> dict[str, Shape]:
-    """The largest patch that fits every volume, for each model family with ``levels`` levels.
+    """Compute, for each model family, the largest patch that fits in every volume.
 
-    DynUNet and SegResNet plan their strides axis by axis (``minivess.geometry``); VISTA-3D halves every axis four times. An
-    axis shorter than that divisor gets one divisor: the volume must be padded.
+    DynUNet and SegResNet plan their strides axis by axis (``minivess.geometry``). VISTA-3D halves every axis four
+    times, so its divisor is 16. If an axis is shorter than the divisor, the patch size along it is one divisor, and the
+    volume must be padded.
+
+    Args:
+        profile: The data set.
+        cap: Largest patch size along X, Y, Z in voxels.
+        levels: Number of resolution levels of DynUNet and SegResNet.
+
+    Returns:
+        Patch size along X, Y, Z in voxels, by model name.
+
+    Raises:
+        DataError: The data set has no readable volume.
     """
     x, y, z = (min(size, most) for size, most in zip(profile.min_shape, cap, strict=True))
     planned = round_down((x, y, z), plan_strides((x, y, z), profile.median_spacing_um, levels).divisor)

@@ -1,4 +1,4 @@
-"""What a data set is made of: shapes and spacings from the headers alone, voxels streamed only when asked for."""
+"""Scan a data set: shapes and spacings from the headers alone; voxels are streamed only if the caller requests them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,30 @@ __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_pr
 CLIP_PERCENTILES = (0.5, 99.5)
 
 _VERSION = "4"
-"""Changed with every change of what a scan finds, so that saved profiles are made anew."""
+"""Version of the scan. Change it when a scan finds something else, so that saved profiles are made again."""
 
 
-def scan_volume(path: Path, label: Path | None = None, *, name: str | None = None, voxels: bool = False) -> VolumeStats:
-    """Describe one volume; with ``voxels`` also its intensities, its foreground and the faults that only voxels show.
+def scan_volume(
+    path: Path | str, label: Path | str | None = None, *, name: str | None = None, voxels: bool = False
+) -> VolumeStats:
+    """Describe one volume from its header, and also from its voxels if ``voxels`` is set.
 
-    Voxels stream through a few megabytes of memory, however large the volume.
+    Voxels are streamed through a few megabytes of memory, whatever the size of the volume.
+
+    Args:
+        path: The image, a NIfTI file.
+        label: The label file, if there is one.
+        name: Name of the case; None takes the file name of the image without its suffix.
+        voxels: Whether to read the voxels too. They give intensities, foreground fraction, checksums, and the findings
+            that headers cannot show.
+
+    Returns:
+        The statistics of the volume, with its findings.
 
     Raises:
-        DataError: The image's header cannot be read. Whatever else is wrong is among the findings.
+        DataError: The image's header cannot be read. All other problems are findings.
     """
+    path, label = Path(path), None if label is None else Path(label)
     case = Case(name or name_of(path), path, label)
     image = read_header(path)
     found = check_header(case.name, image)
@@ -70,30 +83,38 @@ def scan_volume(path: Path, label: Path | None = None, *, name: str | None = Non
 
 
 def scan_dataset(
-    folder: Path,
+    folder: Path | str,
     *,
     voxels: bool = False,
     progress: Callable[[str], None] | None = None,
     processes: int | None = None,
 ) -> DatasetProfile:
-    """Describe every case of a folder (layouts: see ``read_layout``); what is wrong with one never hides another.
+    """Describe every case of a data set folder: shapes, spacings and findings.
+
+    The folder has raw/ and seg/ (MiniVess), or imagesTr/ and labelsTr/ (nnU-Net, Decathlon).
+
+    A problem with one case never hides a problem with another.
 
     Args:
-        folder: The data set.
-        voxels: Whether to read the voxels as well.
-        progress: Called with the name of each case once it is done, in any order.
-        processes: How many may read; None chooses by the size of the files, the processors and the free memory.
+        folder: Folder of the data set.
+        voxels: Whether to read the voxels too.
+        progress: Called with the name of each case after it is scanned, in any order.
+        processes: Number of processes that read; None chooses it by file sizes, CPU count and free memory.
+
+    Returns:
+        The profile of the data set.
 
     Raises:
-        DataError: The folder is missing, follows no known layout, or holds no volume.
+        DataError: The folder is missing, has no known layout, or contains no volume.
     """
+    folder = Path(folder)
     layout = read_layout(folder)
-    # Before the files are read, so that one which changes meanwhile is read again next time.
+    # Before the files are read, so that a file that changes during the scan is read again next time.
     stamp = _stamp(folder, layout)
     sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in layout.cases}
     if processes is None:
         processes = choose_processes(sum(sizes.values()), len(sizes)) if voxels else 1
-    # The largest first, so that none is left for one process to read alone at the end.
+    # The largest first, so that no process is still reading a large one when the others have finished.
     order = sorted(layout.cases, key=lambda case: sizes[case], reverse=True)
     results = map_in_processes(
         partial(_scan_case, voxels=voxels), order, processes, lambda case: progress(case.name) if progress else None
@@ -113,7 +134,19 @@ def scan_dataset(
 
 
 def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
-    """The profile saved at ``path``, or None where it is missing, of another version, or any file has changed since."""
+    """Load the profile saved at ``path``.
+
+    Args:
+        path: JSON file with a saved profile.
+        folder: Folder of the data set.
+
+    Returns:
+        The profile; None if it is missing or invalid, if another version of the scan made it, or if a file of the data
+        set has changed since then.
+
+    Raises:
+        DataError: The folder is missing, has no known layout, or contains no volume.
+    """
     try:
         profile = DatasetProfile.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
@@ -122,7 +155,7 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
 
 
 def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
-    """The facts of a case, or where its image has no readable header what is wrong with image and label."""
+    """Scan one case; if the header of its image cannot be read, return the findings about image and label instead."""
     try:
         return scan_volume(case.image, case.label, name=case.name, voxels=voxels)
     except VolumeError as error:
@@ -138,7 +171,7 @@ def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
 
 
 def _measure(case: Case, image: Header, label: Header | None, found: list[Finding]) -> dict[str, Any]:
-    """What the voxels say, as fields of ``VolumeStats``; what is wrong is added to ``found``."""
+    """Measure the voxels; return fields of ``VolumeStats`` and append findings to ``found``."""
     digest = hashlib.blake2b(digest_size=16)
     values = _measure_image(case.name, case.image, image, digest, found)
     if case.label is not None and label is not None:
@@ -149,7 +182,7 @@ def _measure(case: Case, image: Header, label: Header | None, found: list[Findin
 
 
 def _measure_image(name: str, path: Path, header: Header, digest: Digest, found: list[Finding]) -> dict[str, Any]:
-    digests = iter([digest])  # four-byte numbers are read three times, and hashed once
+    digests = iter([digest])  # 4-byte numbers are read three times, but hashed once
     try:
         intensities = measure_intensities(
             lambda: read_blocks(path, header, next(digests, None)), header.block_dtype, CLIP_PERCENTILES
@@ -195,5 +228,5 @@ def _file_stats(files: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
     for path in files:
         try:
             yield path, path.stat()
-        except OSError:  # not there, or a link to nowhere: reading it says so
+        except OSError:  # missing, or a broken link: reading the file reports it
             continue

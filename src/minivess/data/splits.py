@@ -1,4 +1,4 @@
-"""Which case is trained on and which is held out, fold by fold: dealt by seed, balanced in spacing and depth, or imported."""
+"""Folds of cross-validation: random by seed and balanced in spacing and depth, or imported from nnU-Net's file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minivess.findings import raise_critical
 
 
 class Fold(BaseModel):
-    """Names of the cases of one fold; the two lists share none."""
+    """Names of the training cases and of the held-out cases of one fold; no case is in both."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,10 +24,11 @@ class Fold(BaseModel):
 
 
 class Splits(BaseModel):
-    """All folds; no case is held out twice, and each once unless imported folds leave it out.
+    """All folds. Each case is held out once; imported folds may leave out a case, but hold no case out twice.
 
     Attributes:
-        seed: What the folds were dealt by; None where they were imported.
+        seed: Seed of the random assignment; None for imported folds.
+        folds: The folds in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,29 +38,40 @@ class Splits(BaseModel):
 
 
 def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Splits:
-    """Deal the cases, ordered by in-plane spacing and depth, out to the folds in blocks; the order within a block is random.
+    """Assign each case to the held-out list of one fold, balanced in spacing and depth.
 
-    Every fold so gets its share of each spacing and of deep and shallow volumes.
+    The cases are sorted by in-plane spacing and depth and divided into blocks of ``folds`` cases. The cases of a block
+    go to different folds at random. So each fold gets its share of every spacing and of deep and shallow volumes.
+
+    Args:
+        volumes: The cases.
+        folds: Number of folds.
+        seed: Seed of the random assignment.
+
+    Returns:
+        The folds; the same arguments give the same folds.
 
     Raises:
         ConfigError: Fewer than two folds, or more folds than cases.
     """
     if len(volumes) < 2:
         raise ConfigError(
-            "two volumes or more", f"{len(volumes)}", "add volumes: each is scored by training on the others"
+            "at least two volumes",
+            f"{len(volumes)}",
+            "add volumes: each volume is scored by a network trained on other volumes",
         )
     if not 2 <= folds <= len(volumes):
         raise ConfigError(
             f"2 to {len(volumes)} folds for {len(volumes)} cases" if len(volumes) > 2 else "2 folds for 2 cases",
             f"{folds}",
-            f"set folds to {min(max(folds, 2), len(volumes))}, such as by --set, or add volumes",
+            f"set folds to {min(max(folds, 2), len(volumes))} (for example with --set folds=NUMBER), or add volumes",
         )
     rng = random.Random(seed)
     ordered = sorted(volumes, key=lambda volume: (volume.spacing_um[0], volume.shape[2], volume.name))
     held_out: list[list[str]] = [[] for _ in range(folds)]
     for start in range(0, len(ordered), folds):
         block = ordered[start : start + folds]
-        # The smallest folds first, so that an incomplete last block does not pile up on the same one.
+        # The smallest folds first, so that the cases of an incomplete last block keep the fold sizes equal within one.
         takers = sorted(rng.sample(range(folds), folds), key=lambda fold: len(held_out[fold]))
         for volume, fold in zip(rng.sample(block, len(block)), takers, strict=False):
             held_out[fold].append(volume.name)
@@ -74,24 +86,28 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
 
 
 def import_splits(folder: Path, names: Sequence[str], folds: int) -> Splits | None:
-    """The folds of nnU-Net's ``splits_final.json`` in ``folder``, so that results compare with nnU-Net's; None without the file.
+    """Read the folds of nnU-Net's ``splits_final.json`` in ``folder``, so that results can be compared with nnU-Net's.
 
     Args:
-        folder: The data set.
-        names: Of the cases that are there.
-        folds: How many the experiment is configured for.
+        folder: Folder of the data set.
+        names: Names of the cases in the data set.
+        folds: Number of folds in the experiment's configuration.
+
+    Returns:
+        The folds; None if there is no such file.
 
     Raises:
-        DataError: The file cannot be read, names other cases, or has a case on both sides of a fold or held out twice.
-        ConfigError: It holds another number of folds than configured.
+        DataError: The file cannot be read, names an unknown case, has a case in both lists of a fold, holds a case out
+            twice, or has a fold with an empty list.
+        ConfigError: The file has another number of folds than the configuration.
     """
     raise_critical(check_splits(folder, names), DataError)
     entries, _ = read_splits(folder)
     if entries is None:
         return None
     if len(entries) != folds:
-        cure = f"set folds to {len(entries)} (--set folds={len(entries)}), or remove the file to have folds dealt anew"
-        raise ConfigError(f"{len(entries)} folds, as in {folder / SPLITS}", f"folds: {folds}", cure)
+        cure = f"set folds to {len(entries)} (--set folds={len(entries)}), or remove the file to get random folds"
+        raise ConfigError(f"{len(entries)} folds, the number in {folder / SPLITS}", f"folds: {folds}", cure)
     return Splits(
         seed=None,
         folds=tuple(

@@ -1,1 +1,1 @@
-"""Weights become numbers with intervals."""
+"""Evaluation: predict the held-out cases and score the predictions."""

@@ -1,4 +1,4 @@
-"""What a network has to beat: a score of every voxel that is not learned, cut at the level that is best on the training cases."""
+"""Baselines: segmentation without learning, by a threshold on a voxel score that is chosen on the training cases."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy as np
 from minivess.data.array_store import StoredCase
 
 Progress = Callable[[int, int], None]
-"""Called after each slice with slices done and slices in all: vesselness takes up to a second for one."""
+"""Called after each slice with the number of finished and of all slices. Vesselness takes up to a second per slice."""
 
 _VESSEL_SIGMAS_UM = (1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A score and where it may be cut.
+    """A voxel score and the thresholds ("levels") that may be chosen for it.
 
     Attributes:
-        score: Gives (X, Y) float32 for a slice (X, Y, Z index) of a case, more where vessel is likelier.
-        levels: Ascending.
-        meaning: Of a level, in words.
+        score: Function of a case and a slice index along Z. It returns a float32 array (X, Y); a higher score means
+            that vessel is more likely.
+        levels: The possible levels, ascending.
+        meaning: What the number of a level means.
     """
 
     score: Callable[[StoredCase, int], np.ndarray]
@@ -31,14 +32,14 @@ class Baseline:
     meaning: str
 
     def choose_level(self, cases: Sequence[StoredCase], progress: Progress) -> float:
-        """The level with the best mean Dice over ``cases``."""
+        """Return the level with the best mean Dice over ``cases``."""
         total = sum(case.image.shape[2] for case in cases)
         numbers = count(1)
         dice = [self._dice_by_level(case, lambda: progress(next(numbers), total)) for case in cases]
         return float(self.levels[np.mean(dice, axis=0).argmax()])
 
     def mask(self, case: StoredCase, level: float, progress: Progress) -> np.ndarray:
-        """(X, Y, Z) mask of 0 and 1; slice by slice, so that no float copy of the volume is held."""
+        """Return the mask (X, Y, Z) of 0 and 1, computed by slices so that no float copy of the volume is needed."""
         mask = np.empty(case.image.shape, dtype=np.uint8)
         for z in range(case.image.shape[2]):
             mask[:, :, z] = self.score(case, z) >= level
@@ -46,7 +47,7 @@ class Baseline:
         return mask
 
     def _dice_by_level(self, case: StoredCase, counted: Callable[[], None]) -> np.ndarray:
-        """Dice at every level at once: voxels at or above a level, counted from two histograms."""
+        """Return the Dice of every level. The voxels at or above each level are counted from two histograms."""
         edges = np.append(self.levels, np.inf)
         vessel, rest = np.zeros(len(self.levels)), np.zeros(len(self.levels))
         for z in range(case.image.shape[2]):
@@ -63,9 +64,10 @@ def _intensity(case: StoredCase, z: int) -> np.ndarray:
 
 
 def _vesselness(case: StoredCase, z: int) -> np.ndarray:
-    """Frangi et al. (MICCAI 1998) in plane, bright ridges, with scikit-image's own parameters.
+    """Frangi vesselness (Frangi et al., MICCAI 1998) of bright ridges in plane, with scikit-image's default parameters.
 
-    In plane, because the slices of two-photon stacks lie two to ten times as far apart as their voxels.
+    It is computed in plane because the slices of two-photon stacks are two to ten times farther apart than their
+    voxels.
     """
     from skimage.filters import frangi
 

@@ -1,4 +1,4 @@
-"""Held-out cases become masks on disk and rows of scores; a case that is done is not done again."""
+"""Predict and score held-out cases. A case that is already scored is read from disk instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minivess.metrics.case import CaseMetrics
 
 
 class CaseRow(BaseModel):
-    """One case scored under one method: the sample of every statistic."""
+    """The scores of one method on one case: one observation of every statistic."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ class CaseRow(BaseModel):
     metrics: CaseMetrics
 
     def flat(self) -> dict[str, Any]:
-        """One level of keys, for a table."""
+        """Return the row as a dictionary without nesting, for a table."""
         return {"method": self.method, "fold": self.fold, "case": self.case, **to_plain(self.metrics)}
 
 
@@ -45,19 +45,23 @@ def evaluate_cases(
 ) -> list[CaseRow]:
     """Predict and score cases, in order.
 
-    Writes ``predictions/NAME.nii.gz`` (with the geometry of the image) and ``cases/NAME.json``; a case whose JSON stands is
-    read back instead. Large cases are scored in processes beside the prediction of the next.
+    For each case this writes ``predictions/NAME.nii.gz`` (with the geometry of the image) and ``cases/NAME.json``. If
+    the JSON file of a case exists, it is read instead. Large cases are scored in other processes while the next case is
+    predicted.
 
     Args:
-        folder: The cell's folder.
+        folder: Folder of the cell.
         store: The data set.
-        names: The held-out cases.
-        predict: From a stored case to its mask (X, Y, Z).
+        names: Names of the held-out cases.
+        predict: Function from a stored case to its mask (X, Y, Z).
         method: Name of the loss or baseline, for the rows.
         fold: Number of the fold, for the rows.
-        tolerance_um: Tolerance of the normalised surface distance.
-        scoring_processes: How many cases may be scored at a time.
-        progress: Called with cases done and cases in all.
+        tolerance_um: Tolerance of the normalised surface distance, in micrometres.
+        scoring_processes: Maximum number of cases that are scored at a time.
+        progress: Called with the number of finished cases and of all cases.
+
+    Returns:
+        One row per case, in the order of ``names``.
     """
     records = {name: folder / "cases" / f"{name}.json" for name in names}
     missing = [name for name in names if not records[name].is_file()]
@@ -83,4 +87,4 @@ def evaluate_cases(
 
 
 def _read_record(path: Path) -> CaseMetrics:
-    return read_state(path, CaseMetrics, "delete it; the same command scores the case again")
+    return read_state(path, CaseMetrics, "delete the file and run the same command again; it scores the case again")

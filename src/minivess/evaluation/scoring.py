@@ -1,6 +1,6 @@
-"""Masks on disk scored beside the prediction of the next: large cases in processes of their own, small ones at once.
+"""Score masks on disk while the next case is predicted: large cases in other processes, small cases in this process.
 
-Run as ``python -m minivess.evaluation.scoring JOB`` for one case; without torch.
+``main`` is the entry point of such a process. It scores one case and does not import torch.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ class ScoringJob(BaseModel):
     """One case to score.
 
     Attributes:
-        prediction: The mask, NIfTI.
-        label: The label, an array of NumPy's own format.
-        prepared: Where what scoring needs of the label is kept for the next prediction of the same volume.
-        record: Where the scores go.
+        prediction: NIfTI file of the predicted mask.
+        label: NumPy file (.npy) of the label.
+        prepared: File with the data that scoring computes from the label. It is kept for the next prediction of this
+            volume.
+        spacing_um: Spacing of the voxels along X, Y and Z, in micrometres.
+        tolerance_um: Tolerance of the normalised surface distance, in micrometres.
+        record: JSON file for the scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +45,7 @@ class ScoringJob(BaseModel):
     record: Path
 
     def run(self) -> None:
-        """Score the case and write its record."""
+        """Score the case and write the scores to ``record``."""
         scores = score_case(read_volume(self.prediction), self._reference(), tolerance_um=self.tolerance_um)
         write_state(self.record, scores)
 
@@ -54,15 +57,16 @@ class ScoringJob(BaseModel):
         except (OSError, ValueError, KeyError, BadZipFile):
             reference = Reference.of(label, self.spacing_um)
         with atomic_path(self.prepared) as temporary, temporary.open("wb") as file:
-            np.savez(file, **reference.as_arrays())  # type: ignore[arg-type]  # its stub takes the arrays for its switch
+            np.savez(file, **reference.as_arrays())  # type: ignore[arg-type]  # the stub checks them as allow_pickle
         return reference
 
 
 class Scoring:
-    """Scores jobs while the ``with`` block goes on; its end waits for all of them, and raises what one raised.
+    """Score jobs in the background while a ``with`` block runs. Its end waits for all jobs and raises the first error.
 
     Args:
-        processes: How many cases at a time; 1 scores each at once, in this process.
+        processes: Number of cases that are scored at a time. With 1, ``add`` scores each case in this process before it
+            returns.
     """
 
     def __init__(self, processes: int) -> None:
@@ -80,7 +84,7 @@ class Scoring:
                 scored.result()
 
     def add(self, job: ScoringJob) -> None:
-        """Score a case, now or soon."""
+        """Score a case, or queue it if there are scoring processes."""
         if self._pool is None:
             job.run()
         else:
@@ -88,7 +92,13 @@ class Scoring:
 
 
 def cases_at_a_time(planned: int, largest_voxels: int, cases: int) -> int:
-    """As many as are planned for; 1 for few or small cases."""
+    """Return how many cases to score at a time: the planned number, at most ``cases``; 1 if all cases are small.
+
+    Args:
+        planned: The planned number of scoring processes.
+        largest_voxels: Number of voxels of the largest case.
+        cases: Number of cases.
+    """
     return 1 if largest_voxels < SCORING_WORTH_A_PROCESS_VOXELS else max(1, min(planned, cases))
 
 
@@ -96,12 +106,19 @@ def _in_process(job: ScoringJob) -> None:
     command = worker_command("score", job.model_dump_json())
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode == -9:
-        raise MemoryError(f"the process that scored {job.record.stem} was killed")
+        raise MemoryError(f"the scoring process of {job.record.stem} was killed (SIGKILL)")
     if done.returncode:
         raise RuntimeError(f"scoring {job.record.stem} failed:\n{done.stderr}")
 
 
 def main(job: str) -> int:
-    """Score the case that the JSON text ``job`` describes, in a process of its own; returns the exit code."""
+    """Score one case in a separate process.
+
+    Args:
+        job: A ``ScoringJob`` as JSON text.
+
+    Returns:
+        The exit code.
+    """
     ScoringJob.model_validate_json(job).run()
     return 0

@@ -1,1 +1,1 @@
-"""One configuration becomes k folds of results."""
+"""Run an experiment: from one configuration to the results of all losses on all folds."""

@@ -1,4 +1,4 @@
-"""Which network of a run is worth keeping."""
+"""Select the network of a run that is worth keeping."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.run_folder import CellFolder, RunFolder
 
 FOLD = 0
+"""The fold whose network is kept, fixed before any case is scored."""
 
 
 @dataclass(frozen=True)
 class BestModel:
-    """A network and the evidence for its loss.
+    """The best network of a run, and the scores of its loss.
 
     Attributes:
-        loss: The one with the best mean dsc over all cases.
-        rivals: How many losses competed, this one among them.
-        fold: Of the network.
-        cell: Where the network is.
-        rows: The cases of the loss.
+        loss: The loss with the best mean DSC over all cases.
+        rivals: Number of losses that were compared, this one included.
+        fold: Fold of the network.
+        cell: Folder of the network.
+        rows: Scores of all cases of the loss, of all folds.
     """
 
     loss: str
@@ -31,12 +32,12 @@ class BestModel:
 
 
 def find_best_model(folder: RunFolder) -> BestModel | None:
-    """The network of fold 0 of the best loss; None while no loss has finished on every fold.
+    """Return the network of fold 0 of the best loss; None while no loss has finished on every fold.
 
-    The loss is the one with the best mean dsc over all cases, each scored by the fold that held it out; losses that lack a
-    fold do not compete. Its k networks are alike but for the cases they were trained on, and the held-out scores belong to the
-    loss, not to one of them: the network of the best fold would be the one with the easiest cases. So it is fold 0's,
-    chosen before anything was scored.
+    The best loss has the best mean DSC over all cases, each scored by the fold that held it out. Losses with an
+    unfinished fold are not compared. The k networks of a loss differ only in their training cases, and the held-out
+    scores describe the loss, not one of its networks: the fold with the best scores may only have the easiest cases.
+    Therefore the network of fold 0 is used, a choice made before any case is scored.
     """
     config = folder.read_config()
     cells = {loss: [folder.cell(loss, fold) for fold in range(config.folds)] for loss in sorted(config.losses)}

@@ -1,4 +1,4 @@
-"""The processes of a run: each under a supervisor in a process of its own, followed while it works."""
+"""Start the processes of a run, each under its own supervisor process, and follow their progress."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from minivess.supervision.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Out
 from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
 from minivess.text import GIB
 
-_LOOK_S = 0.2
-_PATIENCE_S = 1800.0
-_WAITS = 3
-"""Times that a cell waits for other programs to give memory back before it counts as too large itself."""
+_POLL_S = 0.2
+"""Seconds between two readings of the heartbeat file or of the available memory."""
+_MEMORY_WAIT_S = 1800.0
+"""Longest wait in seconds until other programs release memory."""
+_MAX_MEMORY_WAITS = 3
+"""Number of times that a cell waits until other programs release memory, before it counts as too large itself."""
 _ENVIRONMENT = {
-    # The same sums in the same order on every attempt.
+    # Makes cuBLAS add in the same order in every attempt.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # MONAI imports MLflow, whose telemetry is on by default.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -40,42 +42,51 @@ _ENVIRONMENT = {
 }
 
 Progress = Callable[[str, int, int], None]
+"""Takes stage, done and total."""
 
 
 class RunObserver(Protocol):
-    """Whoever wants to see a run; called often, must be quick."""
+    """Receives the events of a run, for display. The methods are called often and must return quickly."""
 
     def on_message(self, text: str) -> None:
-        """One line about the run as a whole."""
+        """One line of text about the run."""
 
-    def on_volume_stored(self, volume: VolumeStats) -> None: ...
+    def on_volume_stored(self, volume: VolumeStats) -> None:
+        """A volume was decompressed into the store."""
 
-    def on_cell_start(self, name: str, number: int, total: int) -> None: ...
+    def on_cell_start(self, name: str, number: int, total: int) -> None:
+        """The cell ``name``, the ``number``-th of ``total``, starts."""
 
-    def on_progress(self, name: str, stage: str, done: int, total: int) -> None: ...
+    def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
+        """The cell ``name`` has done ``done`` of ``total`` parts of ``stage``."""
 
     def on_cell_end(self, name: str, outcome: Outcome | None) -> None:
-        """``outcome`` is None for a cell that was finished before."""
+        """The cell ``name`` has ended. ``outcome`` is None if it was finished before."""
 
 
 def supervise_cell(
     cell: CellFolder, spec: CellSpec, prepared: Prepared, observer: RunObserver, lock: int | None
 ) -> Outcome | None:
-    """Run one cell to its end; None where somebody else has finished it. May be called from any thread.
+    """Run one cell to its end. It may be called from any thread.
 
-    Where its training runs out of memory it goes on from its checkpoint with half as many patches a forward pass, down to one;
-    the batch of an optimizer step stays the same. Where other programs took the machine's memory, it waits for them.
+    If the training runs out of memory, it continues from its checkpoint with half as many patches per forward pass,
+    down to one; the batch of an optimizer step stays the same. If other programs use up the memory of the machine, it
+    waits for them.
 
     Args:
-        cell: Where it goes.
-        spec: What it is told.
-        prepared: Its first slot is where the cell runs.
-        observer: Who wants to see it.
-        lock: Of the run folder; None where another machine holds that one. The cell has a lock of its own as well: what
-            another worker is running already is then waited for, for as long as that takes.
+        cell: Folder of the cell.
+        spec: Input of the cell.
+        prepared: The run; the cell runs in its first slot.
+        observer: Receives progress and messages.
+        lock: File descriptor of the lock on the run folder; None if a process on another machine holds that lock. Every
+            cell also has its own lock. With None, a cell that another worker is running is waited for without a time
+            limit.
+
+    Returns:
+        How the cell ended; None if another process has finished it already.
 
     Raises:
-        RunError: Its supervisor was killed, or (with ``lock``) another process runs this cell.
+        RunError: The supervisor was killed, or (with ``lock``) another process runs this cell.
     """
     cell.path.mkdir(parents=True, exist_ok=True)
     with hold(cell.path / ".lock", wait=lock is None) as own:
@@ -83,64 +94,69 @@ def supervise_cell(
             return None
         write_state(cell.spec, spec)
         locks = (own,) if lock is None else (lock, own)
-        moves = partial(observer.on_progress, cell.path.name)
+        on_progress = partial(observer.on_progress, cell.path.name)
         waits = 0
         while True:
-            outcome = supervise(cell.path, "cell", prepared, moves, *locks)
-            if outcome.cause is Cause.SYSTEM_MEMORY_LOW and waits < _WAITS:
+            outcome = supervise(cell.path, "cell", prepared, on_progress, *locks)
+            if outcome.cause is Cause.SYSTEM_MEMORY_LOW and waits < _MAX_MEMORY_WAITS:
                 waits += 1
-                observer.on_message(f"{cell.path.name}: {outcome.message}; waits until other programs give it back")
-                if _memory_returns(prepared, outcome, moves):
+                observer.on_message(
+                    f"{cell.path.name}: {outcome.message}; the cell waits until other programs release memory"
+                )
+                if _wait_for_memory(prepared, outcome, on_progress):
                     continue
-            smaller = _smaller(cell, spec, outcome)
-            if smaller is None:
+            retry = _smaller_retry(cell, spec, outcome)
+            if retry is None:
                 return outcome
-            write_state(cell.retry, smaller)
-            observer.on_message(f"{cell.path.name}: {smaller.because[-1]}; goes on with {smaller.micro_batch}")
+            write_state(cell.retry, retry)
+            observer.on_message(f"{cell.path.name}: {retry.because[-1]}; the cell continues with {retry.micro_batch}")
 
 
-def _smaller(cell: CellFolder, spec: CellSpec, outcome: Outcome) -> Retry | None:
-    """How a training that ran out of memory goes on; None where that is not what happened, or it cannot be smaller."""
+def _smaller_retry(cell: CellFolder, spec: CellSpec, outcome: Outcome) -> Retry | None:
+    """Return the smaller forward passes for a training that ran out of memory; None if that does not apply or help."""
     retry = cell.read_retry(spec)
     if outcome.cause not in OUT_OF_MEMORY or retry.micro_batch == 1 or cell.trained:
         return None
-    because = f"{outcome.cause} with {retry.micro_batch} a forward pass: {outcome.message.splitlines()[0]}"
+    because = f"{outcome.cause} with {retry.micro_batch} patches per forward pass: {outcome.message.splitlines()[0]}"
     return Retry(micro_batch=retry.micro_batch // 2, because=(*retry.because, because))
 
 
-def _memory_returns(prepared: Prepared, outcome: Outcome, moves: Progress) -> bool:
-    """Wait until the machine has what a cell takes, beyond what it must keep; False where that takes too long."""
-    wanted_bytes = max(prepared.plan.ram_bytes or 0, outcome.peak_anonymous_bytes)
+def _wait_for_memory(prepared: Prepared, outcome: Outcome, on_progress: Progress) -> bool:
+    """Wait until a cell fits in memory next to the part that must stay free; False if the wait takes too long."""
+    needed_bytes = max(prepared.plan.ram_bytes or 0, outcome.peak_anonymous_bytes)
     keep_bytes = 2 * available_min_bytes(prepared.hardware)
-    give_up_s = time.monotonic() + _PATIENCE_S
-    while read_host().ram_available_bytes < wanted_bytes + keep_bytes:
+    give_up_s = time.monotonic() + _MEMORY_WAIT_S
+    while read_host().ram_available_bytes < needed_bytes + keep_bytes:
         if time.monotonic() > give_up_s:
             return False
-        moves("wait for memory", 0, 1)
-        time.sleep(_LOOK_S)
+        on_progress("wait for memory", 0, 1)
+        time.sleep(_POLL_S)
     return True
 
 
 def available_min_bytes(hardware: HardwareBudget) -> int:
-    """Memory that a cell must leave the machine, whoever uses the rest."""
+    """Return the memory that must stay available on the machine: 1/32 of the total."""
     return hardware.host.ram_total_bytes // 32
 
 
-def supervise(folder: Path, task: str, prepared: Prepared, moves: Progress, *locks: int) -> Outcome:
+def supervise(folder: Path, task: str, prepared: Prepared, on_progress: Progress, *locks: int) -> Outcome:
     """Run ``python -m minivess.worker TASK FOLDER`` under a supervisor until it ends.
 
     Args:
-        folder: Holds log, heartbeat and outcome.
+        folder: Folder for log, heartbeat and outcome.
         task: What to run, a key of `minivess.worker.__main__.TASKS`.
-        prepared: Its first slot is where it runs.
-        moves: Called with stage, done and total; what it raises asks the process to save and stop, and comes back. After a
-            KeyboardInterrupt the outcome comes back instead, if the process did stop.
-        locks: Of the run folder and of the cell. The supervisor inherits them, so that both stay taken until it has ended
-            its process, whatever becomes of us.
+        prepared: The run; the task runs in its first slot.
+        on_progress: Called with stage, done and total. If it raises an exception, the process is asked to save and
+            stop, and the exception is raised again. A KeyboardInterrupt is not raised again if the process did stop:
+            the outcome is returned instead.
+        locks: File descriptors of the locks on the run folder and on the cell. The supervisor inherits them, so that
+            both stay locked until its process has ended, even if this process is killed.
+
+    Returns:
+        How the process ended.
 
     Raises:
-        RunError: The supervisor itself was killed; or an interrupt came as the process ended by itself, and what would come
-            next is not wanted.
+        RunError: The supervisor itself was killed, or an interrupt arrived while the process ended by itself.
     """
     order = folder / ORDER_FILE
     write_state(order, _supervisor_spec(folder, task, prepared))
@@ -149,10 +165,10 @@ def supervise(folder: Path, task: str, prepared: Prepared, moves: Progress, *loc
     interrupted = False
     try:
         while supervisor.poll() is None:
-            report_progress(folder, moves)
-            time.sleep(_LOOK_S)
+            report_progress(folder, on_progress)
+            time.sleep(_POLL_S)
     except BaseException as error:
-        # Ctrl-C has reached the supervisor as well, `kill` has not; asked once or twice, its process saves and stops.
+        # Ctrl-C reaches the supervisor too, `kill` does not. Asked once or twice, its process saves and stops.
         supervisor.terminate()
         supervisor.wait()
         if not isinstance(error, KeyboardInterrupt):
@@ -160,11 +176,11 @@ def supervise(folder: Path, task: str, prepared: Prepared, moves: Progress, *loc
         interrupted = True
     outcome = read_outcome(folder)
     if interrupted and (outcome is None or outcome.status != "stopped"):
-        raise RunError("a run to its end", f"interrupted in {folder.name}", cure_for(Cause.INTERRUPTED))
+        raise RunError("a run that ends by itself", f"an interrupt in {folder.name}", cure_for(Cause.INTERRUPTED))
     if outcome is None:
         raise RunError(
-            "a supervisor that outlives its cell",
-            f"it ended with code {supervisor.returncode}",
+            "a supervisor that runs until its process has ended",
+            f"one that ended with code {supervisor.returncode} and left no outcome",
             cure_for(cause_of(supervisor.returncode)),
         )
     return outcome
@@ -172,17 +188,17 @@ def supervise(folder: Path, task: str, prepared: Prepared, moves: Progress, *loc
 
 def _supervisor_spec(folder: Path, task: str, prepared: Prepared) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
-    card = hardware.gpu if prepared.plan.device == "cuda" else None
+    gpu = hardware.gpu if prepared.plan.device == "cuda" else None
     return SupervisorSpec(
         argv=tuple(worker_command(task, str(folder.absolute()))),
         folder=folder.absolute(),
         limits=Limits(
             memory_limit_bytes=hardware.ram_abort_bytes,
             available_min_bytes=available_min_bytes(hardware),
-            gpu_warn_bytes=hardware.gpu_warn_bytes if card else None,
-            gpu_limit_bytes=hardware.gpu_abort_bytes if card else None,
-            gpu_crowded_bytes=hardware.gpu_crowded_bytes if card else None,
-            gpu_shared=card is not None and card.cells > 1,
+            gpu_warn_bytes=hardware.gpu_warn_bytes if gpu else None,
+            gpu_limit_bytes=hardware.gpu_abort_bytes if gpu else None,
+            gpu_crowded_bytes=hardware.gpu_crowded_bytes if gpu else None,
+            gpu_shared=gpu is not None and gpu.cells > 1,
             rss_budget_bytes=hardware.ram_abort_bytes * 2 // 3,  # 16 of 24 GiB
             swap_growth_warn_bytes=0,
             disk_free_min_bytes=GIB // 2,
@@ -193,10 +209,10 @@ def _supervisor_spec(folder: Path, task: str, prepared: Prepared) -> SupervisorS
     )
 
 
-def report_progress(folder: Path, moves: Progress) -> None:
-    """Call ``moves`` with what the process that works in ``folder`` said last, if it has said anything."""
+def report_progress(folder: Path, on_progress: Progress) -> None:
+    """Call ``on_progress`` with the last heartbeat of the process that works in ``folder``, if there is one."""
     try:
         beat = from_plain(Heartbeat, json.loads((folder / HEARTBEAT_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # not written yet, or just being written
+    except (OSError, ValueError):  # not written yet, or being written now
         return
-    moves(beat.stage, beat.done, beat.total)
+    on_progress(beat.stage, beat.done, beat.total)

@@ -1,4 +1,4 @@
-"""The cells of a run, in order, and which of them are wanted now."""
+"""List the cells of a run in order, and select the cells to run now."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ from minivess.suggestions import did_you_mean, unknown
 
 @dataclass(frozen=True)
 class CellFilter:
-    """A filter: cells of this loss (or baseline), of this fold, or both; None matches all."""
+    """A filter of cells by loss, by fold or by both.
+
+    Attributes:
+        loss: Name of the loss or baseline; None matches all.
+        fold: Number of the fold, from 0; None matches all.
+    """
 
     loss: str | None = None
     fold: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> CellFilter:
-        """Read ``"loss=warp,fold=1"``, or one of the two.
+        """Read a filter from text such as ``"loss=warp,fold=1"``, ``"loss=warp"`` or ``"fold=1"``.
 
         Raises:
-            ConfigError: It is anything else.
+            ConfigError: The text has another form.
         """
         given = dict(part.strip().partition("=")[::2] for part in text.split(","))
         fold = given.pop("fold", None)
         loss = given.pop("loss", None)
         if given or loss == "" or not (fold is None or fold.isdecimal()):
-            raise ConfigError("loss=NAME, fold=NUMBER or both", repr(text), "write e.g. --only loss=warp,fold=1")
+            raise ConfigError("loss=NAME, fold=NUMBER or both", repr(text), "write it like --only loss=warp,fold=1")
         return cls(loss, None if fold is None else int(fold))
 
     def matches(self, method: str, fold: int) -> bool:
-        """Whether the cell of ``method`` and ``fold`` is one of these."""
+        """Whether the filter matches the cell of ``method`` and ``fold``."""
         return self.loss in (None, method) and self.fold in (None, fold)
 
     def __str__(self) -> str:
@@ -47,7 +52,14 @@ class CellFilter:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell that a runner brings to its end: the ``number``-th of ``total``, counted from 1."""
+    """A cell to run.
+
+    Attributes:
+        cell: Folder of the cell.
+        spec: Input of the cell.
+        number: Position of the cell in the run, from 1.
+        total: Number of cells in the run.
+    """
 
     cell: CellFolder
     spec: CellSpec
@@ -60,10 +72,14 @@ class Job:
 
 
 def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> list[tuple[str, int]]:
-    """Method and fold of every cell that one of ``only`` matches, or of all: baselines first, which take seconds.
+    """Return method and fold of the selected cells, baselines first because they take only seconds.
+
+    Args:
+        config: The configuration of the run.
+        only: Select the cells that one of these filters matches; all cells if empty.
 
     Raises:
-        ConfigError: Unknown baseline, or a filter that matches no cell.
+        ConfigError: A baseline is unknown, or a filter matches no cell.
     """
     for baseline in config.evaluation.baselines:
         if baseline not in BASELINES:
@@ -74,18 +90,18 @@ def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> l
         if not any(one.matches(*cell) for cell in cells):
             expected = f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}"
             near = "" if one.loss in methods else did_you_mean(one.loss or "", methods)
-            raise ConfigError(expected, str(one), near or "mend --only")
+            raise ConfigError(expected, str(one), near or "correct --only")
     return [cell for cell in cells if not only or any(one.matches(*cell) for one in only)]
 
 
 def count_finished(folder: RunFolder) -> tuple[int, int]:
-    """Of the cells that a run folder is to have, how many are finished, and how many they are."""
+    """Return how many of the cells of a run are finished, and how many cells the run has."""
     cells = [folder.cell(*cell) for cell in select_cells(folder.read_config())]
     return sum(cell.finished for cell in cells), len(cells)
 
 
 def cell_specs(prepared: Prepared, store: Store, only: Sequence[CellFilter] = ()) -> list[CellSpec]:
-    """What each cell of `select_cells` is told."""
+    """Return the input of each cell of `select_cells`, in the same order."""
     config, folds = prepared.config, prepared.splits.folds
     return [
         CellSpec(

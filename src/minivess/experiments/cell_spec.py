@@ -1,4 +1,4 @@
-"""What a cell is told and what it leaves: one loss (or baseline) on one fold."""
+"""Input and result of a cell, which is one loss (or baseline) on one fold, and of the dry start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ from minivess.training.config import TrainingConfig
 
 
 class CellSpec(BaseModel):
-    """Everything a cell needs to know; two cells with equal specs give equal results."""
+    """Input of a cell. Two cells with equal specs give equal results.
+
+    Attributes:
+        method: Name of the loss or baseline.
+        fold: Number of the fold, from 0.
+        train: Names of the training cases.
+        held_out: Names of the held-out cases.
+        store: Folder of the store with the decompressed volumes.
+        plan: Patch, batch, precision and network.
+        training: Length of the training and its settings.
+        tolerance_um: Tolerance of the normalised surface distance, in micrometre.
+        loss_options: Options of the loss.
+        seed: Random seed of weights and patches.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +44,12 @@ class CellSpec(BaseModel):
 
 
 class Retry(BaseModel):
-    """What a cell that ran out of memory goes on with: the same batch in more and smaller forward passes."""
+    """How a cell continues after it ran out of memory: with the same batch in more and smaller forward passes.
+
+    Attributes:
+        micro_batch: Patches per forward pass.
+        because: One reason for each reduction.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +58,13 @@ class Retry(BaseModel):
 
 
 class DryStartSpec(BaseModel):
-    """What is tried before epoch 1: a cell of each loss, and the volumes that take most to predict and to score."""
+    """Input of the dry start before epoch 1.
+
+    Attributes:
+        cells: One cell of each loss to try.
+        predicted: Name of the volume whose prediction needs the most memory.
+        scored: Name of the largest volume, which takes longest to score.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,14 +74,25 @@ class DryStartSpec(BaseModel):
 
 
 class DryStartResult(BaseModel):
-    """What the dry start took."""
+    """Time, memory and disk space that the dry start used.
+
+    Attributes:
+        step_seconds: Seconds of a training step, by loss.
+        card_use: GPU memory and time of a step, by loss; empty on a CPU.
+        device_bytes: Most memory that torch reserved on the GPU after the first step; None on a CPU.
+        checkpoint_bytes: Size of a checkpoint.
+        checkpoint_seconds: Seconds to write a checkpoint.
+        scoring_seconds: Seconds to score the largest case.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step_seconds: dict[str, float]
-    card_use: dict[str, GpuStep] = Field(default_factory=dict, description="of a step, by loss; empty on a CPU")
+    card_use: dict[str, GpuStep] = Field(
+        default_factory=dict, description="GPU memory and time of a step, by loss; empty on a CPU"
+    )
     device_bytes: int | None = Field(
-        description="most that torch reserved on the card after the first step; None on a CPU"
+        description="most memory in bytes that torch reserved on the GPU after the first step; None on a CPU"
     )
     checkpoint_bytes: int
     checkpoint_seconds: float
@@ -65,7 +100,17 @@ class DryStartResult(BaseModel):
 
 
 class CellResult(BaseModel):
-    """What a finished cell leaves."""
+    """Result of a finished cell.
+
+    Attributes:
+        method: Name of the loss or baseline.
+        fold: Number of the fold, from 0.
+        steps: Optimizer steps of the training; 0 for a baseline.
+        seconds: Time of the attempt that finished the cell.
+        note: How the masks were made, as text.
+        micro_batch: Patches per forward pass at the end.
+        rows: Scores of the held-out cases.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

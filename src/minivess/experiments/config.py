@@ -1,4 +1,7 @@
-"""One YAML in: strict, frozen, every key with its meaning; a wrong one is named with file, line and the nearest right one."""
+"""The configuration of an experiment, read from one YAML file.
+
+The models are strict and frozen. An unknown key or a wrong value is an error with file, line and the nearest known key.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,15 @@ DEBUG: dict[str, Any] = {
     "folds": 2,
     "training": {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1},
 }
-"""The same path in minutes, whatever the experiment."""
-_BESIDE_THE_RUNS = ("store", "mlartifacts")
-"""Names that the shared folders of an output folder have."""
+"""Keys that --debug sets, so that any experiment takes minutes."""
+_RESERVED_NAMES = ("store", "mlartifacts")
+"""Names of the folders in an output folder that all runs share."""
 _LARGEST_SEED = 10**13
-"""A million times as much, and the number of a step, still go into the 64 bits of torch's generators."""
+"""A million times this seed, plus the number of a step, still fits in the 64 bits of the seed of a torch generator."""
 
 
-class _EachKeyOnce(yaml.SafeLoader):
-    """Refuses a group that has a key twice: the first, with all that it says, would be dropped without a word."""
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Loader that refuses a repeated key in a group. PyYAML itself would silently drop the first of them."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -39,24 +42,28 @@ class _EachKeyOnce(yaml.SafeLoader):
         for key, _ in node.value:
             if key.value in keys:
                 line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line} has the key {key.value!r} a second time; join the two")
+                raise yaml.YAMLError(f"line {line} repeats the key {key.value!r}; write it once")
             keys.append(key.value)
         return node
 
 
 class ModelChoice(BaseModel):
-    """Which network."""
+    """The network to train."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = Field(default="dynunet", description="name in configs/model_profiles, or path of such a YAML file")
-    filters: tuple[int, ...] | None = Field(
-        default=None, description="feature maps a level in place of the profile's, the finest first"
+    name: str = Field(
+        default="dynunet", description="name of a model profile in configs/model_profiles, or path of a YAML file"
     )
-    deep_supervision: int | None = Field(default=None, ge=0, description="auxiliary heads in place of the profile's")
+    filters: tuple[int, ...] | None = Field(
+        default=None, description="feature maps at each level, finest first, instead of those of the model profile"
+    )
+    deep_supervision: int | None = Field(
+        default=None, ge=0, description="number of auxiliary outputs, instead of that of the model profile"
+    )
 
     def changes(self) -> dict[str, Any]:
-        """What is set here on top of the model's profile."""
+        """Return the values that replace those of the model profile."""
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
@@ -66,74 +73,84 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     tolerance_um: float = Field(
-        default=2.0, gt=0, description="tolerance of the normalised surface distance, micrometre"
+        default=2.0, gt=0, description="tolerance of the normalised surface distance in micrometre"
     )
     metrics: tuple[str, ...] = Field(
         default=("dsc", "centreline_dsc", "measured_masd"),
-        description="what is compared: these, or betti0_error, betti1_error, hausdorff_95, normalised_surface_distance, "
-        "measured_masd_voxel; every case has all of them",
+        description="metrics that are compared; others are betti0_error, betti1_error, hausdorff_95, "
+        "normalised_surface_distance and measured_masd_voxel (every case is scored by all)",
     )
     baselines: tuple[str, ...] = Field(
         default=("threshold",),
-        description="rows beside the losses, cut where it is best on the training folds: threshold (of intensity), "
-        "frangi (vesselness in plane)",
+        description="methods without training to compare with the losses: threshold (on intensity), frangi (on in-plane "
+        "vesselness); the cut-off is chosen on the training folds",
     )
-    resamples: int = Field(default=2000, ge=1000, description="bootstrap resamples")
+    resamples: int = Field(default=2000, ge=1000, description="number of bootstrap resamples")
 
     @field_validator("metrics")
     @classmethod
     def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         try:
             return known_metrics(metrics)
-        except ConfigError as error:  # said with key and line, as any other wrong value
+        except ConfigError as error:  # pydantic adds the key, so that the message names key and line
             raise ValueError(f"{error.expected}; {error.cure}") from None
 
 
 class LimitsConfig(BaseModel):
-    """What a cell may take of the machine; None follows from what is detected."""
+    """Resources that a cell may use. None means that the value follows from the detected machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_limit_gib: float | None = Field(
-        default=None, gt=0, le=1e6, description="memory of a cell's process tree in GiB at which it is ended"
+        default=None,
+        gt=0,
+        le=1e6,
+        description="memory in GiB at which a cell is stopped, summed over its processes",
     )
     gpu_limit_gib: float | None = Field(
         default=None,
         gt=0,
         le=1e6,
-        description="GPU memory in GiB that counts as the whole card, to share one with other programs or to stand for a smaller one",
+        description="GPU memory in GiB to treat as the whole GPU, to share it or to imitate a smaller one",
     )
     cells_at_a_time: int | None = Field(
         default=None,
         ge=1,
-        description="cells that run side by side here, with equal shares of memory, processors and graphics cards; None is one a card",
+        description="number of cells that run in parallel, each with an equal share of the machine; None is one per GPU",
     )
-    monitor_interval_s: float = Field(default=10.0, gt=0, description="seconds between rows of monitor.csv")
+    monitor_interval_s: float = Field(default=10.0, gt=0, description="seconds between two rows of monitor.csv")
     hang_minutes: float = Field(
-        default=30.0, gt=0, description="minutes without a step after which a cell counts as stuck"
+        default=30.0, gt=0, description="minutes without progress after which a cell counts as hung and is stopped"
     )
 
 
 class ExperimentConfig(BaseModel):
-    """An experiment: every loss on every fold."""
+    """An experiment: train every loss on every fold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="name of the run folder")
-    experiment_name: str | None = Field(default=None, description="MLflow experiment; the run's name where None")
+    experiment_name: str | None = Field(
+        default=None, description="name of the MLflow experiment; None is the name of the run"
+    )
     data_dir: Path | None = Field(
-        default=None, description="folder with raw/ and seg/ (or imagesTr/ and labelsTr/); --data-dir goes before it"
+        default=None,
+        description="data set folder with raw/ and seg/, or imagesTr/ and labelsTr/; --data-dir replaces it",
     )
     cases: int | None = Field(
         default=None,
         ge=2,
-        description="volumes to use, evenly chosen from the smallest to the largest, for a trial; None is all",
+        description="number of volumes to use for a trial, spread evenly from the smallest to the largest; None is all",
     )
-    output_dir: Path = Field(default=Path("runs"), description="where run folders go")
-    losses: tuple[str, ...] = Field(min_length=1, description="names of losses, each trained on every fold")
-    loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by loss name")
-    folds: int = Field(default=3, ge=2, description="folds of the cross-validation")
-    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED, description="seed of splits, initial weights and patches")
+    output_dir: Path = Field(default=Path("runs"), description="folder in which run folders are created")
+    losses: tuple[str, ...] = Field(min_length=1, description="names of losses; each is trained on every fold")
+    loss_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="options of each loss, by the name of the loss"
+    )
+    folds: int = Field(default=3, ge=2, description="number of folds of the cross-validation")
+    seed: int = Field(
+        default=0, ge=0, le=_LARGEST_SEED, description="random seed of splits, initial weights and patches"
+    )
     model: ModelChoice = ModelChoice()
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
@@ -141,15 +158,15 @@ class ExperimentConfig(BaseModel):
     limits: LimitsConfig = LimitsConfig()
     dry_start: bool = Field(
         default=True,
-        description="before epoch 1, try a real step of each loss, a prediction, a checkpoint and the scoring of the largest case",
+        description="before epoch 1, try real steps of each loss, a prediction, a checkpoint and a scoring",
     )
     tracking_uri: str | None = Field(
         default=None,
-        description="MLflow server or database; None is a SQLite file beside the run folders, 'none' switches it off",
+        description="MLflow server or database; None is a SQLite file in output_dir, 'none' switches MLflow off",
     )
     debug: dict[str, Any] = Field(
         default_factory=dict,
-        description="keys of this file that --debug sets, beside its own: 6 cases, 2 folds, 2 epochs of 5 steps",
+        description="keys that --debug sets in addition to its own, which are 6 cases, 2 folds, 2 epochs of 5 steps",
     )
 
     @field_validator("name")
@@ -157,8 +174,8 @@ class ExperimentConfig(BaseModel):
     def _is_a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
             raise ValueError("a usable folder name")
-        if name in _BESIDE_THE_RUNS or name.startswith("mlflow.db"):  # with its lock and its journal
-            raise ValueError(f"a name that no file or folder beside the runs has, such as '{name.split('.')[0]}-1'")
+        if name in _RESERVED_NAMES or name.startswith("mlflow.db"):  # also its lock file and its journal
+            raise ValueError(f"a name that is not reserved in the output folder, such as '{name.split('.')[0]}-1'")
         return name
 
     @field_validator("data_dir", "output_dir")
@@ -170,11 +187,11 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def _holds_no_password(cls, uri: str | None) -> str | None:
         if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
-            # No ValueError, of which pydantic keeps the password.
+            # Not a ValueError, because pydantic would keep the password in its message.
             raise ConfigError(
-                "a tracking_uri without a password, for it is kept with the run and passed on with its report",
+                "a tracking_uri without a password, because it is saved with the run and shown in its report",
                 "one with a password",
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (for a database, its own variables) instead",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead (for a database, the variables of that database)",
             )
         return uri
 
@@ -182,7 +199,7 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def _finite(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         try:
-            json.dumps(options, allow_nan=False, default=str)  # as a cell is told of them
+            json.dumps(options, allow_nan=False, default=str)  # the way cell.json stores them
         except ValueError:
             raise ValueError("finite numbers") from None
         return options
@@ -206,53 +223,61 @@ def load_config(
 
     Args:
         path: The file.
-        overrides: Nested keys that go before the file's.
-        options: What gave them, by key ("training.max_epochs": "--set"), to be named in place of the file.
-        debug: Whether ``DEBUG`` and the file's ``debug`` keys go before its other keys, and its names end in "-debug".
+        overrides: Nested keys that replace those of the file.
+        options: The option that gave each override, by key ("training.max_epochs": "--set"); an error names it instead
+            of the file.
+        debug: Whether ``DEBUG`` and the ``debug`` keys of the file replace its other keys, and its names end in
+            "-debug".
 
     Raises:
-        ConfigError: Names file, line, key and the nearest known key.
+        ConfigError: The file is missing, is not valid YAML, or has an unknown key or a wrong value.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.load(text, _EachKeyOnce)
+        raw = yaml.load(text, _UniqueKeyLoader)
         root = yaml.compose(text)
     except OSError as error:
-        raise ConfigError("an experiment's YAML file", f"{path}: {error.strerror}", "check --config") from error
-    except (yaml.YAMLError, ValueError) as error:  # also a date that is none
-        raise ConfigError("valid YAML", f"{path}: {' '.join(str(error).split())}", "mend that line") from error
+        raise ConfigError(
+            "an experiment's YAML file", f"{path}: {error.strerror}", "check the path given with --config"
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise ConfigError(
+            "valid YAML", f"{path}: {' '.join(str(error).split())}", "correct the file at that place"
+        ) from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            "keys and values", f"{path} holds {type(raw).__name__}", "see configs/experiments for examples"
+            "keys and values",
+            f"{path} contains {type(raw).__name__}",
+            "write it like the examples in configs/experiments",
         )
     shorter = merge(DEBUG, raw["debug"] if isinstance(raw.get("debug"), dict) else {})
     values, trial = (merge(merge(raw, keys), overrides or {}) for keys in ({}, shorter))
-    make_config(trial, str(path), options, root)  # a wrong debug key is said before the night that --debug was to save
+    make_config(trial, str(path), options, root)  # reports a wrong debug key even without --debug
     if debug:
         values = trial
-        # A name of its own, so that a trial never stands where the experiment is to go.
+        # Another name, so that a trial never takes the folder of the experiment.
         values |= {key: f"{values[key]}-debug" for key in ("name", "experiment_name") if values.get(key)}
     return make_config(values, str(path), options, root)
 
 
 def as_yaml(config: ExperimentConfig) -> str:
-    """Every key with its value, as ``load_config`` reads it."""
+    """Return every key with its value as YAML that ``load_config`` reads."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def make_config(
     values: dict[str, Any], source: str, options: Mapping[str, str] | None = None, root: yaml.Node | None = None
 ) -> ExperimentConfig:
-    """Check plain values.
+    """Make a configuration from plain values.
 
     Args:
         values: Nested keys.
-        source: Where they come from, for the message.
-        options: Options that gave some of them, by key, to be named in place of the source.
-        root: The YAML tree they were read from, to name the line.
+        source: Where the values come from, for the error message.
+        options: Options that gave some of the values, by key; an error names the option instead of the source.
+        root: The YAML tree that the values were read from, for the line number in an error message.
 
     Raises:
-        ConfigError: Names source, key and the nearest known key.
+        ConfigError: A key is unknown or a value is wrong; the message names source, key and the nearest known key.
     """
     try:
         return ExperimentConfig.model_validate(values)
@@ -261,7 +286,7 @@ def make_config(
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes`` on top, dictionary by dictionary."""
+    """Return ``base`` updated with ``changes``. Nested dictionaries are merged, other values are replaced."""
     merged = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
@@ -270,7 +295,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _origin(source: str, options: Mapping[str, str], root: yaml.Node | None, location: list[str]) -> str:
-    """The option that gave the key at ``location``, one above it or one below it, else the line of the file."""
+    """Return the option that gave the key at ``location``, or a key above or below it; else the line in the file."""
     for end in range(len(location), 0, -1):
         if option := options.get(".".join(location[:end])):
             return option

@@ -1,4 +1,4 @@
-"""What a run would do, before it does any of it."""
+"""Describe what a run would do, without doing it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ class PlannedCell:
     """A cell that a run would train.
 
     Attributes:
-        seconds: About how long it would take; None for a baseline, and where no step was timed.
+        name: Name of the cell, LOSS-foldK.
+        train: Names of the training cases.
+        held_out: Names of the held-out cases.
+        seconds: Estimated time; None for a baseline, and if no step was timed.
     """
 
     name: str
@@ -28,14 +31,20 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class DryRun:
-    """The cells of a run, in their order, and about how long all of them would take; None where that is not known."""
+    """What a run would do.
+
+    Attributes:
+        prepared: The prepared run.
+        cells: The cells in the order in which they run.
+        seconds: Estimated time of all cells together; None if it is not known.
+    """
 
     prepared: Prepared
     cells: tuple[PlannedCell, ...]
     seconds: float | None
 
     def summary(self) -> dict[str, Any]:
-        """With configuration, preflight and plan, as plain values for JSON."""
+        """Return the configuration, preflight, plan and cells as plain values for JSON."""
         return {
             "run_folder": str(self.prepared.folder.path),
             "config": to_plain(self.prepared.config),
@@ -48,7 +57,15 @@ class DryRun:
 
 
 def describe_dry_run(prepared: Prepared, only: Sequence[CellFilter] = ()) -> DryRun:
-    """The cells that ``only`` leaves of a run, with folds and predicted time."""
+    """Describe the cells of a run with their folds and estimated times.
+
+    Args:
+        prepared: The prepared run.
+        only: Describe only the cells that one of these filters matches; all cells if empty.
+
+    Raises:
+        ConfigError: A filter matches no cell.
+    """
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
     cells = []
     for method, number in select_cells(prepared.config, only):

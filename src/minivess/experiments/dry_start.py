@@ -1,4 +1,4 @@
-"""The dry start of a run, and the smaller plan that follows where memory did not suffice."""
+"""Run the dry start, and make the plan smaller if the memory was not enough."""
 
 from __future__ import annotations
 
@@ -21,42 +21,48 @@ from minivess.planning.memory.peak import CONTEXT_BYTES
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.resources import costliest_to_predict
 from minivess.supervision.outcome import OUT_OF_MEMORY, Outcome
-from minivess.text import format_bytes, format_duration
+from minivess.text import format_bytes, format_duration, format_patch
 
 
 def run_dry_start(prepared: Prepared, store: Store, observer: RunObserver, lock: int) -> Prepared:
-    """Run the dry start of every loss that has had none; out of memory it is run again with a smaller plan.
+    """Run the dry start of every loss that has none yet. If memory runs out, repeat it with a smaller plan.
 
-    Once a cell has begun the plan is settled: a loss that was added and does not fit it is tried with fewer patches a forward
-    pass, as its cells will be.
+    Once a cell was started the plan is fixed. A loss that was added later and does not fit is then tried with fewer
+    patches per forward pass, as its cells will be.
+
+    Args:
+        prepared: The run.
+        store: The store with the volumes of the run.
+        observer: Receives progress and messages.
+        lock: File descriptor of the lock on the run folder.
 
     Returns:
-        The run with the plan that went well, its steps timed.
+        The run with the plan that succeeded and with its step times.
 
     Raises:
-        RunError: It failed for another reason than memory, was interrupted, or no smaller plan is allowed.
+        RunError: The dry start failed for a reason other than memory, was interrupted, or no smaller plan is allowed.
     """
     folder = prepared.folder.dry_start
     known = _read(folder) if folder.result.is_file() else None
     losses = [loss for loss in prepared.config.losses if known is None or loss not in known.step_seconds]
     if not losses or not prepared.config.dry_start:
         return prepared
-    settled = prepared.plan if prepared.folder.cells() else None
+    fixed_plan = prepared.plan if prepared.folder.cells() else None
     while (outcome := _attempt(prepared, losses, store, observer, lock)).status != "finished":
         expected, got = f"a dry start of {', '.join(losses)} that succeeds", f"{outcome.cause}: {outcome.message}"
         if outcome.cause not in OUT_OF_MEMORY:
             raise RunError(expected, got, outcome.cure)
-        smaller = _smaller(prepared)
-        if settled is not None and (smaller is None or smaller.network != settled.network):
-            raise RunError(expected, got, "take the loss out again, or begin another run with it (--name)")
+        smaller = _smaller_plan(prepared)
+        if fixed_plan is not None and (smaller is None or smaller.network != fixed_plan.network):
+            raise RunError(expected, got, "remove the loss, or start another run with it under a new name (--name)")
         if smaller is None:
             raise RunError(expected, got, outcome.cure)
         observer.on_message(
-            f"Dry start: {outcome.cause}: {outcome.message.splitlines()[0]}; again with {smaller.micro_batch} of "
-            f"{'x'.join(map(str, smaller.patch))} a forward pass"
+            f"Dry start: {outcome.cause}: {outcome.message.splitlines()[0]}; it is repeated with {smaller.micro_batch} "
+            f"patches of {format_patch(smaller.patch)} per forward pass"
         )
         prepared = replace(prepared, plan=smaller)
-        if settled is None:
+        if fixed_plan is None:
             write_state(prepared.folder.plan, smaller)
     result = _read(folder)
     if known is not None:
@@ -66,14 +72,14 @@ def run_dry_start(prepared: Prepared, store: Store, observer: RunObserver, lock:
         }
         result = result.model_copy(update=joined)
         write_state(folder.result, result)
-    prepared = replace(prepared, plan=_timed(settled or prepared.plan, result))
+    prepared = replace(prepared, plan=_with_step_times(fixed_plan or prepared.plan, result))
     write_state(prepared.folder.plan, prepared.plan)
     observer.on_message(_summary(prepared, result, outcome))
     return prepared
 
 
 def _read(folder: DryStartFolder) -> DryStartResult:
-    return read_state(folder.result, DryStartResult, "delete it: the same command makes it again")
+    return read_state(folder.result, DryStartResult, "delete it; the same command then writes it again")
 
 
 def _attempt(prepared: Prepared, losses: Sequence[str], store: Store, observer: RunObserver, lock: int) -> Outcome:
@@ -87,24 +93,24 @@ def _attempt(prepared: Prepared, losses: Sequence[str], store: Store, observer: 
         scored=max(volumes, key=lambda volume: volume.voxels).name,
     )
     write_state(folder.spec, spec)
-    moves = partial(observer.on_progress, "dry start")
-    return supervise(folder.path, "dry_start", prepared, moves, lock)
+    on_progress = partial(observer.on_progress, "dry start")
+    return supervise(folder.path, "dry_start", prepared, on_progress, lock)
 
 
-def _smaller(prepared: Prepared) -> TrainingPlan | None:
+def _smaller_plan(prepared: Prepared) -> TrainingPlan | None:
     config = prepared.config
     model = load_model_profile(config.model.name, **config.model.changes())
     return shrink(prepared.plan, prepared.profile, model, config.plan)
 
 
-def _timed(plan: TrainingPlan, result: DryStartResult) -> TrainingPlan:
-    steps = ", ".join(f"{seconds:.2g} s a step with {loss}" for loss, seconds in result.step_seconds.items())
+def _with_step_times(plan: TrainingPlan, result: DryStartResult) -> TrainingPlan:
+    steps = ", ".join(f"{seconds:.2g} s per step with {loss}" for loss, seconds in result.step_seconds.items())
     reasons = {**plan.reasons, "time": f"{steps}, timed in the dry start"}
     return plan.model_copy(update={"step_seconds": result.step_seconds, "reasons": reasons})
 
 
-def _predicted(plan: TrainingPlan) -> int:
-    """What torch will reserve of the card, without CUDA's own part."""
+def _predicted_bytes(plan: TrainingPlan) -> int:
+    """Return the bytes that torch is predicted to reserve on the GPU, without the CUDA context."""
     return max(plan.peak_bytes or 0, plan.prediction_bytes or 0, CONTEXT_BYTES) - CONTEXT_BYTES
 
 
@@ -113,5 +119,7 @@ def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> st
     seconds = sum(cells.values()) / prepared.at_full_speed
     memory = f"{format_bytes(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:
-        memory += f", {format_bytes(result.device_bytes)} of torch's on the card (predicted: {format_bytes(_predicted(prepared.plan))})"
-    return f"Dry start: went well, {prepared.plan.reasons['time']}; {memory}; all cells in about {format_duration(seconds)}"
+        predicted = format_bytes(_predicted_bytes(prepared.plan))
+        memory += f", {format_bytes(result.device_bytes)} of GPU memory in torch (predicted: {predicted})"
+    time, total = prepared.plan.reasons["time"], format_duration(seconds)
+    return f"Dry start: succeeded, {time}; {memory}; all cells take about {total}"

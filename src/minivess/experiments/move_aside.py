@@ -1,4 +1,4 @@
-"""Begin a run anew: the folder of the old one is moved aside, never deleted."""
+"""Move the folder of an old run aside, so that the run can start again. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -13,38 +13,43 @@ from minivess.locks import hold
 
 
 def describe(folder: RunFolder) -> list[str]:
-    """What would be moved aside, a line each; empty where there is no run.
+    """Return one line for the run folder and one for each of its cells; empty if there is no run.
 
     Raises:
-        RunError: A run or a cell is alive in it.
+        RunError: A process is using the run or one of its cells.
     """
     if not folder.path.exists():
         return []
-    with _at_rest(folder):
+    with _locked(folder):
         size_mb = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file()) / 1e6
         cells = [
-            f"{cell.path.name}: {'finished' if cell.finished else 'begun'}, {len(cell.read_journal())} epochs"
+            f"{cell.path.name}: {'finished' if cell.finished else 'started'}, {len(cell.read_journal())} epochs"
             for cell in folder.cells()
         ]
     return [f"{folder.path}: {len(cells)} cells, {size_mb:.0f} MB", *(f"  {line}" for line in cells)]
 
 
 def move_aside(folder: RunFolder, now: datetime) -> Path:
-    """Rename the run folder to NAME.old-TIMESTAMP beside it, and return that.
+    """Rename the run folder to NAME.old-TIMESTAMP in the same folder.
+
+    Returns:
+        The new path.
 
     Raises:
-        RunError: A run or a cell is alive in it, or that name is taken.
+        RunError: A process is using the run or one of its cells, or the new name exists already.
     """
     aside = folder.path.with_name(f"{folder.path.name}.old-{now:%Y%m%dT%H%M%S}")
     if aside.exists():
-        raise RunError("a free name for the old run folder", f"{aside} exists", "repeat the command in a second")
-    with _at_rest(folder):
+        raise RunError(
+            "a free name for the old run folder", f"{aside} exists", "wait a second and run the command again"
+        )
+    with _locked(folder):
         folder.path.rename(aside)
     return aside
 
 
 def move_back(aside: Path, folder: RunFolder) -> bool:
-    """Undo ``move_aside``; False where another run was begun under the name, which is then left alone."""
+    """Undo ``move_aside``. If a new run exists under the old name, change nothing and return False."""
     if folder.path.exists():
         return False
     aside.rename(folder.path)
@@ -52,8 +57,8 @@ def move_back(aside: Path, folder: RunFolder) -> bool:
 
 
 @contextmanager
-def _at_rest(folder: RunFolder) -> Iterator[None]:
-    """Hold the run and all of its cells: on another machine one may go on after its run was killed."""
+def _locked(folder: RunFolder) -> Iterator[None]:
+    """Lock the run and all of its cells. A cell on another machine may still run after its run was killed."""
     with ExitStack() as locks:
         for path in (folder.path, *(cell.path for cell in folder.cells())):
             locks.enter_context(hold(path / ".lock"))

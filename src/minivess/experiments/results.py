@@ -1,4 +1,4 @@
-"""The finished cells of runs become one table of cases and one comparison."""
+"""Turn the finished cells of runs into one table of cases and one comparison."""
 
 from __future__ import annotations
 
@@ -21,46 +21,47 @@ from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
 
 _VERSION = 3
-"""Changed with every change of what a comparison computes or says, so that those that stand are made anew."""
+"""Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
 
 
 def write_results(folder: RunFolder) -> Comparison:
-    """Bring ``results/cases.csv`` and ``results/comparison.json`` up to date with the finished cells and the configuration.
+    """Update ``results/cases.csv`` and ``results/comparison.json`` from the finished cells and the configuration.
 
-    A comparison takes seconds: the one that stands there is read back where it was made of the same cases and settings.
+    A comparison takes seconds to compute. The saved one is used if it was made from the same cases and settings.
 
     Raises:
-        RunError: It is no run folder, or nothing has finished in it.
+        RunError: The folder is not a run folder, or no cell in it has finished.
     """
     rows, config = _rows([folder]), folder.read_config()
-    comparison = _standing(folder, rows, config)
+    comparison = _saved_comparison(folder, rows, config)
     if comparison is None:
-        comparison = _of_one_run(folder, rows, config)
+        comparison = _compare_one_run(folder, rows, config)
         write_text(folder.cases, _as_csv(rows))
         write_state(folder.comparison, comparison)
     return comparison
 
 
 def read_results(folder: RunFolder) -> Comparison:
-    """The comparison as ``write_results`` left it.
+    """Read the comparison that ``write_results`` saved.
 
     Raises:
-        RunError: There is none, or it is damaged.
+        RunError: The file is missing or damaged.
     """
-    return read_state(folder.comparison, Comparison, "`minivess report` makes it again")
+    return read_state(folder.comparison, Comparison, "run `minivess report`, which makes it again")
 
 
 def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> Comparison:
-    """Compare what has finished in one run folder or several, and write nothing.
+    """Compare the finished cells of one or several run folders, and write nothing.
 
     Args:
-        folders: Of several, each method is named "run/method", with as many folders above the run as tell the runs apart.
-        metrics: In place of those that the first run's configuration names.
+        folders: The run folders. With several, each method is named "run/method", with as many parent folders of the
+            run as are needed to distinguish the runs.
+        metrics: Metrics to compare; by default those of the configuration of the first run.
 
     Raises:
-        ConfigError: A metric is not known, or a run given twice.
-        RunError: One is no run folder, or nothing has finished in any.
-        DataError: A case is in different folds of two runs, or is another volume, or was scored with another tolerance.
+        ConfigError: A metric is unknown, or a run is given twice.
+        RunError: A folder is not a run folder, or no cell has finished in any of them.
+        DataError: A case is in different folds of two runs, is another volume, or was scored with another tolerance.
     """
     rows, config = _rows(folders), folders[0].read_config()
     if metrics:
@@ -68,13 +69,17 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
             update={"evaluation": config.evaluation.model_copy(update={"metrics": tuple(metrics)})}
         )
     if len(folders) == 1:
-        return _standing(folders[0], rows, config) or _of_one_run(folders[0], rows, config)
+        return _saved_comparison(folders[0], rows, config) or _compare_one_run(folders[0], rows, config)
     _require_one_data_set(folders, rows)
     return _compare(rows, config.evaluation)
 
 
 def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
-    """A name may stand for other voxels in another run, and a score for another tolerance."""
+    """Require that all runs scored the same volumes with the same tolerance.
+
+    Raises:
+        DataError: A volume or the tolerance differs.
+    """
     scored = {row["case"] for row in rows}
     seen: dict[str, tuple[str | None, RunFolder]] = {}
     for folder in folders:
@@ -83,12 +88,12 @@ def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any
             if volume.name in scored and digest != volume.digest:
                 raise DataError(
                     f"the same volume and label {volume.name} in all runs",
-                    f"others in {folder.path} than in {first.path}",
-                    "compare runs of one data set",
+                    f"different ones in {first.path} and in {folder.path}",
+                    "compare runs on one data set",
                 )
     if len(tolerances := {folder.read_config().evaluation.tolerance_um for folder in folders}) > 1:
         raise DataError(
-            "one tolerance of the normalised surface distance",
+            "the same tolerance of the normalised surface distance in all runs",
             " and ".join(f"{tolerance:g} µm" for tolerance in sorted(tolerances)),
             "compare runs with the same evaluation.tolerance_um",
         )
@@ -104,14 +109,16 @@ def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
 
 
 def _prefixes(paths: Sequence[Path]) -> list[str]:
-    """What tells runs apart in a table: the shortest ends of their paths that differ; nothing for a single one.
+    """Return prefixes that distinguish the runs in a table: the shortest ends of their paths that differ.
+
+    The prefix of a single run is empty.
 
     Raises:
-        ConfigError: One of them is given twice.
+        ConfigError: A run is given twice.
     """
     parts = [path.resolve().parts for path in paths]
     if twice := [str(path) for path, part in zip(paths, parts, strict=True) if parts.count(part) > 1]:
-        raise ConfigError("each run once", ", ".join(twice), "name it once")
+        raise ConfigError("each run once", ", ".join(twice), "give each run only once")
     ends, depth = [""] * len(parts), 0
     while len(set(ends)) < len(parts):
         depth += 1
@@ -119,8 +126,8 @@ def _prefixes(paths: Sequence[Path]) -> list[str]:
     return ends
 
 
-def _standing(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison | None:
-    """The comparison in the folder; None where there is none, or one of other cases or settings."""
+def _saved_comparison(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison | None:
+    """Return the saved comparison; None if it is missing, damaged, or made from other cases or settings."""
     try:
         comparison = read_results(folder)
     except RunError:
@@ -128,27 +135,27 @@ def _standing(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentC
     return comparison if comparison.source == _source(rows, config) else None
 
 
-def _of_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
+def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
     comparison = _compare(rows, config.evaluation, config.losses)
-    notes = (*comparison.notes, *_passes(folder))
+    notes = (*comparison.notes, *_micro_batch_notes(folder))
     return comparison.model_copy(update={"notes": notes, "source": _source(rows, config)})
 
 
 def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
-    # What a baseline is does not depend on which of them a configuration names now.
+    # A known baseline is a baseline even if the configuration does not name it now.
     baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in BASELINES)
     return compare(rows, evaluation.metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples)
 
 
-def _passes(folder: RunFolder) -> Iterator[str]:
-    """A loss that sums over a pass is not quite the same over fewer patches."""
+def _micro_batch_notes(folder: RunFolder) -> Iterator[str]:
+    """Yield a note if cells trained with different numbers of patches per forward pass: most losses depend on it."""
     found = [(cell.path.name, cell.read_result()) for cell in folder.cells() if cell.finished]
     sizes = {name: result.micro_batch for name, result in found if result.method not in BASELINES}
     fewer = [f"{size} in {name}" for name, size in sizes.items() if size < max(sizes.values())]
     if fewer:
         yield (
-            f"Cells trained with different numbers of patches a forward pass, after memory ran out: {max(sizes.values())}, but "
-            f"{', '.join(fewer)}. Losses that sum over a pass, all of them but cross-entropy, are then not quite the same."
+            f"Because memory ran out, cells trained with different numbers of patches per forward pass: {max(sizes.values())}, "
+            f"but {', '.join(fewer)}. Losses that sum over a pass, which are all except cross-entropy, then differ slightly."
         )
 
 

@@ -1,4 +1,4 @@
-"""A prepared run, cell by cell, to its table. The same call again continues; finished cells are not redone."""
+"""Run the cells of a prepared run and compare the results. The same call again continues and skips finished cells."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from minivess.experiments.cell_process import RunObserver
 from minivess.experiments.cell_selection import CellFilter, Job, cell_specs, select_cells
 from minivess.experiments.cell_spec import CellSpec
 from minivess.experiments.dry_start import run_dry_start
-from minivess.experiments.prepare import Prepared, refuse_another_experiment, saved_profile, store_root
+from minivess.experiments.prepare import Prepared, saved_profile, store_root
 from minivess.experiments.results import write_results
+from minivess.experiments.resume import refuse_another_experiment
 from minivess.experiments.run_folder import CellFolder
 from minivess.json_files import write_state
 from minivess.locks import hold
@@ -21,44 +22,53 @@ from minivess.tracking.provenance import describe_environment
 
 
 class Runner(Protocol):
-    """Who brings cells to their end, and where."""
+    """Runs cells to their end, on this machine or elsewhere."""
 
     def __call__(
         self, jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
     ) -> Iterator[tuple[Job, Outcome | None]]:
-        """Yield each job as it ends, in any order, with its outcome: None where it turns out to be finished already.
+        """Run the jobs and yield each one as it ends, in any order, with its outcome.
 
-        A job that fails does not stop the others. ``observer`` is told when each begins and ends. ``lock`` is held on the
-        run folder; whatever may outlive this process inherits it.
+        A job that fails does not stop the others.
+
+        Args:
+            jobs: The cells to run.
+            prepared: The run.
+            observer: Receives the start and the end of each cell.
+            lock: File descriptor of the lock on the run folder. A process that may outlive this one inherits it.
+
+        Yields:
+            A job and its outcome; the outcome is None if the cell was finished already.
         """
 
 
 def run(
     prepared: Prepared, observer: RunObserver, runner: Runner, only: Sequence[CellFilter] = ()
 ) -> dict[str, Outcome]:
-    """Bring every cell to its end and compare.
+    """Run every cell to its end, then compare and write the results.
 
-    A cell that fails does not stop the others; the results are those of the cells that finished.
+    A cell that fails does not stop the others. The results are those of the cells that finished.
 
     Args:
-        prepared: What to run.
-        observer: Who wants to see it.
-        runner: Who runs the cells.
-        only: Run the cells that one of these matches, in place of all; the results are of all that have finished.
+        prepared: The run.
+        observer: Receives the events of the run.
+        runner: Runs the cells.
+        only: Run only the cells that one of these filters matches; all cells if empty. The results always contain all
+            finished cells.
 
     Returns:
-        The outcome of each cell that did not finish, by name; empty when all did.
+        The outcome of each cell that did not finish, by name; empty if all finished.
 
     Raises:
-        ConfigError: A filter matches no cell, or the folder was begun with other settings meanwhile.
-        RunError: Another run holds the folder or has changed it meanwhile, or the run was interrupted.
+        ConfigError: A filter matches no cell, or another process started the run with other settings in the meantime.
+        RunError: Another process holds the run folder or has changed it in the meantime, or the run was interrupted.
     """
     folder = prepared.folder
     select_cells(prepared.config, only)
     folder.path.mkdir(parents=True, exist_ok=True)
     failures = {}
     with hold(folder.path / ".lock") as lock:
-        _refuse_what_came_between(prepared)
+        _refuse_changed_run(prepared)
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), observer.on_volume_stored)
         write_state(saved_profile(prepared.config), prepared.scanned)
@@ -66,7 +76,9 @@ def run(
         jobs = _unfinished(prepared, cell_specs(prepared, store, only), observer)
         for job, outcome in runner(jobs, prepared, observer, lock):
             if outcome is not None and outcome.status == "stopped":
-                raise RunError("a run to its end", f"interrupted in {job.name}: {outcome.message}", outcome.cure)
+                raise RunError(
+                    "a run that ends by itself", f"an interrupt in {job.name}: {outcome.message}", outcome.cure
+                )
             if outcome is not None and outcome.status == "failed":
                 failures[job.name] = outcome
         if folder.read_rows():
@@ -75,7 +87,7 @@ def run(
 
 
 def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], observer: RunObserver) -> list[Job]:
-    """The cells that are left to do; ``observer`` is told of the others."""
+    """Return the cells that are not finished; report the finished ones to ``observer``."""
     jobs = []
     for number, spec in enumerate(specs, start=1):
         job = Job(prepared.folder.cell(spec.method, spec.fold), spec, number, len(specs))
@@ -87,12 +99,12 @@ def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], observer: RunObse
     return jobs
 
 
-def _refuse_what_came_between(prepared: Prepared) -> None:
-    """Another process may have begun or changed the run since it was prepared, which nobody held then.
+def _refuse_changed_run(prepared: Prepared) -> None:
+    """Check that no other process started or changed the run between its preparation and the lock on its folder.
 
     Raises:
-        ConfigError: It was begun with other settings.
-        RunError: It was begun with other decisions.
+        ConfigError: The run was started with other settings.
+        RunError: The run was started with another plan or other splits.
     """
     folder = prepared.folder
     if not folder.config.exists():
@@ -101,8 +113,8 @@ def _refuse_what_came_between(prepared: Prepared) -> None:
     if (folder.read_plan(), folder.read_splits()) != (prepared.plan, prepared.splits):
         raise RunError(
             "the run as it was when this command prepared it",
-            f"{folder.path} was begun or changed by another process meanwhile",
-            "run the same command again: it continues",
+            f"{folder.path}, which another process has started or changed in the meantime",
+            "run the same command again: it continues the run",
         )
 
 
@@ -114,23 +126,32 @@ def _write_decisions(prepared: Prepared) -> None:
     write_state(folder.profile, prepared.profile)
     write_state(folder.splits, prepared.splits)
     write_state(folder.plan, prepared.plan)
-    # Last: where config.yaml stands, the decisions stand.
+    # config.yaml is written last: if it exists, the other files exist too.
     folder.write_config(prepared.config)
 
 
 def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:
-    """Whether the cell has its result. What stands of a cell with another spec must never be mixed with this one."""
+    """Whether the cell has its result.
+
+    Raises:
+        RunError: The folder contains files of a cell with another spec, which must never be mixed with this one.
+    """
     if cell.spec.is_file():
         before = cell.read_spec()
-        if not _the_same(before, spec):
+        if not _trains_the_same(before, spec):
             raise RunError(
-                "the cell that was begun", f"another in {cell.path}", "begin another run with another name (--name)"
+                f"the settings with which the cell in {cell.path} was started",
+                "other settings",
+                "start another run under a new name (--name)",
             )
     return cell.finished
 
 
-def _the_same(before: CellSpec, now: CellSpec) -> bool:
-    """Whether both train the same. Where the store lies, and what was foreseen (timed anew with an added loss), changes nothing."""
-    foreseen = now.plan.model_dump(include={"step_seconds", "reasons"})
-    plan = before.plan.model_copy(update=foreseen)
+def _trains_the_same(before: CellSpec, now: CellSpec) -> bool:
+    """Whether both specs train the same network.
+
+    The path of the store and the estimates of the plan (timed again after a loss was added) do not matter.
+    """
+    estimates = now.plan.model_dump(include={"step_seconds", "reasons"})
+    plan = before.plan.model_copy(update=estimates)
     return before.model_copy(update={"store": now.store, "plan": plan}) == now

@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves behind, where each thing is, in an order that a person can follow.
+"""The run folder: the files that a run writes, and how to read them.
 
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json log.txt monitor.csv outcome.json result.json
@@ -25,7 +25,7 @@ from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
 
 _START_AGAIN = "restore it, or start the run again (--fresh)"
-_REBUILT = "delete it: the same command writes it again"
+_REBUILT = "delete it; the same command then writes it again"
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class CellFolder:
 
     @property
     def finished(self) -> bool:
-        """A cell is finished when its result stands; the result is written last."""
+        """Whether the cell is finished: its result, which is written last, exists."""
         return self.result.is_file()
 
     @property
     def trained(self) -> bool:
-        """Whether its weights are final; prediction and scoring may be left."""
+        """Whether the weights are final. Prediction and scoring may still be missing."""
         return all((self.weights / name).is_file() for name in ("network.safetensors", "network.json"))
 
     @property
@@ -84,20 +84,20 @@ class CellFolder:
         return read_state(self.spec, CellSpec, _REBUILT)
 
     def read_environment(self) -> dict[str, Any]:
-        """What it was trained with, as `tracking.provenance.describe_environment` found it."""
+        """Read the software and machine that trained the cell, from `tracking.provenance.describe_environment`."""
         return read_state(self.environment, dict[str, Any], _REBUILT)
 
     def read_result(self) -> CellResult:
         return read_state(self.result, CellResult, _REBUILT)
 
     def read_retry(self, spec: CellSpec) -> Retry:
-        """The patches of a forward pass: the plan's, or fewer after the cell ran out of memory."""
+        """Read the number of patches per forward pass: that of the plan, or fewer after the cell ran out of memory."""
         if not self.retry.is_file():
             return Retry(micro_batch=spec.plan.micro_batch)
         return read_state(self.retry, Retry, _REBUILT)
 
     def read_journal(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, one an epoch; a last line cut short by a kill is left out."""
+        """Read metrics.jsonl, one line per epoch. An incomplete last line of a killed process is left out."""
         lines = self.journal.read_text(encoding="utf-8").splitlines() if self.journal.is_file() else []
         records = []
         for line in lines:
@@ -181,11 +181,15 @@ class RunFolder:
         return CellFolder(self.path / "cells" / f"{method}-fold{fold}")
 
     def cells(self) -> list[CellFolder]:
-        """All cells that were begun, by name."""
+        """Return all cells that were started, in the order of their names."""
         return [CellFolder(path.parent) for path in sorted(self.path.glob("cells/*/cell.json"))]
 
     def read_config(self) -> ExperimentConfig:
-        """The resolved configuration; raises as ``read_state`` does."""
+        """Read the resolved configuration.
+
+        Raises:
+            RunError: The file is missing or damaged.
+        """
         return read_state(self.config, ExperimentConfig, _START_AGAIN)
 
     def write_config(self, config: ExperimentConfig) -> None:
@@ -204,9 +208,9 @@ class RunFolder:
         return read_state(self.preflight, PreflightResult, _START_AGAIN)
 
     def read_environment(self) -> dict[str, Any]:
-        """Commit, packages and machine when the run was begun, as `tracking.provenance.describe_environment` found them."""
+        """Read commit, packages and machine at the start of the run, from `provenance.describe_environment`."""
         return read_state(self.environment, dict[str, Any], _START_AGAIN)
 
     def read_rows(self) -> list[CaseRow]:
-        """The rows of every finished cell."""
+        """Return the rows of all finished cells."""
         return [row for cell in self.cells() if cell.finished for row in cell.read_result().rows]

@@ -1,1 +1,1 @@
-"""Inference: trained weights segment new volumes."""
+"""Segmentation of new volumes with trained weights."""

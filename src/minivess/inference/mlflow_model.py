@@ -1,6 +1,7 @@
-"""Trained weights as MLflow loads and calls them: a NIfTI file or an array becomes a mask, the one `minivess predict` makes.
+"""The interface through which MLflow loads trained weights and segments a NIfTI file or an array.
 
-MLflow imports this module by its name and calls ``_load_pyfunc``; nothing is pickled, and nothing here imports MLflow.
+The mask is the same as that of `minivess predict`. MLflow imports this module by its name and calls ``_load_pyfunc``.
+Nothing is pickled, and this module does not import MLflow.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from minivess.models.weights import read_spec
 
 
 class VolumePredictor:
-    """Segments one volume a call.
+    """Segments one volume per call.
 
     Args:
         weights: Folder with network.json and network.safetensors.
 
     Raises:
-        DataError: It is no such folder.
+        DataError: network.json is missing or damaged.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -33,22 +34,23 @@ class VolumePredictor:
         self._weights = weights
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
-        """Segment the volume of one row: ``path`` names a NIfTI file, or ``voxels`` holds an array (X, Y, Z) of numbers.
+        """Segment the volume in a table with one row.
 
         Args:
-            model_input: Table (pandas) of one row, as MLflow makes it of ``{"path": ...}`` or of ``{"voxels": ...}``.
-            params: ``overlap``, ``mirror`` and ``probabilities`` as ``predict_file`` takes them.
+            model_input: pandas table with one row, as MLflow makes it from ``{"path": ...}`` or ``{"voxels": ...}``.
+                ``path`` is a NIfTI file; ``voxels`` is an array (X, Y, Z) of numbers.
+            params: Arguments ``overlap``, ``mirror`` and ``probabilities`` of ``predict_file``.
 
         Returns:
             (X, Y, Z) mask of 0 and 1 (uint8), or the vessel probability (float32).
 
         Raises:
-            DataError: Not one volume, or one that ``predict_file`` refuses.
+            DataError: The table does not contain exactly one volume, or ``predict_file`` refuses the volume.
         """
         given = [value for row in model_input.to_dict("records") for key, value in row.items() if _is_given(key, value)]
         if len(given) != 1:
             got = f"{len(given)} volumes"
-            raise DataError("one volume a call", got, 'call with {"path": "volume.nii.gz"} or {"voxels": array}')
+            raise DataError("one volume per call", got, 'call with {"path": "volume.nii.gz"} or {"voxels": array}')
         with TemporaryDirectory() as folder:
             volume = Path(given[0]) if isinstance(given[0], str) else _write(given[0], Path(folder) / "volume.nii")
             return read_volume(predict_file(self._weights, volume, Path(folder), **(params or {})))
@@ -59,14 +61,17 @@ def _is_given(key: object, value: object) -> bool:
 
 
 def _write(voxels: list[Any] | np.ndarray, path: Path) -> Path:
-    """A file of the array's own type, so that an array and its file are read alike; integers of 8 bytes, which JSON brings
-    and NIfTI lacks, in the smallest type that holds them. Spacing plays no part in a prediction."""
+    """Write an array to a NIfTI file with its own data type, so that an array and a file are processed in the same way.
+
+    Integers of 8 bytes come from JSON and are not supported in NIfTI. They are written in the smallest type that can
+    represent them. The spacing of the file does not matter, because a prediction does not use it.
+    """
     array = np.asarray(voxels)
     if array.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         array = array.astype(np.result_type(np.min_scalar_type(array.min()), np.min_scalar_type(array.max())))
     if array.ndim != 3 or not array.size or array.dtype.kind not in "iuf":
         got = f"{array.dtype} of shape {array.shape}"
-        raise DataError("an array (X, Y, Z) of numbers", got, "pass one channel of one volume")
+        raise DataError("an array of numbers of shape (X, Y, Z)", got, "pass one channel of one volume")
     write_volume(path, array, spacing_um=(1.0, 1.0, 1.0))
     return path
 

@@ -1,4 +1,4 @@
-"""Weights and a NIfTI file become a mask beside it, on the same grid."""
+"""Segment a NIfTI file with trained weights and write the mask on the same grid."""
 
 from __future__ import annotations
 
@@ -32,23 +32,27 @@ def predict_file(
     probabilities: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
-    """Segment one volume as held-out cases are segmented: normalised by its own intensities, in windows of the trained patch.
+    """Segment one volume in the same way as held-out cases, and write the result to a file.
 
-    Always in single precision: a run that scores in half precision has masks that differ in a few voxels. Held in memory are the
-    volume in its own type (mapped from the file where that is not compressed), the result, and a slab.
+    The volume is normalised by its own intensities, and the window is a patch that the network was trained with. The
+    precision is always fp32; a run that scores in half precision has masks that differ in a few voxels. Memory holds
+    the volume in its own type (memory-mapped if the file is not compressed), the result, and one slab.
 
     Args:
         weights: Folder with network.json and network.safetensors.
         volume: NIfTI file.
-        output_dir: ``NAME_y.nii.gz`` goes there, or ``NAME_probability.nii.gz``, with the geometry of the input.
-        overlap: Share of a window that neighbours share.
-        mirror: Average over the in-plane mirror images of each window, which takes four times as long.
-        probabilities: Write the vessel probability (float32) in place of the mask (uint8).
+        output_dir: Folder for ``NAME_y.nii.gz`` or ``NAME_probability.nii.gz``, with the geometry of the input.
+        overlap: Share of a window that neighbouring windows have in common, in [0, 1).
+        mirror: Average over the in-plane mirror images of each window. This takes four times as long.
+        probabilities: Write the vessel probability (float32) instead of the mask (uint8).
         progress: Called with the finished share, 0 to 1.
 
+    Returns:
+        Path of the file written.
+
     Raises:
-        DataError: Weights or volume cannot be read, the volume has no contrast or voxels that are no numbers, or there is no
-            memory for it.
+        DataError: The weights or the volume cannot be read, the volume has no contrast or contains NaN or infinite
+            voxels, or memory is not enough.
     """
     spec = read_spec(weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,10 +76,10 @@ def predict_file(
 
 @contextmanager
 def _memory_for(volume: Path) -> Iterator[None]:
-    """Memory that is refused is a fault of this volume, since another may well fit.
+    """Convert out-of-memory errors to a `DataError` of this volume, because other volumes may fit.
 
     Raises:
-        DataError: It was refused, on the card or on the host.
+        DataError: The GPU or the machine has not enough memory.
     """
     try:
         yield
@@ -83,25 +87,25 @@ def _memory_for(volume: Path) -> Iterator[None]:
         text, expected = str(error).partition("\n")[0], "a volume that fits into memory"
         whose = refused_memory(error)
         if whose == "host":
-            got = f"{volume.name}, for which the machine's memory is too small ({text or 'MemoryError'})"
+            got = f"{volume.name}, which needs more memory than the machine has free ({text or 'MemoryError'})"
             raise DataError(expected, got, "close other programs, or cut the volume into smaller ones") from error
         if whose == "card":
-            got = f"{volume.name}, for which the graphics card is too small or too full ({text.partition('.')[0]})"
-            cure = "free the card of other programs, predict without it (CUDA_VISIBLE_DEVICES=), or cut the volume in X and Y"
+            got = f"{volume.name}, which needs more memory than the GPU has free ({text.partition('.')[0]})"
+            cure = "close other GPU programs, predict on the CPU (CUDA_VISIBLE_DEVICES=), or cut the volume in X and Y"
             raise DataError(expected, got, cure) from error
         raise
 
 
 def target_of(volume: Path, output_dir: Path, *, probabilities: bool = False) -> Path:
-    """Where `predict_file` writes."""
+    """Path of the file that `predict_file` writes."""
     return output_dir / f"{name_of(volume)}_{'probability' if probabilities else 'y'}.nii.gz"
 
 
 def require_inputs(weights: Path, volumes: Sequence[Path]) -> None:
-    """Make sure, before anything is predicted, that the weights can be loaded and that each file's header is a volume's.
+    """Check, before any prediction, that the weights can be loaded and that each file has the header of a volume.
 
     Raises:
-        DataError: They cannot, or every file that is none.
+        DataError: The weights cannot be loaded, or a file is not a valid volume. All such files are listed.
     """
     load_network(weights)
     found: list[Finding] = []
@@ -114,24 +118,31 @@ def require_inputs(weights: Path, volumes: Sequence[Path]) -> None:
 
 
 def require_room(volumes: Sequence[Path], output_dir: Path, *, probabilities: bool, replace: bool) -> None:
-    """Make sure, before anything is predicted, that each volume has a file of its own to be written.
+    """Check, before any prediction, that each volume has its own output file, and create the output folder.
+
+    Args:
+        volumes: Files to predict.
+        output_dir: Folder for the predictions.
+        probabilities: Whether probabilities are written instead of masks.
+        replace: Whether existing files may be replaced.
 
     Raises:
-        DataError: Two volumes share a name, or (without ``replace``) a file stands where one is to be written: a label, perhaps.
-        OSError: The folder cannot be written.
+        DataError: Two volumes have the same name, or an output file exists and ``replace`` is False. The existing file
+            may be a label.
+        OSError: The folder cannot be created or written to.
     """
     sources: dict[Path, Path] = {}
     for volume in volumes:
         target = target_of(volume, output_dir, probabilities=probabilities)
         if target in sources:
             raise DataError(
-                "volumes of different names",
-                f"{sources[target]} and {volume}, which would both be {target}",
+                "volumes with different names",
+                f"{sources[target]} and {volume}, which would both be written to {target}",
                 "predict them into different folders",
             )
         if target.exists() and not replace:
-            cure = "choose another --output-dir, or give --force to replace what stands there"
-            raise DataError("a new file for each mask", f"{target}, which is there already", cure)
+            cure = "choose another --output-dir, or pass --force to replace existing files"
+            raise DataError("a new file for each prediction", f"{target}, which already exists", cure)
         sources[target] = volume
     output_dir.mkdir(parents=True, exist_ok=True)
     if not os.access(output_dir, os.W_OK):

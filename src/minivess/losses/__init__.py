@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Training losses, built by name."""
 
 from minivess.losses.registry import LOSSES, build_loss
 

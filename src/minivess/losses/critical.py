@@ -12,26 +12,30 @@ from minivess.losses.region import cross_entropy, soft_dice
 
 
 def critical_cross_entropy(view: Foreground, strength: float, onset: float) -> Tensor:
-    """Cross-entropy at the critical points of homotopy warping (Hu, NeurIPS 2022), once the network segments at all.
+    """``(1 - s) CE + s strength CE_critical / |P or G|``: cross-entropy at the critical points (Hu, NeurIPS 2022).
 
-    The critical points (``minivess.losses.warping.critical_points``) of a network that finds nothing are vessel alone,
-    those of one that paints everything next to none, since a solid block shrinks to anything without a hole; and Dice
-    has next to no gradient in either state. Trained on these two from the start, a network may well end in one state or the other.
-    So the critical points count by a share s that rises with the soft Dice D of the very batch, from 0 at
-    ``onset`` to 1 at 1, and the cross-entropy of all voxels by 1 - s: a network that does not segment, or no longer
-    does, learns by Dice and cross-entropy, which find the way from any start. There is no state, no count of
-    epochs, and no gradient through D or the warping.
+    CE is the mean cross-entropy of all voxels. CE_critical is the sum of the cross-entropy over the critical points of
+    homotopy warping (``minivess.losses.warping.critical_points``). |P or G| is the number of voxels that are vessel in
+    the prediction or in the label. The share ``s = clamp((D - onset) / (1 - onset), 0, 1)`` rises with the soft Dice D
+    of that batch, from 0 at ``onset`` to 1 at a perfect Dice.
 
-    Its value is therefore no measure of progress: it rises where critical points begin to count.
+    The share is needed because two states of the network are traps. If the network finds nothing, all critical points
+    are vessel voxels. If it labels everything as vessel, there are almost no critical points, because a solid block can
+    shrink to any mask without a hole. Dice has almost no gradient in either state. A network trained on Dice and
+    critical points from the start may end in one of them. With the share, a network that does not segment, or no longer
+    does, is trained by Dice and the cross-entropy of all voxels, which recover from any start.
+
+    The loss keeps no state and does not count epochs. No gradient flows through D or the warping. The value does not
+    measure progress: it rises when the critical points start to count.
 
     Args:
-        view: What the loss looks at.
-        strength: How many times a critical point weighs what a voxel of the Dice weighs: the sum over critical points is
-            divided by the voxels that are vessel in prediction or label, whatever the number of critical points.
-        onset: Soft Dice from which critical points count, at least 0 and below 1.
+        view: Foreground of the batch.
+        strength: Weight of a critical point relative to a voxel of the Dice. It does not depend on the number of
+            critical points, because the sum is divided by |P or G|.
+        onset: Soft Dice of the batch from which critical points count; at least 0 and below 1.
 
     Returns:
-        A scalar, 0 where nothing counts.
+        A scalar; 0 if no voxel counts.
     """
     predicted, vessel = view.prob > 0.5, view.label > 0.5
     share = ((1 - soft_dice(view, smooth=1.0).detach() - onset) / (1 - onset)).clamp(0, 1)
@@ -47,10 +51,10 @@ def critical_cross_entropy(view: Foreground, strength: float, onset: float) -> T
     schema="(Tensor prediction, Tensor label, Tensor share) -> Tensor",
 )
 def _critical_points(prediction: Tensor, label: Tensor, share: Tensor) -> Tensor:
-    """Critical points of bool masks (B, 1, X, Y, Z), on the CPU whatever their device; none where the share is 0 or NaN."""
+    """Critical points of bool masks (B, 1, X, Y, Z), always computed on the CPU; all False if the share is 0 or NaN."""
     if not share > 0:
         return torch.zeros_like(label)
-    from minivess.losses.warping import critical_points  # Numba takes its time, and tracing comes by without
+    from minivess.losses.warping import critical_points  # Numba is slow to load, and tracing does not need it
 
     pairs = zip(prediction[:, 0].cpu().numpy(), label[:, 0].cpu().numpy(), strict=True)
     return torch.from_numpy(np.stack([critical_points(*pair) for pair in pairs])[:, None]).to(label.device)

@@ -1,4 +1,4 @@
-"""Exact Euclidean distance up to a reach: no SciPy call, so it stays on the device and can be traced."""
+"""Exact Euclidean distance to the background, up to a limit; without SciPy, so it runs on the GPU and can be traced."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ _SPATIAL_AXES = (2, 3, 4)
 
 
 def capped_distance(mask: Tensor, reach: int, valid: Tensor | None = None) -> Tensor:
-    """Distance of every foreground voxel to the nearest background voxel, or ``reach`` where that is farther.
+    """``min(distance to the nearest background voxel, reach)`` for every voxel.
 
-    The squared distance is separable, a lower envelope of parabolas axis after axis (Felzenszwalb and Huttenlocher
-    2012); within a reach each envelope is ``2 reach`` shifted minima, exact in float32 while ``3 reach^2 < 2^24``.
+    The squared distance is separable: it is the lower envelope of parabolas along one axis after the other
+    (Felzenszwalb and Huttenlocher 2012). Up to ``reach``, each envelope is the minimum of fewer than ``2 reach``
+    shifted copies. The result is exact in float32 while ``3 reach^2 < 2^24``.
 
     Args:
-        mask: ``(B, C, X, Y, Z)`` bool. What lies outside of the array is not background.
-        reach: Largest distance that matters, in voxels.
-        valid: ``(B, 1 or C, X, Y, Z)`` bool, False in padding, which is not background either.
+        mask: ``(B, C, X, Y, Z)`` bool. Voxels outside the array do not count as background.
+        reach: Upper limit of the distance, in voxels.
+        valid: ``(B, 1 or C, X, Y, Z)`` bool, False in padding. Padding does not count as background.
 
     Returns:
-        float32 distances in voxels, 0 in the background, ``reach`` everywhere where there is no background at all.
+        ``(B, C, X, Y, Z)`` float32 distances in voxels: 0 in the background, and ``reach`` everywhere if a sample has
+        no background.
     """
     background = mask.logical_not() if valid is None else mask.logical_not().logical_and_(valid)
     squared = background.logical_not().float().mul_(reach**2)
@@ -29,7 +31,7 @@ def capped_distance(mask: Tensor, reach: int, valid: Tensor | None = None) -> Te
 
 
 def _lower_envelope(squared: Tensor, axis: int, reach: int) -> Tensor:
-    """Minimum over shifts s of ``squared`` at s plus s^2, for |s| below the reach."""
+    """Minimum over all shifts ``|s| < reach`` of ``squared`` shifted by s along the axis, plus ``s^2``."""
     size = squared.shape[axis]
     envelope = squared.clone()
     for shift in range(1, min(reach, size)):

@@ -1,4 +1,4 @@
-"""What a loss looks at: the foreground of a two-channel network output, its label, and which voxels count."""
+"""The input of every loss term: foreground of a two-channel output, label, and mask of the voxels that count."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from minivess.errors import ConfigError
 
 @dataclass(frozen=True)
 class Foreground:
-    """Foreground of a batch, all tensors ``(B, 1, X, Y, Z)`` and at least float32.
+    """Foreground of a batch. All tensors are ``(B, 1, X, Y, Z)``; all but the mask are at least float32.
 
     Attributes:
-        logit: Foreground minus background logit, so ``prob = sigmoid(logit)`` is the softmax of the two; 0 in padding.
+        logit: Foreground logit minus background logit, 0 in padding. ``sigmoid(logit)`` equals the softmax of the two.
         prob: Foreground probability, 0 in padding.
         label: 1 in the vessel, 0 elsewhere and in padding.
-        mask: Bool, False in padding; None where every voxel counts.
+        mask: Bool, False in padding; None if every voxel counts.
     """
 
     logit: Tensor
@@ -28,18 +28,22 @@ class Foreground:
 
 
 def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Foreground:
-    """Checks the shapes and reduces a two-channel output to its foreground.
+    """Check the shapes and reduce a two-channel network output to its foreground.
 
-    Half precision is raised to float32 here and everything after is elementwise or a sum, which autocast leaves alone:
-    a loss needs no autocast block of its own.
+    Half precision is converted to float32 here. All later operations are elementwise or sums, which autocast does not
+    change, so a loss needs no autocast block.
 
     Args:
-        logits: ``(B, 2, X, Y, Z)``, any floating type.
-        label: ``(B, 1, X, Y, Z)``, integer, bool or float; the vessel is what lies above 0.5.
-        mask: ``(B, 1, X, Y, Z)``, False in padding, which counts nowhere and gets no gradient.
+        logits: ``(B, 2, X, Y, Z)``, any floating type. Channel 0 is background, channel 1 is foreground.
+        label: ``(B, 1, X, Y, Z)``, integer, bool or float; a voxel is vessel if its value is above 0.5.
+        mask: ``(B, 1, X, Y, Z)``, False in padding, which counts in no loss and gets no gradient. None: no padding.
+
+    Returns:
+        The foreground, with tensors of shape ``(B, 1, X, Y, Z)``.
 
     Raises:
-        ConfigError: If a shape is another. With one channel a softmax is constant and its gradient exactly zero.
+        ConfigError: A shape is not as above. One channel is refused because the softmax of one channel is constant and
+            its gradient is exactly zero.
     """
     _check_shapes(logits, label, mask)
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -55,15 +59,15 @@ def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> For
 def _check_shapes(logits: Tensor, label: Tensor, mask: Tensor | None) -> None:
     if logits.ndim != 5 or logits.shape[1] != 2:
         raise ConfigError(
-            "logits (B, 2, X, Y, Z): background and foreground",
+            "logits of shape (B, 2, X, Y, Z) with the channels background and foreground",
             f"logits of shape {tuple(logits.shape)}",
-            "give the network two output channels and no activation at its end",
+            "give the network two output channels and no final activation",
         )
     wanted = (logits.shape[0], 1, *logits.shape[2:])
     for name, tensor in (("label", label), ("mask", mask)):
         if tensor is not None and tuple(tensor.shape) != wanted:
             raise ConfigError(
-                f"a {name} of shape {wanted}, one channel on the voxels of the logits",
+                f"a {name} of shape {wanted}: one channel, and the voxels of the logits",
                 f"shape {tuple(tensor.shape)}",
-                f"give the {name} one channel, not one-hot, and the same patch as the image",
+                f"pass a {name} with one channel (not one-hot) for the same patch as the image",
             )

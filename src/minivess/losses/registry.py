@@ -1,4 +1,4 @@
-"""Losses by name, open to code outside of the package; knows their names without importing torch."""
+"""Losses by name. Code outside the package can add its own. Looking up a name does not import torch."""
 
 from __future__ import annotations
 
@@ -19,33 +19,36 @@ LOSSES: dict[str, str | LossBuilder] = {
     name: f"minivess.losses.compound:{name}"
     for name in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice", "warp", "skeleton_recall")
 }
-"""Name of every known loss, with its builder or where to import it from, ``"package.module:function"``.
+"""Name of every known loss, with its builder or the import path of the builder, ``"package.module:function"``.
 
-A loss of one's own needs no entry: experiments may name its builder in full, ``my_lab.losses:focal``. Cells train in
-processes of their own, which would not see an entry made elsewhere.
+A user's own loss needs no entry: an experiment can give the import path of its builder, such as
+``my_lab.losses:focal``. Each cell trains in a separate process, which does not see an entry that another process added.
 """
 
 
 def require_known(name: str) -> None:
-    """Check a name without importing torch.
+    """Check the name of a loss without importing torch.
 
     Raises:
-        ConfigError: It is neither a key of `LOSSES` nor written as ``"package.module:function"``.
+        ConfigError: The name is neither a key of `LOSSES` nor of the form ``"package.module:function"``.
     """
     if name not in LOSSES and ":" not in name:
         raise unknown("loss", name, LOSSES)
 
 
 def build_loss(name: str, **options: Any) -> nn.Module:
-    """Builds a loss, a module called as ``loss(logits, label, mask=None)``.
+    """Build a loss by name.
 
     Args:
         name: A key of `LOSSES`, or an importable builder ``"package.module:function"``.
         **options: Passed to the builder, e.g. ``iterations=12``.
 
+    Returns:
+        A module, called as ``loss(logits, label, mask=None)``.
+
     Raises:
-        ConfigError: If the name or an option is unknown (the message lists the known ones and the nearest), an option
-            is missing or its value refused, or the builder cannot be imported.
+        ConfigError: The name or an option is unknown (the message lists the known ones and suggests the nearest), an
+            option is missing, the builder refuses a value, or the builder cannot be imported.
     """
     builder = _resolve(name)
     signature = inspect.signature(builder)
@@ -56,7 +59,7 @@ def build_loss(name: str, **options: Any) -> nn.Module:
     try:
         signature.bind(**options)
     except TypeError as error:
-        raise ConfigError(f"every option that the loss `{name}` needs", str(error), "add the option") from error
+        raise ConfigError(f"all options that the loss `{name}` needs", str(error), "add the missing option") from error
     return builder(**options)
 
 
@@ -72,5 +75,5 @@ def _resolve(name: str) -> LossBuilder:
         raise ConfigError(
             f"an importable function that builds the loss `{name}`",
             f"{type(error).__name__}: {error}",
-            "write package.module:function, and put its folder on PYTHONPATH or install the package into this environment",
+            "write package.module:function, and add its folder to PYTHONPATH or install its package",
         ) from error

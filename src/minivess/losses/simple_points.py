@@ -1,8 +1,8 @@
-"""Voxels that can be flipped without changing the topology of a mask: decided exactly, compiled by Numba.
+"""Simple points: voxels that can be flipped without changing the topology of a mask. Exact, and compiled by Numba.
 
-All compiled functions are in this file, because Numba's cache notices no change in another one. Compiling takes a few
-seconds once a machine; later processes read the result beside this file or, where that folder is read-only, in the user's
-cache folder (``NUMBA_CACHE_DIR`` names another).
+All compiled functions are in this file, because Numba's cache does not detect changes in other files. Compilation takes
+a few seconds, once per machine. Later processes read the compiled code from the folder of this file or, if that folder
+is read-only, from the user's cache folder. ``NUMBA_CACHE_DIR`` sets another folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _Function = TypeVar("_Function", bound=Callable)
 
-# A block of 3x3x3 voxels as 27 bits; voxel (x, y, z) of it is bit 9 x + 3 y + z, so bit 13 is the centre.
+# A block of 3x3x3 voxels is stored as 27 bits. Voxel (x, y, z) of the block is bit 9 x + 3 y + z; bit 13 is the centre.
 _BITS = range(27)
 _OFF_CENTRE = [abs(bit // 9 - 1) + abs(bit // 3 % 3 - 1) + abs(bit % 3 - 1) for bit in _BITS]
 _FACES = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] == 1)
@@ -30,20 +30,21 @@ _NOT_FIRST_Z, _NOT_LAST_Z = (sum(1 << bit for bit in _BITS if bit % 3 != end) fo
 def _compiled(function: _Function) -> _Function:
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder can be written, so each process compiles for itself
+    except RuntimeError:  # no cache folder can be written, so each process compiles the function
         return njit(nogil=True)(function)
 
 
 @_compiled
 def is_simple(block: int) -> bool:
-    """Whether flipping the centre of a block changes no topology, foreground 6-connected and background 26-connected.
+    """Return True if the centre of a block is a simple point: flipping it keeps the topology.
 
-    It does not where both topological numbers are 1 (Bertrand and Malandain 1994): the foreground of the
-    18-neighbourhood has one 6-connected piece that touches a face of the centre, and the background of the
-    26-neighbourhood is one 26-connected piece. The centre itself does not matter.
+    The foreground is 6-connected and the background 26-connected. The centre is simple if both topological numbers are
+    1 (Bertrand and Malandain 1994): the foreground of the 18-neighbourhood has exactly one 6-connected piece that
+    touches a face of the centre, and the background of the 26-neighbourhood is exactly one 26-connected piece. The value
+    of the centre does not matter.
 
     Args:
-        block: 27 bits, voxel (x, y, z) of the 3x3x3 block in bit 9 x + 3 y + z, 1 for foreground.
+        block: 27 bits. Voxel (x, y, z) of the 3x3x3 block is bit 9 x + 3 y + z; 1 is foreground.
     """
     faces, near, outside = block & _FACES, block & _FACES_AND_EDGES, ~block & _AROUND
     piece, grown = 0, faces & -faces
@@ -61,11 +62,11 @@ def is_simple(block: int) -> bool:
 
 @_compiled
 def flip_simple_points(mask: NDArray[np.bool_], candidates: NDArray[np.intp]) -> None:
-    """Flip candidates in their order, each at most once, wherever it is simple by then; over again until none is.
+    """Flip the candidates that are simple, in their order, each at most once. Repeat until no candidate left is simple.
 
     Args:
-        mask: (X, Y, Z), C-contiguous, changed in place.
-        candidates: Flat indices of voxels that do not lie at the border of the array.
+        mask: (X, Y, Z) bool, C-contiguous; changed in place.
+        candidates: Flat indices of voxels; none of them at the border of the array.
     """
     flat = mask.reshape(-1)  # a view
     along_x, along_y = mask.shape[1] * mask.shape[2], mask.shape[2]

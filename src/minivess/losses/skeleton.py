@@ -1,10 +1,10 @@
 """The soft skeleton of Shit et al. (CVPR 2021, arXiv 2003.07311), with a gradient that recomputes instead of storing.
 
-Built of pooling layers, ten iterations keep 74 index tensors of 8 bytes a voxel for the backward pass, which on a GPU
-adds in whatever order the threads arrive. Here the forward pass keeps two images, its input and one product, and the
-backward pass erodes again: against keeping all twelve erosions a twentieth more time, a quarter less memory at the peak.
-Every step is elementwise, so the gradient is the same to the last bit each time. Where several voxels tie, it goes where
-the pooling layers send it on a CPU.
+Built from pooling layers, ten iterations keep 74 index tensors of 8 bytes per voxel for the backward pass, and on a GPU
+the backward pass adds in an order that changes from run to run. Here, the forward pass keeps two images (its input and
+one product), and the backward pass computes the erosions again. Compared with keeping all twelve erosions, this takes a
+twentieth more time and a quarter less memory at the peak. Every step is elementwise, so the gradient is the same to the
+last bit each time. If several voxels tie, the gradient goes to the same voxel as in the pooling layers on a CPU.
 """
 
 from __future__ import annotations
@@ -23,26 +23,30 @@ _ClampInPlace = Callable[[Tensor, Tensor], Tensor]
 
 
 def soft_skeleton(x: Tensor, iterations: int, mask: Tensor | None = None) -> Tensor:
-    """Soft skeleton of a probability map, or the morphological skeleton of a binary one.
+    """Compute the soft skeleton of a probability map, or the morphological skeleton of a binary image.
+
+    S starts as relu(x - open(x)). Each iteration sets x = erode(x), d = relu(x - open(x)) and S = S + relu(d - S d).
+    Erode is the minimum over the three axis-wise windows of 3 voxels, dilate is the maximum over 3x3x3, and open(x) is
+    dilate(erode(x)).
 
     Args:
         x: ``(B, C, X, Y, Z)`` in [0, 1]. Half precision is computed in float32. An integer or bool image of zeros and
-            ones gives the same skeleton in int8, at a quarter of the memory.
-        iterations: Number of erosions, at least the largest vessel radius in voxels.
+            ones gives the same skeleton in int8, with a quarter of the memory.
+        iterations: Number of erosions; at least the largest vessel radius in voxels.
         mask: ``(B, 1 or C, X, Y, Z)``, False in padding. Padding is treated like the outside of the image: the
-            skeleton is the one of the cropped image, and 0 in the padding.
+            skeleton equals that of the cropped image, and is 0 in the padding.
 
     Returns:
-        ``(B, C, X, Y, Z)`` in [0, 1]; empty (all 0) for an empty image and for a full one.
+        ``(B, C, X, Y, Z)`` in [0, 1]; all 0 for an empty image and for a full image.
 
     Raises:
-        ConfigError: If ``x`` is not five-dimensional or ``iterations`` is negative.
+        ConfigError: ``x`` is not five-dimensional, or ``iterations`` is negative.
     """
     if x.ndim != 5 or iterations < 0:
         raise ConfigError(
-            "an image (B, C, X, Y, Z) and at least 0 iterations",
+            "an image of shape (B, C, X, Y, Z) and `iterations` of at least 0",
             f"shape {tuple(x.shape)} and {iterations} iterations",
-            "add the missing axes, or set `iterations` to the largest vessel radius in voxels",
+            "add the missing axes, and set `iterations` to the largest vessel radius in voxels",
         )
     image = x.to(torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.int8)
     if mask is None:
@@ -53,10 +57,11 @@ def soft_skeleton(x: Tensor, iterations: int, mask: Tensor | None = None) -> Ten
 
 
 class _SoftSkeleton(torch.autograd.Function):
-    """S = 1 - product over the erosions e of (1 - relu(e - open(e))), e = x, erode(x), erode(erode(x)), ...
+    """``S = 1 - product of (1 - relu(e - open(e)))`` over the erosions ``e = x, erode(x), erode(erode(x)), ...``.
 
-    This is the authors' recursion S + relu(d - S d) written as a product: at any voxel the d of all erosions add up to
-    at most 1, so the inner relu never acts, and dS / dd is the product over the other erosions.
+    This is the authors' recursion ``S + relu(d - S d)`` with ``d = relu(e - open(e))``, written as a product. At any
+    voxel, the d of all erosions add up to at most 1, so the inner relu has no effect. The derivative dS / dd is the
+    product over the other erosions.
     """
 
     @staticmethod
@@ -77,7 +82,8 @@ class _SoftSkeleton(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, valid, product = ctx.saved_tensors
-        # Where one 1 - d of a voxel is 0 the others are 1, so the product without it, 0 / 0, is 1: tiny / tiny.
+        # If one factor 1 - d of a voxel is 0, the others are 1. The product without that factor is then 1, but 0 / 0 is
+        # undefined; clamping both to tiny gives tiny / tiny = 1.
         tiny = torch.finfo(grad.dtype).tiny
         grad_product = product.clamp_min(tiny).mul_(grad)
         levels = [x]
@@ -96,7 +102,7 @@ class _SoftSkeleton(torch.autograd.Function):
 
 
 def _clamp_by_neighbours(pooled: Tensor, image: Tensor, axis: int, clamp_: _ClampInPlace) -> Tensor:
-    """Clamps every voxel of ``pooled`` by its two neighbours in ``image`` along one axis; at the border by the one."""
+    """Clamp every voxel of ``pooled`` by its neighbours in ``image`` along one axis: two, or one at the border."""
     span = image.shape[axis] - 1
     clamp_(pooled.narrow(axis, 1, span), image.narrow(axis, 0, span))
     clamp_(pooled.narrow(axis, 0, span), image.narrow(axis, 1, span))
@@ -104,12 +110,12 @@ def _clamp_by_neighbours(pooled: Tensor, image: Tensor, axis: int, clamp_: _Clam
 
 
 def _pool(image: Tensor, axis: int, clamp_: _ClampInPlace) -> Tensor:
-    """Minimum or maximum over the window of three voxels along one axis."""
+    """Minimum or maximum over a window of three voxels along one axis."""
     return _clamp_by_neighbours(image.clone(), image, axis, clamp_)
 
 
 def _pool_backward(grad: Tensor, image: Tensor, pooled: Tensor, axis: int) -> Tensor:
-    """Gradient of `_pool` by its image: to the first of the tied voxels of each window."""
+    """Gradient of `_pool` with respect to its image. If voxels of a window tie, the first one gets the gradient."""
     span = image.shape[axis] - 1
     to_previous = _equal(image.narrow(axis, 0, span), pooled.narrow(axis, 1, span)).mul_(grad.narrow(axis, 1, span))
     to_next = grad.clone()
@@ -122,12 +128,12 @@ def _pool_backward(grad: Tensor, image: Tensor, pooled: Tensor, axis: int) -> Te
 
 
 def _equal(first: Tensor, second: Tensor) -> Tensor:
-    """1.0 where equal, else 0.0; several times faster on a CPU than by way of a bool tensor."""
+    """1.0 where equal, else 0.0. On a CPU this is several times faster than converting a bool tensor."""
     return torch.eq(first, second, out=torch.empty_like(first))
 
 
 def _erode(level: Tensor, valid: Tensor | None) -> Tensor:
-    """Minimum over the three axis-wise windows; padding stays 1, which no minimum notices."""
+    """Minimum over the three axis-wise windows. Padding stays 1, the largest value, so it affects no minimum."""
     eroded = level.clone()
     for axis in _SPATIAL_AXES:
         _clamp_by_neighbours(eroded, level, axis, Tensor.clamp_max_)
@@ -135,7 +141,7 @@ def _erode(level: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _erode_backward(grad: Tensor, level: Tensor) -> Tensor:
-    """Gradient of `_erode`; axes that tie share it as ``torch.minimum(torch.minimum(x, y), z)`` does."""
+    """Gradient of `_erode`. Axes that tie share it in the same way as ``torch.minimum(torch.minimum(x, y), z)``."""
     along_x, along_y, along_z = (_pool(level, axis, Tensor.clamp_max_) for axis in _SPATIAL_AXES)
     grad_z = _share_of_first(grad, along_z, torch.minimum(along_x, along_y))
     grad_xy = grad - grad_z
@@ -147,13 +153,13 @@ def _erode_backward(grad: Tensor, level: Tensor) -> Tensor:
 
 
 def _share_of_first(grad: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Gradient of ``torch.minimum(first, second)`` by ``first``: all of it, half where they tie, or nothing."""
+    """Gradient of ``torch.minimum(first, second)`` for ``first``: all if ``first`` is smaller, half if both tie, else 0."""
     half = grad * 0.5
     return torch.addcmul(half, half, torch.sub(second, first).sign_())
 
 
 def _dilate(eroded: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Maximum over 3x3x3: the image with padding at 0, then pooled along z, along y and (the result) along x."""
+    """Maximum over 3x3x3. Returns the image with padding 0, and its maxima along z, along zy and along zyx (the result)."""
     inside = eroded if valid is None else eroded * valid
     along_z = _pool(inside, 4, Tensor.clamp_min_)
     along_zy = _pool(along_z, 3, Tensor.clamp_min_)
@@ -161,7 +167,7 @@ def _dilate(eroded: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tenso
 
 
 def _dilate_backward(grad: Tensor, pooled: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    """Gradient of `_dilate` by its image, to the first in the order x, y, z of the voxels that tie."""
+    """Gradient of `_dilate` with respect to its image. Of voxels that tie, the first in the order x, y, z gets it."""
     for step, axis in ((2, 2), (1, 3), (0, 4)):
         grad = _pool_backward(grad, pooled[step], pooled[step + 1], axis)
     return grad

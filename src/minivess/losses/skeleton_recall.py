@@ -1,4 +1,4 @@
-"""Skeleton recall: how much of the label's centreline is found (Kirchhoff et al., ECCV 2024, arXiv 2404.03010)."""
+"""Skeleton recall: share of the label's centreline that is found (Kirchhoff et al., ECCV 2024, arXiv 2404.03010)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ TUBE_VOXELS = 2
 
 
 def soft_skeleton_recall(view: Foreground, smooth: float) -> Tensor:
-    """One minus the share of the tubes around the label's skeletons that is found, over the batch; 0 where there are none.
+    """``1 - (sum(p t) + smooth) / (sum(t) + smooth)``: soft skeleton recall loss over the whole batch.
 
-    The tube is that of the patch, made from its label at each call, as the authors do: their transform is the last
-    one before the network, after the augmentation.
+    p is the foreground probability and t the `tube` around the label's skeleton. The tube is computed from the label of
+    the patch at each call. The authors do the same: their transform is the last one before the network, after the
+    augmentation.
 
     Args:
-        view: What the loss looks at.
-        smooth: Added to numerator and denominator, so that an empty tube counts as found.
+        view: Foreground of the batch.
+        smooth: Added to the numerator and denominator, so that an empty tube counts as found.
+
+    Returns:
+        A scalar in [0, 1); 0 if the label has no vessel.
     """
     tube = _tubes(view.label > 0.5)
     found = (view.prob * tube).sum()
@@ -28,9 +32,15 @@ def soft_skeleton_recall(view: Foreground, smooth: float) -> Tensor:
 
 
 def tube(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The skeleton of a mask (X, Y, Z) by Lee et al. 1994, dilated by `TUBE_VOXELS` steps along the axes, within the mask.
+    """Dilate the skeleton of a mask (Lee et al. 1994) by `TUBE_VOXELS` steps along the axes, within the mask.
 
-    That thinning deletes some tiny blobs altogether; a mask of which nothing is left is its own tube.
+    The thinning deletes some tiny blobs completely. If nothing is left of the mask, the mask itself is the tube.
+
+    Args:
+        label: (X, Y, Z) bool.
+
+    Returns:
+        (X, Y, Z) bool, a subset of ``label``.
     """
     from scipy.ndimage import binary_dilation
     from skimage.morphology import skeletonize
@@ -43,7 +53,7 @@ def tube(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @torch.library.custom_op("minivess::skeleton_tubes", mutates_args=(), schema="(Tensor label) -> Tensor")
 def _tubes(label: Tensor) -> Tensor:
-    """Tubes of bool labels (B, 1, X, Y, Z), on the CPU whatever their device."""
+    """Tubes of bool labels (B, 1, X, Y, Z), always computed on the CPU."""
     return torch.from_numpy(np.stack([tube(sample) for sample in label[:, 0].cpu().numpy()])[:, None]).to(label.device)
 
 

@@ -1,4 +1,4 @@
-"""Losses that look at centrelines: soft clDice and cbDice."""
+"""Losses that compare centrelines: soft clDice and cbDice."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from minivess.losses.skeleton import soft_skeleton
 def soft_cldice(
     prob: Tensor, label: Tensor, iterations: int = 10, smooth: float = 1.0, mask: Tensor | None = None
 ) -> Tensor:
-    """Soft clDice loss of Shit et al. (CVPR 2021, arXiv 2003.07311) on the foreground, sums over the whole batch.
+    """``1 - 2 Tprec Tsens / (Tprec + Tsens)``: soft clDice loss of Shit et al. (CVPR 2021, arXiv 2003.07311).
+
+    With S the soft skeleton, p the foreground probability and g the label, Tprec is
+    ``(sum S(p) g + smooth) / (sum S(p) + smooth)`` and Tsens is ``(sum S(g) p + smooth) / (sum S(g) + smooth)``. The
+    sums run over the whole batch.
 
     Args:
         prob: ``(B, 1, X, Y, Z)`` foreground probability.
-        label: ``(B, 1, X, Y, Z)``, the vessel is what lies above 0.5; its skeleton carries no gradient.
-        iterations: Erosions of the soft skeleton, at least the largest vessel radius in voxels.
-        smooth: Added to numerator and denominator, so that an empty skeleton counts as found.
-        mask: ``(B, 1, X, Y, Z)``, False in padding; the loss is then the one of the cropped patch.
+        label: ``(B, 1, X, Y, Z)``; a voxel is vessel if its value is above 0.5. No gradient flows through its skeleton.
+        iterations: Number of erosions of the soft skeleton; at least the largest vessel radius in voxels.
+        smooth: Added to the numerators and denominators, so that an empty skeleton counts as found.
+        mask: ``(B, 1, X, Y, Z)``, False in padding. The loss then equals that of the cropped patch.
 
     Returns:
-        A scalar in [0, 1): 0 where both skeletons lie within the other's vessel, and where both are empty.
+        A scalar in [0, 1): 0 if each skeleton is within the other vessel, and if both skeletons are empty.
 
     Raises:
-        ConfigError: If the shapes differ or there is more than one channel.
+        ConfigError: The shapes differ, or there is more than one channel.
     """
     if prob.ndim != 5 or prob.shape[1] != 1 or prob.shape != label.shape:
         raise ConfigError(
-            "foreground probability and label, both (B, 1, X, Y, Z)",
+            "a foreground probability and a label, both of shape (B, 1, X, Y, Z)",
             f"{tuple(prob.shape)} and {tuple(label.shape)}",
-            "pass softmax(logits)[:, 1:] and a label of one channel",
+            "pass softmax(logits)[:, 1:] and a label with one channel",
         )
     prob = prob.to(torch.promote_types(prob.dtype, torch.float32))
     vessel = label > 0.5
@@ -51,29 +55,34 @@ def soft_cldice(
 def cb_dice(
     logits: Tensor, label: Tensor, iterations: int = 10, smooth: float = 1.0, mask: Tensor | None = None
 ) -> Tensor:
-    """Centreline boundary Dice of Shi et al. (MICCAI 2024, arXiv 2407.01517), negated, sums over the whole batch.
+    """``-2 P S / (P + S)``: negative centreline boundary Dice of Shi et al. (MICCAI 2024, arXiv 2407.01517).
 
-    Follows the authors' code with its later squared linear radius weight. Skeletons and distances come from the masks
-    p > 0.5 and label without gradient; the gradient reaches the logits through p alone.
+    P is the weighted precision, ``(sum Q_Sp Q_Vl + smooth) / (sum mix(Q_SpVp, Q_SlVl) Q_Sp + smooth)``. The indices p
+    and l stand for prediction and label. mix takes Q_SlVl, except at voxels where only Q_SpVp is non-zero. S is the
+    sensitivity, with the roles of prediction and label exchanged. The sums run over the whole batch. `_RadiusWeights`
+    defines the weights Q.
+
+    The code follows the authors' implementation with its later squared linear radius weight. Skeletons and distances
+    are computed without a gradient from the masks p > 0.5 and label. The gradient reaches the logits through p alone.
 
     Args:
         logits: ``(B, 2, X, Y, Z)``.
-        label: ``(B, 1, X, Y, Z)``, the vessel is what lies above 0.5.
-        iterations: Erosions of the skeleton, at least the largest vessel radius in voxels.
-        smooth: Added to numerators and denominators, so that an empty skeleton counts as found.
-        mask: ``(B, 1, X, Y, Z)``, False in padding; the loss is then the one of the cropped patch.
+        label: ``(B, 1, X, Y, Z)``; a voxel is vessel if its value is above 0.5.
+        iterations: Number of erosions of the skeleton; at least the largest vessel radius in voxels.
+        smooth: Added to the numerators and denominators, so that an empty skeleton counts as found.
+        mask: ``(B, 1, X, Y, Z)``, False in padding. The loss then equals that of the cropped patch.
 
     Returns:
-        A scalar in [-1, 0), -1 at best. The gradient is zero where both skeletons are empty.
+        A scalar in [-1, 0); -1 is best. The gradient is zero if both skeletons are empty.
 
     Raises:
-        ConfigError: If a shape is not as above.
+        ConfigError: A shape is not as above.
     """
     return cb_dice_of_view(foreground(logits, label, mask), iterations, smooth)
 
 
 def cb_dice_of_view(view: Foreground, iterations: int, smooth: float) -> Tensor:
-    """`cb_dice` on what `foreground` returned."""
+    """Compute `cb_dice` for a `Foreground` instead of logits, label and mask. Arguments and result are the same."""
     true = _radius_weights(view.label > 0.5, iterations, view.mask)
     found = _radius_weights(view.prob > 0.5, iterations, view.mask).times(view.prob)
     precision = _weighted_overlap(found, true, smooth)
@@ -83,13 +92,14 @@ def cb_dice_of_view(view: Foreground, iterations: int, smooth: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _RadiusWeights:
-    """Weights of one vessel mask by its radii; on the skeleton, and 0 off it, unless said otherwise.
+    """Weights Q of one vessel mask, computed from its radii. All tensors are (B, 1, X, Y, Z).
 
     Attributes:
-        depth: Distance to the background over the largest radius, everywhere in the mask (Q_V).
-        radius: The same on the skeleton (Q_SV).
-        thinness: Squared, 1 + 1 / largest radius minus ``radius``: thin vessels weigh as much as thick ones (Q_S).
-        skeleton: 1 on the skeleton.
+        depth: Q_V: distance to the background divided by the largest radius; 0 outside the mask.
+        radius: Q_SV: ``depth`` on the skeleton; 0 elsewhere.
+        thinness: Q_S: ``(1 + 1 / largest radius - radius)^2`` on the skeleton, 0 elsewhere. It makes thin vessels count
+            as much as thick ones.
+        skeleton: 1 on the skeleton; 0 elsewhere.
     """
 
     depth: Tensor
@@ -103,10 +113,11 @@ class _RadiusWeights:
 
 @torch.no_grad()
 def _radius_weights(vessel: Tensor, iterations: int, mask: Tensor | None) -> _RadiusWeights:
-    """Weights of a bool mask ``(B, 1, X, Y, Z)``, each sample by its own largest radius, at least 1.
+    """Compute the weights of a bool mask ``(B, 1, X, Y, Z)``.
 
-    A skeleton voxel is gone after one erosion more than it survived, of at most ``iterations``. So no radius is above
-    ``iterations + 1``, and no distance above that needs to be known.
+    Each sample is scaled by its own largest radius in voxels, or by 1 if that is smaller.
+    A skeleton voxel survives at most ``iterations`` erosions, so no radius is above ``iterations + 1``. Distances above
+    that limit do not affect the result.
     """
     skeleton = soft_skeleton(vessel, iterations, mask).float()
     distance = capped_distance(vessel, iterations + 1, mask)
@@ -117,7 +128,7 @@ def _radius_weights(vessel: Tensor, iterations: int, mask: Tensor | None) -> _Ra
 
 
 def _weighted_overlap(skeleton_of: _RadiusWeights, vessel_of: _RadiusWeights, smooth: float) -> Tensor:
-    """How much of one skeleton lies deep in the other vessel, its voxels weighted by thinness."""
+    """Share of one skeleton that is inside the other vessel, weighted by thinness and by the depth in that vessel."""
     only_here = skeleton_of.radius * (1 - vessel_of.skeleton)
     possible = (vessel_of.radius + only_here) * skeleton_of.thinness
     return ((skeleton_of.thinness * vessel_of.depth).sum() + smooth) / (possible.sum() + smooth)

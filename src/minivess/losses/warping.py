@@ -1,4 +1,4 @@
-"""Homotopy warping: one mask moves towards another as far as its topology lets it (Hu, NeurIPS 2022, arXiv 2112.07812)."""
+"""Homotopy warping: deform a mask towards another one and keep its topology (Hu, NeurIPS 2022, arXiv 2112.07812)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ from minivess.losses.simple_points import flip_simple_points
 
 
 def warp(mask: NDArray[np.bool_], towards: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """``mask`` with voxels flipped to what they are in ``towards``, simple points only, until no such voxel is simple.
+    """Flip simple points of ``mask`` to their values in ``towards`` until no voxel that differs is simple.
 
-    So pieces (6-connected), tunnels and cavities (26-connected) of the result are those of ``mask``, for voxels outside
-    of the array are background. As in the authors' code, voxels that are too many and voxels that are missing alike
-    go in the order of their distance to the border of ``mask``, the nearest first: what has to stay is a thin line in
-    the middle of a false bridge, or a thin wall where two vessels must not meet. Two things differ: the distance is
-    counted along the axes (city block), in a tenth of the time, and passes are repeated until nothing moves.
+    The result has the same number of pieces (6-connected foreground), tunnels and cavities (26-connected background) as
+    ``mask``. Voxels outside the array count as background.
+
+    As in the authors' code, the voxels that differ are visited in the order of their distance to the border of
+    ``mask``, the nearest first; extra and missing voxels are treated in the same way. The voxels that cannot be flipped
+    are then a thin line in the middle of a false bridge, or a thin wall between two vessels that must not touch. Two
+    details differ from the authors' code: the distance is counted along the axes (city block), which takes a tenth of
+    the time, and passes are repeated until no voxel changes.
 
     Args:
-        mask: (X, Y, Z) bool, left as it is.
-        towards: Of the same shape.
+        mask: (X, Y, Z) bool; not changed.
+        towards: (X, Y, Z) bool, with the shape of ``mask``.
 
     Returns:
-        A new mask. An empty one stays empty, and one that covers the array changes only where background can enter
-        from outside.
+        A new (X, Y, Z) bool mask. An empty mask stays empty. A mask that fills the array changes only where background
+        can enter from outside.
 
     Raises:
-        ConfigError: The two are not bool masks of one shape (X, Y, Z).
+        ConfigError: The arguments are not two bool masks with the same shape (X, Y, Z).
     """
     if mask.ndim != 3 or mask.shape != towards.shape or not mask.dtype == towards.dtype == np.bool_:
         got = " and ".join(f"{array.dtype} {array.shape}" for array in (mask, towards))
         raise ConfigError(
-            "two bool masks of one shape (X, Y, Z)", got, "compare with a threshold, drop batch and channel"
+            "two bool masks with the same shape (X, Y, Z)",
+            got,
+            "apply a threshold, and drop the batch and channel axes",
         )
     warped = np.pad(np.ascontiguousarray(mask), 1)
     candidates = np.flatnonzero(warped != np.pad(towards, 1))
@@ -43,25 +48,24 @@ def warp(mask: NDArray[np.bool_], towards: NDArray[np.bool_]) -> NDArray[np.bool
 
 
 def critical_points(prediction: NDArray[np.bool_], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where the topology of a prediction is wrong: voxels of its errors that warping cannot mend.
+    """Find voxels where the topology is wrong: ``(warp(g, p) != p) | (warp(p, g) != g)``, prediction p, label g.
 
-    They are those in which ``label`` warped towards ``prediction`` still differs from ``prediction``, or ``prediction``
-    warped towards ``label`` from ``label``. An error at the surface of a vessel is none; a gap, a false bridge, a vessel
-    missed or invented is one.
+    These are the errors of the prediction that warping cannot remove. An error at the surface of a vessel is not
+    critical. A gap, a false bridge, a missed vessel and an invented vessel are critical.
 
     Args:
         prediction: (X, Y, Z) bool.
-        label: Of the same shape.
+        label: (X, Y, Z) bool, with the shape of ``prediction``.
 
     Returns:
-        A bool mask within ``prediction != label``.
+        (X, Y, Z) bool mask, a subset of ``prediction != label``.
 
     Raises:
-        ConfigError: The two are not bool masks of one shape (X, Y, Z).
+        ConfigError: The arguments are not two bool masks with the same shape (X, Y, Z).
     """
     return (warp(label, prediction) != prediction) | (warp(prediction, label) != label)
 
 
 def _depth(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Steps to the nearest voxel of the other value; the same everywhere where there is none."""
+    """City-block distance of every voxel to the nearest voxel of the other value; constant if all values are equal."""
     return np.where(mask, *(distance_transform_cdt(side, metric="taxicab") for side in (mask, ~mask)))

@@ -1,1 +1,1 @@
-"""What this computer has: memory, processors, GPUs, processes."""
+"""The computer: its memory, processors, GPUs and processes."""

@@ -1,4 +1,4 @@
-"""Where the program runs: on somebody's own machine, in a container, in the cloud or in continuous integration."""
+"""Where the program runs: on a user's own machine, in a container, in the cloud or in continuous integration."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ _CLOUD_NAMES = (
 
 
 def detect_environment(environ: Mapping[str, str], root: Path = Path("/")) -> Environment:
-    """The narrowest that applies: a CI job in a container is "ci", a container on a cloud machine is "docker".
+    """Detect the environment; if several apply, the narrowest is returned.
+
+    A CI job in a container is "ci". A container on a cloud machine is "docker".
 
     Args:
-        environ: Environment variables; ``CI`` (set by all common services) and ``container`` (podman, systemd) count.
-        root: The file system's root, read for marks of containers and for the firmware's vendor strings.
+        environ: Environment variables. ``CI`` (set by all common services) and ``container`` (podman, systemd) are
+            used.
+        root: Root of the file system, where marker files of containers and the vendor strings of the firmware are read.
     """
     if environ.get("CI", "").lower() not in ("", "0", "false"):
         return "ci"

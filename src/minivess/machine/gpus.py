@@ -1,7 +1,7 @@
 """The one reader of NVIDIA GPUs, for planning and supervision: NVML first, ``nvidia-smi`` if NVML gives nothing.
 
-Planning asks once what there is (`read_gpus`); supervision asks again and again what is used and by which process
-(`NvmlReader.uses`, `SmiReader.uses`). Imports no torch.
+Planning reads once which GPUs exist (`read_gpus`). Supervision reads repeatedly how much memory is in use and by which
+process (`NvmlReader.uses`, `SmiReader.uses`). Imports no torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from minivess.text import MIB
 
 SMI = ("nvidia-smi",)
 TIMEOUT_S = 10.0
-"""Time that one query may take. A stuck driver blocks NVML and nvidia-smi for ever."""
+"""Time limit of one query. A GPU driver that hangs blocks NVML and nvidia-smi forever."""
 
 _DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 _GPU_FIELDS = ("index", "uuid", "name", "memory.total", "memory.free", "compute_cap", "driver_version")
@@ -33,7 +33,7 @@ _PROCESS_FIELDS = ("gpu_uuid", "pid", "used_memory")
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as the driver reports it.
+    """One GPU as the GPU driver reports it.
 
     Attributes:
         index: Position in PCI order, as in nvidia-smi. CUDA's own order may differ: select a GPU by ``uuid``.
@@ -42,7 +42,7 @@ class Gpu:
         total_bytes: Memory of the GPU.
         free_bytes: Memory that no process uses now.
         compute_capability: Major and minor version, (7, 5) for Turing; None if the driver does not report it.
-        driver: Version of the driver.
+        driver: Version of the GPU driver.
         limit_bytes: Memory that a run may treat as the whole GPU; None for all of it.
         cells: Number of cells of the run that share this GPU.
     """
@@ -87,18 +87,18 @@ class GpuReader(Protocol):
 
 
 class NvmlReader:
-    """Reads through the driver's own library, in about a millisecond."""
+    """Reads with NVML, the library of the GPU driver; one reading takes about a millisecond."""
 
     def __init__(self) -> None:
         import pynvml
 
         self._nvml = pynvml
         with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()  # NVML counts its users and only starts again from zero
+            pynvml.nvmlShutdown()  # NVML counts its users, and starts again only if none is left
         pynvml.nvmlInit()
 
     def gpus(self) -> Reading:
-        """Every GPU that could be read."""
+        """Read every GPU; a GPU that cannot be read becomes a note."""
         return self._each(self._gpu)
 
     def uses(self) -> list[GpuUse]:
@@ -110,7 +110,7 @@ class NvmlReader:
         for index in range(self._nvml.nvmlDeviceGetCount()):
             try:
                 found.append(read(index, self._nvml.nvmlDeviceGetHandleByIndex(index)))
-            except self._nvml.NVMLError as error:  # one lost GPU must not hide the others
+            except self._nvml.NVMLError as error:  # a failed GPU must not hide the others
                 notes.append(f"GPU {index}: {error}")
         return tuple(found), tuple(notes)
 
@@ -139,18 +139,18 @@ class NvmlReader:
 
 
 class SmiReader:
-    """Reads through the ``nvidia-smi`` command, for drivers that the Python binding of NVML cannot use.
+    """Reads with the ``nvidia-smi`` command, for GPU drivers that the Python binding of NVML cannot use.
 
     Args:
         command: The command with its leading arguments.
-        timeout_s: Time that one query may take.
+        timeout_s: Time limit of one query.
     """
 
     def __init__(self, command: Sequence[str] = SMI, timeout_s: float = TIMEOUT_S) -> None:
         self._command, self._timeout_s = tuple(command), timeout_s
 
     def gpus(self) -> Reading:
-        """Every GPU that could be read.
+        """Read every GPU; a GPU that cannot be read becomes a note.
 
         Raises:
             OSError: The command failed or printed nothing.
@@ -163,14 +163,14 @@ class SmiReader:
             try:
                 found.append(_gpu_from_row(row))
             except ValueError:
-                notes.append(f"not a reading: {', '.join(row)[:200]}")
+                notes.append(f"unreadable line: {', '.join(row)[:200]}")
         return tuple(found), tuple(notes)
 
     def uses(self) -> list[GpuUse]:
         """One entry for each GPU that could be read, in the driver's order."""
         status, output = self._run("gpu", _USE_FIELDS)
         rows = _rows(output, len(_USE_FIELDS))
-        if status and not rows:  # with one GPU lost the command fails too, and lists the others
+        if status and not rows:  # if one GPU has failed, the command fails too but lists the others
             raise OSError(_failure(status, output))
         uses = [GpuUse(int(used) * MIB, {}, int(index), uuid) for index, uuid, used in rows if used.isdigit()]
         for uuid, pid, used in self._processes():
@@ -186,7 +186,7 @@ class SmiReader:
             return []
 
     def _run(self, what: str, fields: Sequence[str]) -> tuple[int, str]:
-        """Exit status and output of a query; it is killed with its children if it takes too long."""
+        """Run a query and return its exit status and output; if it takes too long, it is killed with its children."""
         query = [*self._command, f"--query-{what}={','.join(fields)}", "--format=csv,noheader,nounits"]
         with subprocess.Popen(
             query,
@@ -215,19 +215,19 @@ def sources() -> list[Callable[[], GpuReader]]:
 
 
 def read_gpus(smi: Sequence[str] = SMI, nvml: bool = True, timeout_s: float = TIMEOUT_S) -> Reading:
-    """Every GPU, or none and notes that say why.
+    """Read every GPU; if there is none, the notes say why.
 
     Args:
         smi: The nvidia-smi command with its leading arguments.
-        nvml: Whether NVML is asked first.
-        timeout_s: Time that each source may take.
+        nvml: Whether NVML is tried first.
+        timeout_s: Time limit of each source.
     """
     asked: dict[str, Callable[[], Reading]] = {"NVML": lambda: NvmlReader().gpus()} if nvml else {}
     asked[smi[0]] = lambda: SmiReader(smi, timeout_s).gpus()
     notes: list[str] = []
     for source, ask in asked.items():
         try:
-            # One second more than nvidia-smi gets: only a process that survives SIGKILL, in a stuck driver, is left.
+            # One second more than nvidia-smi gets: only a process that survives SIGKILL in the driver needs it.
             gpus, remarks = _within(timeout_s + 1, ask)
         except Exception as error:
             gpus, remarks = (), (getattr(error, "strerror", None) or str(error),)
@@ -261,7 +261,7 @@ def select_uses(uses: Iterable[GpuUse], name: str | None) -> list[GpuUse]:
 
 
 def _within(timeout_s: float, ask: Callable[[], Reading]) -> Reading:
-    """The answer of a thread that is abandoned if none comes: a blocked library call cannot be interrupted."""
+    """Call ``ask`` in a thread, abandoned after ``timeout_s`` because a blocked library call cannot be interrupted."""
     answer: Future[Reading] = Future()
 
     def work() -> None:
@@ -284,11 +284,11 @@ def _rows(output: str, columns: int) -> list[list[str]]:
 
 def _failure(status: int, output: str) -> str:
     first_line = (output.strip().splitlines() or ["nothing"])[0]
-    return f"it ended with exit status {status} and printed: {first_line[:200]}"
+    return f"exit status {status}, output: {first_line[:200]}"
 
 
 def _gpu_from_row(row: Sequence[str]) -> Gpu:
-    """A GPU from one line of the answer; ValueError if the line is anything else ("[N/A]", "ERR!", a sentence)."""
+    """A GPU from one line of the output; ValueError if the line is anything else ("[N/A]", "ERR!", a message)."""
     index, uuid, name, total_mib, free_mib, capability, driver = row
     total_bytes, free_bytes = int(total_mib) * MIB, int(free_mib) * MIB
     if not 0 <= free_bytes <= total_bytes or total_bytes == 0:

@@ -1,4 +1,4 @@
-"""What /proc and the cgroups say about memory, swap, processors and load. A cgroup's limit counts as the machine's."""
+"""Memory, swap, processors and load, from /proc and the cgroups. A cgroup's limit counts as the machine's limit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from minivess.text import format_bytes
 
 @dataclass(frozen=True)
 class Host:
-    """The machine without its graphics cards.
+    """The machine without its GPUs.
 
     Attributes:
-        cpu_count: Processors this process may keep busy, by affinity and the cgroups' quotas; at least 1.
-        load_1min: Runnable processes of the whole machine over the last minute; None where there is no such figure.
-        ram_total_bytes: Installed memory, or the tightest cgroup limit when that is less.
-        ram_available_bytes: What could be allocated now without swapping. File cache counts as available.
+        cpu_count: Processors that this process may use, limited by affinity and cgroup quotas; at least 1.
+        load_1min: Mean number of runnable processes of the whole machine in the last minute; None if it is not
+            reported.
+        ram_total_bytes: Installed memory, or the tightest cgroup limit if that is less.
+        ram_available_bytes: Memory that can be allocated now without swapping. File cache counts as available.
         swap_total_bytes: Swap of the whole machine.
-        swap_used_bytes: The part of it in use.
-        notes: Where a cgroup narrowed the machine, and what could not be read.
+        swap_used_bytes: Swap in use on the whole machine.
+        notes: Limits set by cgroups, and what could not be read.
     """
 
     cpu_count: int
@@ -36,11 +37,11 @@ class Host:
 
 
 def read_host(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Host:
-    """Reads the machine as it is now.
+    """Read the current state of the machine.
 
     Args:
-        proc: Where procfs is mounted. Without a usable ``meminfo`` (not Linux) psutil is asked instead.
-        cgroup: Where the cgroup hierarchies, v1 or v2, are mounted.
+        proc: Mount point of procfs. If it has no usable ``meminfo`` (not Linux), psutil is used instead.
+        cgroup: Mount point of the cgroup hierarchies, v1 or v2.
     """
     ram_total, ram_available, swap_total, swap_used, notes = _read_meminfo(proc)
     for level in _cgroup_levels(proc, cgroup, "memory"):
@@ -64,7 +65,7 @@ def _read_meminfo(proc: Path) -> tuple[int, int, int, int, list[str]]:
     kib = _read_table(proc / "meminfo")
     if "MemTotal" not in kib or "MemAvailable" not in kib:
         ram, swap = psutil.virtual_memory(), psutil.swap_memory()
-        return ram.total, ram.available, swap.total, swap.used, [f"no figures in {proc / 'meminfo'}: psutil's are used"]
+        return ram.total, ram.available, swap.total, swap.used, [f"no usable {proc / 'meminfo'}, so psutil is used"]
     swap_total = kib.get("SwapTotal", 0)
     swap_used = swap_total - kib.get("SwapFree", swap_total)
     return kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024, swap_total * 1024, swap_used * 1024, []
@@ -73,8 +74,8 @@ def _read_meminfo(proc: Path) -> tuple[int, int, int, int, list[str]]:
 def _cgroup_levels(proc: Path, cgroup: Path, controller: str) -> Iterator[Path]:
     """Folders of this process's cgroup and its ancestors, innermost first.
 
-    A container often sees its own cgroup mounted as the root while /proc names the host's path, so folders that do
-    not exist are simply empty on the way up.
+    In a container, the container's own cgroup is often mounted as the root, although /proc names the path on the host.
+    Therefore some of the folders may not exist; they count as folders without limits.
     """
     for line in _read_text(proc / "self" / "cgroup").splitlines():
         _, controllers, name = [*line.split(":", 2), "", ""][:3]
@@ -86,13 +87,13 @@ def _cgroup_levels(proc: Path, cgroup: Path, controller: str) -> Iterator[Path]:
 
 
 def _memory_limit(level: Path) -> int | None:
-    """v2's hard limit, v2's throttling limit (above it a process crawls) or v1's limit, whichever is least."""
+    """The lowest of v2's hard limit, v2's throttling limit (above it a process becomes very slow) and v1's limit."""
     limits = (_read_int(level / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes"))
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _memory_in_use(level: Path) -> int:
-    """What the group holds, less file cache: the kernel drops that before it refuses memory."""
+    """Memory used by the group without file cache, which the kernel drops before it refuses memory."""
     current = _read_int(level / "memory.current") or _read_int(level / "memory.usage_in_bytes") or 0
     stat = _read_table(level / "memory.stat")
     # v1 counts a group's children under total_*, v2 under the plain name.
@@ -120,7 +121,7 @@ def _load(proc: Path) -> float | None:
 
 
 def _read_table(path: Path) -> dict[str, int]:
-    """``name number`` lines, as in meminfo and memory.stat; other lines are left out."""
+    """``name number`` lines, as in meminfo and memory.stat; other lines are ignored."""
     rows = (line.replace(":", " ").split() for line in _read_text(path).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 

@@ -1,4 +1,7 @@
-"""One function over many files in several processes, started afresh, or in this one where starting them would cost more."""
+"""Apply one function to many items in several processes.
+
+If starting processes would take longer than the work itself, the work is done in the current process.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORTH_A_PROCESS_BYTES = 100 * 2**20
-"""Stored bytes that one process reads in about the time that it takes to start."""
+"""Number of stored bytes that one process reads in about the time that it needs to start."""
 
 PROCESS_BYTES = 256 * 2**20
-"""Memory that one process may come to: the libraries that it imports, and a few blocks of voxels."""
+"""Memory that one process may use: the libraries that it imports, and a few blocks of voxels."""
 
 
 def choose_processes(stored_bytes: int, items: int) -> int:
-    """Processes for so much work: as many as processors, items and half of the free memory allow (a cgroup's where it has less)."""
+    """Choose the number of processes from the amount of work, the processors and half of the free memory.
+
+    Limits of cgroups count as limits of the machine.
+
+    Args:
+        stored_bytes: Total size of the files to read.
+        items: Number of items.
+    """
     if stored_bytes < 2 * WORTH_A_PROCESS_BYTES:
         return 1
     host = read_host()
@@ -38,22 +48,25 @@ def map_in_processes(
     processes: int,
     done: Callable[[Item], None],
 ) -> list[Result]:
-    """The results in the order of the items.
+    """Apply a function to every item, in several processes.
 
-    Should a process die, killed for memory or unable to import a script that lacks ``if __name__ == "__main__"``, what
-    is missing is done in this process.
+    If a process dies, the missing results are computed in the current process. A process may be killed because memory
+    is short, or it may be unable to import a script that has no ``__main__`` guard.
 
     Args:
-        function: Importable by its name, as are items and results.
-        items: Begun in this order.
-        processes: With 1 everything is done in this process.
-        done: Called with each item once it is finished, in any order.
+        function: A function that can be imported by its name. Items and results must be picklable.
+        items: The items, in the order in which they are started.
+        processes: Number of processes; with 1, all work is done in the current process.
+        done: Called with each item when it is finished, in any order.
+
+    Returns:
+        The results in the order of the items.
     """
     results: dict[int, Result] = {}
     if processes > 1:
-        # Spawned: a copy of a process with threads may hang on a lock that no thread of its own will give back.
+        # Spawn instead of fork: a forked copy of a process with threads may wait for a lock that no thread releases.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(processes, len(items)), context, initializer=_belong_to_the_parent)
+        pool = ProcessPoolExecutor(min(processes, len(items)), context, initializer=_end_with_parent)
         try:
             futures: dict[Future[Result], int] = {pool.submit(function, item): k for k, item in enumerate(items)}
             for future in as_completed(futures):
@@ -70,14 +83,14 @@ def map_in_processes(
     return [results[number] for number in range(len(items))]
 
 
-def _belong_to_the_parent() -> None:
-    """Ctrl-C is the parent's to answer; and where the parent was killed, nobody else would ever end this process."""
+def _end_with_parent() -> None:
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends, even if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=_wait_for_parent_and_exit, daemon=True).start()
 
 
-def _end_with_the_parent() -> None:
+def _wait_for_parent_and_exit() -> None:
     parent = multiprocessing.parent_process()
-    assert parent is not None, "a process of a pool has the one that began it"
+    assert parent is not None, "a process of the pool has a parent process"
     parent.join()
     os._exit(1)

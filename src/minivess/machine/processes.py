@@ -1,4 +1,4 @@
-"""How minivess starts another process of its own."""
+"""Command line and environment of the child processes of minivess."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import sys
 from collections.abc import Sequence
 
 PYTHON = (sys.executable, "-P")
-"""``-P``: a file of the folder that somebody works in, such as random.py, must not stand in for a library."""
+"""``-P`` keeps the current folder off the import path: a file there, such as random.py, must not replace a library."""
 
 
 def worker_command(task: str, *arguments: str, python_options: Sequence[str] = ()) -> list[str]:
-    """The command line of a child process of minivess.
+    """Return the command line of a child process of minivess.
 
     Args:
-        task: What it does, a key of `minivess.worker.__main__.TASKS`.
+        task: Task of the process, a key of `minivess.worker.__main__.TASKS`.
         *arguments: Arguments of the task.
-        python_options: Further options of the interpreter.
+        python_options: Additional options of the Python interpreter.
     """
     return [*PYTHON, *python_options, "-m", "minivess.worker", task, *arguments]
 
 
 def torch_environment() -> dict[str, str]:
-    """Variables for a process that takes steps with torch, on top of ours.
+    """Return additional environment variables for a process that runs training steps with torch.
 
-    OpenMP threads that spin while they wait make a step nine times slower as soon as something else wants a core. On a card the
-    segments of torch's memory grow, as the plan counts on: it takes 6 to 22 % less so (docs/benchmarks/card.md). Whoever has
-    set just that otherwise keeps it.
+    OpenMP threads wait without spinning. Spinning threads make a step nine times slower as soon as another process
+    needs a core. On a GPU, torch uses expandable memory segments, as the plan assumes: memory use is 6 to 22 % lower
+    with them (docs/benchmarks/card.md). If the user has already set this option or another allocator, that setting is
+    kept.
     """
     set_before = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF") or ""
     settings = [set_before] if set_before else []

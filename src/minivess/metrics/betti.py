@@ -1,4 +1,4 @@
-"""How many pieces, tunnels and cavities a mask has."""
+"""Betti numbers: how many pieces, tunnels and cavities a mask has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class BettiNumbers(NamedTuple):
-    """Pieces (b0), tunnels (b1: loops of a vessel network) and cavities (b2)."""
+    """Number of pieces (b0), tunnels (b1, the loops of a vessel network) and cavities (b2)."""
 
     b0: int
     b1: int
@@ -18,11 +18,17 @@ class BettiNumbers(NamedTuple):
 
 
 def betti_numbers(mask: NDArray[np.bool_]) -> BettiNumbers:
-    """Betti numbers of the union of closed voxels: foreground 26-connected, background 6-connected.
+    """Compute the Betti numbers of a mask: foreground 26-connected, background 6-connected.
 
-    The same convention as the thinning behind the centreline (Lee et al. 1994) and as cubical complexes with voxels as
-    top cells. b0 and b2 are counted as components of foreground and background, b1 follows from the Euler
-    characteristic. An empty mask has none of the three.
+    The foreground is the union of closed voxels. The thinning behind the centreline (Lee et al. 1994) and cubical
+    complexes with voxels as top cells use the same convention. b0 and b2 are counted as connected components of
+    foreground and background. b1 follows from the Euler characteristic.
+
+    Args:
+        mask: (X, Y, Z) bool. Voxels outside the array are background.
+
+    Returns:
+        The three numbers; all 0 for an empty mask.
     """
     padded = np.pad(mask, 1)
     pieces = _components(padded, 26)
@@ -35,7 +41,10 @@ def _components(mask: NDArray[np.bool_], connectivity: int) -> int:
 
 
 def _euler_characteristic(padded: NDArray[np.bool_], axis: int = 0, sign: int = -1) -> int:
-    """Vertices - edges + faces - cubes. Along an axis a cell spans a voxel, or lies between two if one is there."""
+    """Number of vertices - edges + faces - cubes of the voxels.
+
+    Along each axis, a cell either spans a voxel or is the boundary between two voxels, of which at least one is set.
+    """
     if axis == padded.ndim:
         return sign * int(np.count_nonzero(padded))
     along = np.moveaxis(padded, axis, 0)

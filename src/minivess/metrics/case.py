@@ -1,4 +1,4 @@
-"""Every metric of one predicted volume."""
+"""All metrics of one predicted volume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minivess.errors import DataError
-from minivess.metrics.overlap import centreline_dsc, dsc
+from minivess.metrics.centreline import centreline_dsc
+from minivess.metrics.overlap import dsc
 from minivess.metrics.reference import Reference, checked_spacing
 from minivess.metrics.surface import hausdorff_95, measured_masd, normalised_surface_distance, surface_distances
 
@@ -19,23 +20,24 @@ _VOXELS = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """The scores of one prediction; never NaN.
+    """The scores of one prediction. No score is ever NaN.
 
     Attributes:
         dsc: Dice similarity coefficient, 0 to 1.
         centreline_dsc: Centreline Dice (clDice), 0 to 1.
-        measured_masd: Mean average surface distance, micrometre.
-        measured_masd_voxel: The same with a spacing of 1, in voxels; for comparison with tables that ignore it.
-        normalised_surface_distance: Share of both borders within ``tolerance_um`` of each other, 0 to 1.
-        tolerance_um: That tolerance, micrometre.
-        hausdorff_95: 95th percentile of the border distances, the larger of both ways, micrometre.
-        betti0_error: Difference in the number of pieces, without sign.
-        betti1_error: Difference in the number of tunnels (loops of the network), without sign.
-        foreground_voxels: Size of the prediction.
-        reference_voxels: Size of the reference.
-        voxel_um3: Volume of a voxel in cubic micrometre, which turns both into volumes.
-        empty: Which mask has no foreground: "", "prediction", "reference" or "both". Both: overlaps 1, distances 0.
-            One: overlaps 0, distances the volume's diagonal (shape times spacing). The case counts like any other.
+        measured_masd: Mean average surface distance, in micrometres.
+        measured_masd_voxel: The same with a spacing of 1, in voxels; to compare with tables that ignore the spacing.
+        normalised_surface_distance: Share of both borders within ``tolerance_um`` of the other border, 0 to 1.
+        tolerance_um: Tolerance of ``normalised_surface_distance``, in micrometres.
+        hausdorff_95: The larger of the two 95th percentiles of the border distances, in micrometres.
+        betti0_error: Absolute difference in the number of pieces.
+        betti1_error: Absolute difference in the number of tunnels (loops of the network).
+        foreground_voxels: Number of foreground voxels of the prediction.
+        reference_voxels: Number of foreground voxels of the reference.
+        voxel_um3: Volume of a voxel in cubic micrometres. It converts both numbers of voxels to volumes.
+        empty: The mask without foreground: "", "prediction", "reference" or "both". If both are empty, overlaps are 1
+            and distances 0. If one is empty, overlaps are 0 and distances are the volume's diagonal (shape times
+            spacing). The case counts like any other.
     """
 
     dsc: float
@@ -59,21 +61,27 @@ def score_case(
     spacing_um: Sequence[float] | None = None,
     tolerance_um: float = 2.0,
 ) -> CaseMetrics:
-    """Score a predicted mask against its reference, by MetricsReloaded's definitions (Maier-Hein et al. 2024).
+    """Score a predicted mask against its reference by the definitions of MetricsReloaded (Maier-Hein et al. 2024).
 
     Args:
-        prediction: (X, Y, Z) at native shape, padding cropped; bool or integer, foreground where not 0.
-        reference: The label alike, or a ``Reference`` made of it.
-        spacing_um: Voxel size along X, Y and Z, micrometre; may be left out with a ``Reference``, which knows it.
-        tolerance_um: Tolerance of the normalised surface distance, micrometre.
+        prediction: (X, Y, Z) mask at native shape, without padding; bool or integer, foreground if not 0.
+        reference: The label as such a mask, or a ``Reference`` computed from it.
+        spacing_um: Voxel size along X, Y and Z, in micrometres. A ``Reference`` contains it, so it may then be omitted.
+        tolerance_um: Tolerance of the normalised surface distance, in micrometres.
+
+    Returns:
+        The scores, with distances in micrometres.
 
     Raises:
-        DataError: Shapes differ, a mask is not one, or the spacing is missing or not the reference's.
+        DataError: The shapes differ, an array is not a mask, or the spacing is missing or differs from that of the
+            ``Reference``.
     """
     label = _as_reference(reference, spacing_um)
     if np.shape(prediction) != label.mask.shape:
-        got = f"{np.shape(prediction)} against {label.mask.shape}"
-        raise DataError("prediction and reference of one shape", got, "crop the padding, score at native shape")
+        got = f"{np.shape(prediction)} and {label.mask.shape}"
+        raise DataError(
+            "prediction and reference with the same shape", got, "crop the padding and score at native shape"
+        )
     predicted = Reference.of(prediction, label.spacing_um)
     empty = _which_is_empty(predicted, label)
     return CaseMetrics(
@@ -89,7 +97,7 @@ def score_case(
 
 
 def _scores(predicted: Reference, label: Reference, tolerance_um: float) -> dict[str, float]:
-    # First, and gone before the others come: a speckled mask has many distances.
+    # Computed first, so that these distances are freed before the others exist: a speckled mask has many.
     masd_voxel = measured_masd(surface_distances(predicted.border, label.border, _VOXELS))
     micrometre = surface_distances(predicted.border, label.border, label.spacing_um)
     return {
@@ -123,9 +131,9 @@ def _which_is_empty(predicted: Reference, label: Reference) -> str:
 def _as_reference(reference: ArrayLike | Reference, spacing_um: Sequence[float] | None) -> Reference:
     if not isinstance(reference, Reference):
         if spacing_um is None:
-            raise DataError("the voxel size in micrometre", "none", "pass spacing_um=(x, y, z)")
+            raise DataError("the voxel size in micrometres", "none", "pass spacing_um=(x, y, z)")
         return Reference.of(reference, spacing_um)
     if spacing_um is not None and not np.allclose(checked_spacing(spacing_um), reference.spacing_um):
-        got = f"{tuple(spacing_um)} against {reference.spacing_um}"
-        raise DataError("the spacing the reference was prepared with", got, "leave spacing_um out")
+        got = f"{tuple(spacing_um)} for a reference with {reference.spacing_um}"
+        raise DataError("the spacing that the reference was prepared with", got, "omit spacing_um")
     return reference

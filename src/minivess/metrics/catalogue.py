@@ -1,4 +1,4 @@
-"""The metrics that can be compared, by name or title; without scipy, so that a misspelt one is said at once."""
+"""The metrics that can be compared, by name or title. Does not import SciPy, so a misspelt name is reported quickly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from minivess.suggestions import unknown
 
 @dataclass(frozen=True)
 class Metric:
-    """What the literature calls a metric, which way is better, and its unit."""
+    """How a metric is shown in tables and compared.
+
+    Attributes:
+        title: Name in the literature.
+        higher_is_better: Whether a higher value is better.
+        unit: Unit of the value; empty for a number without a unit.
+    """
 
     title: str
     higher_is_better: bool
@@ -18,7 +24,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """Title and unit, ``"MASD (µm)"``."""
+        """Title with unit, such as ``"MASD (µm)"``."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
@@ -32,19 +38,26 @@ METRICS = {
     "betti0_error": Metric("Betti-0 error", higher_is_better=False),
     "betti1_error": Metric("Betti-1 error", higher_is_better=False),
 }
-"""All that can be compared, by the names that ``CaseMetrics`` has."""
+"""All metrics that can be compared. The keys are attributes of ``CaseMetrics``."""
 
 
 def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """Keys of ``METRICS``, each once, of names or of titles as a table prints them ("clDice", "MASD (µm)"), in any case.
+    """Convert names or titles of metrics to keys of ``METRICS``, each once.
+
+    Args:
+        names: Keys, titles or headings as printed in tables ("clDice", "MASD (µm)"), in upper or lower case. If two
+            metrics have the same title, it selects the first.
+
+    Returns:
+        Keys of ``METRICS``, in the order of ``names``.
 
     Raises:
-        ConfigError: One is neither.
+        ConfigError: A name is unknown.
     """
     known: dict[str, str] = {}
     for key, metric in METRICS.items():
         for name in (key, metric.title, metric.heading):
-            known.setdefault(name.casefold(), key)  # of two metrics with one title, the first
+            known.setdefault(name.casefold(), key)
     found = []
     for name in names:
         if name.casefold() not in known:

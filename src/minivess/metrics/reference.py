@@ -1,4 +1,4 @@
-"""A mask with what scoring needs of it, computed only once."""
+"""A mask together with everything that scoring needs from it, computed once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from minivess.errors import DataError
 from minivess.metrics.betti import BettiNumbers, betti_numbers
-from minivess.metrics.overlap import centreline
+from minivess.metrics.centreline import centreline
 from minivess.metrics.surface import border
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A mask and its parts: made once of a label, then many predictions are scored against it.
+    """A mask with its centreline, border and Betti numbers.
+
+    A label is prepared once, and many predictions are scored against it.
 
     Attributes:
-        mask: The whole volume, (X, Y, Z); not a copy where it came as bool.
-        spacing_um: Voxel size along X, Y and Z, micrometre.
+        mask: The whole volume, (X, Y, Z) bool; not copied if the input is bool.
+        spacing_um: Voxel size along X, Y and Z, in micrometres.
         voxels: Number of foreground voxels.
-        centreline: Indices (N, 3) of its skeleton; without rows when the mask is empty, as is ``border``.
-        border: Indices (N, 3) of its border.
-        betti: Its Betti numbers.
+        centreline: Voxel indices (N, 3) of the skeleton; N is 0 for an empty mask.
+        border: Voxel indices (N, 3) of the border; N is 0 for an empty mask.
+        betti: Betti numbers of the mask.
     """
 
     mask: NDArray[np.bool_]
@@ -38,14 +40,15 @@ class Reference:
 
     @classmethod
     def of(cls, mask: ArrayLike, spacing_um: Sequence[float]) -> Reference:
-        """Prepare a mask.
+        """Compute the reference of a mask.
 
         Args:
-            mask: (X, Y, Z), bool or integer, foreground where not 0.
-            spacing_um: Voxel size along X, Y and Z, micrometre.
+            mask: (X, Y, Z), bool or integer, foreground if not 0.
+            spacing_um: Voxel size along X, Y and Z, in micrometres.
 
         Raises:
-            DataError: Not a three-dimensional mask of bool or integers, or not three positive spacings.
+            DataError: The mask is not three-dimensional or not of bool or integers, or the spacing is not three
+                positive numbers.
         """
         whole, spacing = _checked_mask(mask), checked_spacing(spacing_um)
         corner, part = _crop(whole)
@@ -55,7 +58,7 @@ class Reference:
         return cls(whole, spacing, voxels, line, edge, betti_numbers(part))
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
-        """What was computed, without the mask, for ``np.savez``."""
+        """The computed parts, without mask and spacing, as arrays for ``np.savez``."""
         return {
             "voxels": np.array(self.voxels),
             "line": self.centreline,
@@ -65,7 +68,16 @@ class Reference:
 
     @classmethod
     def from_arrays(cls, mask: ArrayLike, spacing_um: Sequence[float], arrays: Mapping[str, NDArray[Any]]) -> Reference:
-        """The inverse of ``as_arrays``, with the mask and the spacing that it was made of; raises as ``of`` does."""
+        """Restore a reference from ``as_arrays``.
+
+        Args:
+            mask: The mask that the reference was computed from.
+            spacing_um: The spacing that the reference was computed with, in micrometres.
+            arrays: Result of ``as_arrays``.
+
+        Raises:
+            DataError: The mask or the spacing is invalid, as in ``of``.
+        """
         whole, spacing, betti = (
             _checked_mask(mask),
             checked_spacing(spacing_um),
@@ -79,20 +91,29 @@ def _checked_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     if array.ndim != 3 or 0 in array.shape:
         raise DataError("a mask of shape (X, Y, Z)", f"shape {array.shape}", "drop the batch and channel axes")
     if array.dtype.kind not in "bui":
-        raise DataError("a mask of bool or integers", str(array.dtype), "threshold it first, e.g. probability > 0.5")
+        raise DataError(
+            "a mask of bool or integers", str(array.dtype), "apply a threshold first, e.g. probability > 0.5"
+        )
     return array.astype(bool, copy=False)
 
 
 def checked_spacing(spacing_um: Sequence[float]) -> tuple[float, float, float]:
-    """Three positive voxel sizes as a tuple of floats, or a DataError."""
+    """Check a voxel size and return it as a tuple of floats.
+
+    Args:
+        spacing_um: Voxel size along X, Y and Z, in micrometres.
+
+    Raises:
+        DataError: It is not three positive, finite numbers.
+    """
     spacing = tuple(float(size) for size in spacing_um)
     if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):
-        raise DataError("three positive voxel sizes in micrometre", str(spacing), "check the header's spacing")
+        raise DataError("three positive voxel sizes in micrometres", str(spacing), "check the spacing in the header")
     return spacing
 
 
 def _crop(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Lowest corner of the foreground's bounding box, and the mask within that box; an empty mask stays whole."""
+    """Lowest corner of the foreground's bounding box, and the mask within that box. An empty mask is not cropped."""
     ranges = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

@@ -1,1 +1,1 @@
-"""Names become networks."""
+"""Networks, built from model profiles."""

@@ -1,4 +1,4 @@
-"""DynUNet of MONAI with planned strides and kernels (nnU-Net's network, Isensee et al. 2021)."""
+"""MONAI's DynUNet with planned strides and kernels (the network of nnU-Net, Isensee et al. 2021)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minivess.models.monai_parts import DynUNet
 
 
 class _DynUNet(torch.nn.Module):
-    """MONAI's network, with its stacked deep supervision outputs taken apart."""
+    """MONAI's DynUNet. Its deep supervision outputs, stacked in one tensor, are returned as a list."""
 
     def __init__(self, network: DynUNet) -> None:
         super().__init__()
@@ -24,16 +24,25 @@ class _DynUNet(torch.nn.Module):
 
 
 def build(spec: NetworkSpec) -> torch.nn.Module:
-    """Build the network; instance normalisation, so nothing is estimated across a batch and any batch size trains alike.
+    """Build a DynUNet.
+
+    It uses instance normalisation, so no statistics are estimated across a batch, and training is the same for any
+    batch size.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z), or to a list of logits while training with deep supervision.
 
     Raises:
-        ConfigError: Fewer than three levels: too few filters, or a patch too small to be halved twice.
+        ConfigError: There are fewer than three levels: too few filters, or a patch that cannot be halved twice.
     """
     if len(spec.strides) < 3:
         raise ConfigError(
-            "three levels or more for a DynUNet",
-            f"{len(spec.strides)}: filters {spec.filters}, patch {spec.largest_patch}",
-            "give model.filters three numbers or more, and a patch of at least 8 voxels along two axes",
+            "at least three levels for a DynUNet",
+            f"{len(spec.strides)} with filters {spec.filters} and patch {spec.largest_patch}",
+            "set model.filters to at least three numbers, and use a patch of at least 8 voxels along two axes",
         )
     return _DynUNet(
         DynUNet(

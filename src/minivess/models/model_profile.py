@@ -1,4 +1,7 @@
-"""Model profiles, one YAML each, and the networks they name: a researcher adds a model without touching the package."""
+"""Model profiles and the networks they describe.
+
+A profile is a YAML file. A researcher adds a model with a profile and a builder function, without changing the package.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,18 @@ PROFILES = next(
     for folder in (Path(__file__).parents[3], Path(__file__).parents[1])
     if (folder / "configs" / "model_profiles").is_dir()
 )
-"""In a checkout beside src/, in an installed package within it."""
+"""Folder of the model profiles: next to src/ in a checkout, inside the package in an installation."""
 
 
 class MeasuredVram(BaseModel):
-    """What a training step really took of a card; predictions are made elsewhere and never from this."""
+    """Measured GPU memory of a training step. Memory predictions do not use these values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     date: str
     card: str
     cap_gib: float | None = Field(
-        default=None, description="what torch was allowed of the card, to stand for a smaller one"
+        default=None, description="limit set for torch's GPU memory, to imitate a smaller GPU; None for no limit"
     )
     torch: str
     cudnn: str
@@ -42,38 +45,47 @@ class MeasuredVram(BaseModel):
     batch: int
     patch: Shape
     allocated_gib: float
-    reserved_gib: float = Field(description="with what torch's caching allocator kept, without the CUDA context")
+    reserved_gib: float = Field(
+        description="includes memory that torch's caching allocator keeps; excludes the CUDA context"
+    )
     step_seconds: float
 
 
 class ModelProfile(BaseModel):
-    """What the planner must know of a model and cannot compute."""
+    """The properties of a model that the planner needs and cannot compute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     builder: str = Field(
-        description="importable function 'package.module:function' taking a NetworkSpec, returning a torch module"
+        description="importable function 'package.module:function' that takes a NetworkSpec and returns a torch module"
     )
     strides: Literal["planned", "isotropic"] = Field(
-        description="planned: axis by axis, by spacing; isotropic: every axis at every level"
+        description="planned: halve axis by axis, by spacing; isotropic: halve every axis at every level"
     )
-    filters: tuple[int, ...] = Field(min_length=1, description="feature maps a level, the finest first")
-    deep_supervision: int = Field(default=0, ge=0, description="auxiliary heads below the output")
-    options: dict[str, Any] = Field(default_factory=dict, description="whatever else the builder wants to be told")
+    filters: tuple[int, ...] = Field(min_length=1, description="number of feature maps per level, the finest first")
+    deep_supervision: int = Field(default=0, ge=0, description="number of auxiliary heads below the output")
+    options: dict[str, Any] = Field(default_factory=dict, description="further settings for the builder")
     measured: tuple[MeasuredVram, ...] = Field(
-        default=(), description="written by `minivess benchmark vram --write`; for people, the plan is traced"
+        default=(), description="written by `minivess benchmark vram --write`, for information; plans do not use it"
     )
 
     def plan_strides(self, patch: Shape, spacing_um: Spacing) -> StridePlan:
-        """Strides and kernels for a patch; an isotropic model halves every axis at every level whatever patch and spacing."""
+        """Choose strides and kernels for a patch.
+
+        An isotropic model halves every axis at every level, for any patch and spacing.
+
+        Args:
+            patch: Patch in voxels along X, Y and Z.
+            spacing_um: Voxel size along X, Y and Z, in micrometres.
+        """
         levels = len(self.filters)
         if self.strides == "isotropic":
             return StridePlan(((1, 1, 1), *((2, 2, 2),) * (levels - 1)), ((3, 3, 3),) * levels)
         return plan_strides(patch, spacing_um, levels)
 
     def spec(self, patches: tuple[Shape, ...], strides: StridePlan) -> NetworkSpec:
-        """The network for its patches and strides; as many levels as could be planned."""
+        """Describe the network for its patches and strides. It has as many levels as the strides."""
         return NetworkSpec(
             model=self.name,
             builder=self.builder,
@@ -87,9 +99,9 @@ class ModelProfile(BaseModel):
 
 
 class NetworkSpec(BaseModel):
-    """Everything that fixes a network, and the patches it was planned for; saved beside its weights.
+    """Complete description of a network, and the patches it was planned for; saved next to its weights.
 
-    A volume is cut into the deepest of ``patches`` that it holds (``minivess.geometry.patch_for``).
+    A volume is cut into the deepest of ``patches`` that fits into it (``minivess.geometry.patch_for``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,31 +119,40 @@ class NetworkSpec(BaseModel):
 
     @property
     def heads(self) -> int:
-        """Auxiliary heads that its levels have room for: none at the output and none at the coarsest."""
+        """Number of auxiliary heads that fit into the levels: the output level and the coarsest level have none."""
         return max(min(self.deep_supervision, len(self.filters) - 2), 0)
 
     @property
     def largest_patch(self) -> Shape:
-        """The patch of most voxels, of equals the deepest: what memory is computed for, and what shrinks where it lacks."""
+        """The patch with the most voxels; among equal ones, the deepest.
+
+        Memory is predicted for this patch, and this patch is reduced if memory is not enough.
+        """
         return max(self.patches, key=lambda patch: (patch[0] * patch[1] * patch[2], patch[2]))
 
     @property
     def divisor(self) -> Shape:
+        """A patch must be a multiple of this along each axis."""
         return StridePlan(self.strides, self.kernels).divisor
 
 
 def load_model_profile(name: str, **changes: Any) -> ModelProfile:
-    """The profile ``name`` of configs/model_profiles, or the YAML file of that path, with ``changes`` on top.
+    """Load a model profile.
 
-    What was measured of a model does not hold for a changed one, and is left out of it.
+    Args:
+        name: A profile of configs/model_profiles, or the path to a YAML file.
+        **changes: Values that replace those of the file. The profile then contains no measurements, because they are
+            not valid for a changed model.
 
     Raises:
-        ConfigError: No such profile, or it does not hold what a profile holds.
+        ConfigError: The profile does not exist, or its content is invalid.
     """
     path = profile_path(name)
     if not path.is_file():
         if path.parent != PROFILES:
-            raise ConfigError("a model profile's YAML file", f"none at {path}", "check --model or the key model.name")
+            raise ConfigError(
+                "the YAML file of a model profile", f"no file at {path}", "check --model or the key model.name"
+            )
         raise unknown("model", name, sorted(file.stem for file in PROFILES.glob("*.yaml")))
     try:
         profile = ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
@@ -147,23 +168,24 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
 
 
 def profile_path(name: str) -> Path:
-    """The file that ``load_model_profile`` reads; it need not exist."""
+    """Path of the file that ``load_model_profile`` reads. The file may be missing."""
     return Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
 
 
 def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Module:
-    """Import the builder and build: image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z).
-
-    While training, a network with deep supervision returns a list of logits, the output first, then the deeper
-    heads, all resampled to full size.
+    """Import the builder of a network and build the network.
 
     Args:
         spec: The network.
-        pretrained: Whether a builder may read the file that the option ``weights`` names; False where weights do not matter,
-            or others are loaded at once.
+        pretrained: Whether the builder may read the file of the option ``weights``. Use False if the weights do not
+            matter or if other weights are loaded immediately after.
+
+    Returns:
+        Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z). While training, a network with deep supervision returns a list
+        of logits: the output first, then the deeper heads, all resampled to full size.
 
     Raises:
-        ConfigError: The builder cannot be imported, or does not take these options.
+        ConfigError: The builder cannot be imported, or does not accept the options.
     """
     if not pretrained and "weights" in spec.options:
         spec = spec.model_copy(update={"options": {**spec.options, "weights": None}})
@@ -174,12 +196,12 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Mod
         raise ConfigError(
             "an importable builder 'package.module:function'",
             f"{spec.builder!r}: {error}",
-            "check builder in the model profile; the folder of a module of your own must be on PYTHONPATH",
+            "check the key builder in the model profile, and add the folder of your own module to PYTHONPATH",
         ) from error
     try:
         network: torch.nn.Module = builder(spec)
     except ValidationError as error:
         raise ConfigError(
-            f"options of {spec.builder}", first_fault(error), "mend options in the model profile"
+            f"valid options for {spec.builder}", first_fault(error), "correct the key options in the model profile"
         ) from error
     return network

@@ -1,8 +1,9 @@
-"""What networks take from MONAI, imported without what MONAI takes from others.
+"""The parts of MONAI that the networks use, imported without MONAI's optional dependencies.
 
-``import monai`` loads MLflow, matplotlib, pandas, scikit-learn, scikit-image and much of SciPy wherever they are installed, for
-handlers, plots and transforms that no network uses: three quarters of its time and a third of a process's memory, paid by every
-process that trains, traces or predicts. While it is imported here, it finds none of them; a process that has one already keeps it.
+If they are installed, ``import monai`` loads MLflow, matplotlib, pandas, scikit-learn, scikit-image and much of SciPy
+for handlers, plots and transforms that no network uses. They take three quarters of the import time and a third of a
+process's memory, in every process that trains, traces or predicts. This module hides them while MONAI is imported. A
+package that is already imported stays available.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def _not_found(*packages: str) -> Iterator[None]:
-    """Within, an import of ``packages`` fails as if they were not installed: that is what None in sys.modules stands for."""
+    """Make imports of ``packages`` fail inside the context as if they were not installed, by None in sys.modules."""
     hidden = [package for package in packages if package not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:

@@ -1,7 +1,8 @@
-"""SegResNet (Myronenko 2018) of MONAI's blocks, with planned strides and kernels.
+"""SegResNet (Myronenko 2018), built from MONAI's blocks with planned strides and kernels.
 
-MONAI's SegResNet halves every axis at every level, and its SegResNetDS follows the spacing alone, so neither runs on a patch
-that has no voxels left along one axis. Where SegResNetDS can express the plan, this is the same network.
+MONAI's SegResNet halves every axis at every level, and its SegResNetDS chooses strides from the spacing alone. Neither
+runs on a patch that has too few voxels along one axis to be halved that often. If SegResNetDS can express the planned
+strides, this network is identical to it.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from minivess.models.monai_parts import SegResBlock, UpSample, aniso_kernel
 
 
 class Options(BaseModel):
-    """``options`` of the model profile."""
+    """The key ``options`` of the model profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     blocks_down: tuple[int, ...] = Field(
-        default=(1, 2, 2, 4), min_length=1, description="residual blocks a level on the way down; the last holds below"
+        default=(1, 2, 2, 4),
+        min_length=1,
+        description="residual blocks per encoder level; the last number also applies to all deeper levels",
     )
-    blocks_up: int = Field(default=1, ge=0, description="residual blocks a level on the way up")
+    blocks_up: int = Field(default=1, ge=0, description="residual blocks per decoder level")
 
 
 class _Up(torch.nn.Module):
-    """One level of the decoder: undo the stride, add the skip, refine."""
+    """One decoder level: upsample, add the skip connection, apply the residual blocks."""
 
     def __init__(self, upsample: torch.nn.Module, blocks: torch.nn.Module) -> None:
         super().__init__()
@@ -39,7 +42,7 @@ class _Up(torch.nn.Module):
 
 
 class _SegResNet(torch.nn.Module):
-    """``down`` and ``heads`` go from the finest level to the coarsest, ``up`` the other way."""
+    """SegResNet. ``down`` and ``heads`` are ordered from the finest to the coarsest level, ``up`` in reverse."""
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
         super().__init__()
@@ -72,12 +75,22 @@ class _SegResNet(torch.nn.Module):
 
 
 def build(spec: NetworkSpec) -> torch.nn.Module:
-    """Build the network; instance normalisation, so nothing is estimated across a batch and any batch size trains alike."""
+    """Build a SegResNet.
+
+    It uses instance normalisation, so no statistics are estimated across a batch, and training is the same for any
+    batch size.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z), or to a list of logits while training with deep supervision.
+    """
     return _SegResNet(spec, Options.model_validate(spec.options))
 
 
 def _entry(spec: NetworkSpec, level: int) -> torch.nn.Module:
-    """The convolution that leads into a level: from the image, or with the stride from the level above."""
+    """First convolution of an encoder level: from the image, or with stride from the next finer level."""
     if level == 0:
         kernel, stride, inputs = spec.kernels[0], spec.strides[0], spec.in_channels
     else:
@@ -88,7 +101,7 @@ def _entry(spec: NetworkSpec, level: int) -> torch.nn.Module:
 
 
 def _upsample(spec: NetworkSpec, level: int) -> torch.nn.Module:
-    """The way back up into a level."""
+    """Upsampling from the next coarser level to ``level``."""
     kernel, _, stride = aniso_kernel(spec.strides[level + 1])
     below, here = spec.filters[level + 1], spec.filters[level]
     network: torch.nn.Module = UpSample(3, below, here, scale_factor=stride, kernel_size=kernel, bias=False)

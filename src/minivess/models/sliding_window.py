@@ -1,4 +1,7 @@
-"""Overlapping windows of a volume, merged slab by slab along Z: memory for one window's depth of logits, however deep it is."""
+"""Overlapping windows of a volume, merged slab by slab along Z.
+
+Only one slab of logits, as deep as a window, is in memory, so memory does not grow with the depth of the volume.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,30 @@ from minivess.geometry import Shape
 
 
 def slab_spans(whole: int, depth: int, overlap: float) -> list[tuple[int, int]]:
-    """Of each slab along Z, its first slice and the first that it leaves to the next slab."""
+    """Return, for each slab along Z, its first slice and the first slice of the next slab.
+
+    Args:
+        whole: Slices of the volume.
+        depth: Slices of a window.
+        overlap: Share of a window that neighbouring windows have in common, in [0, 1).
+    """
     starts = list(_starts(whole, depth, overlap))
     return list(zip(starts, [*starts[1:], whole], strict=True))
 
 
 def plane_corners(plane: tuple[int, int], patch: Shape, overlap: float) -> list[tuple[int, ...]]:
-    """First voxels along X and Y of the windows of a slab; the last ones end with the volume."""
+    """Return the first voxel along X and Y of each window of a slab. The last windows end at the edge of the volume.
+
+    Args:
+        plane: Voxels of the volume along X and Y.
+        patch: Window in voxels.
+        overlap: Share of a window that neighbouring windows have in common, in [0, 1).
+    """
     return list(product(*(_starts(whole, size, overlap) for whole, size in zip(plane, patch[:2], strict=True))))
 
 
 def gaussian_weight(patch: Shape) -> torch.Tensor:
-    """How much each voxel of a window counts: MONAI's Gaussian, sigma 0.125 of the window, at least 1e-3."""
+    """Weight of each voxel of a window, (X, Y, Z): MONAI's Gaussian with sigma 0.125 of the window, at least 1e-3."""
     weight = torch.ones(())
     for size in patch:
         offset = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
@@ -31,14 +46,14 @@ def gaussian_weight(patch: Shape) -> torch.Tensor:
 
 
 class WindowSums:
-    """The sums of weighted logits over the windows of a slab, and of their weights.
+    """Sums of the weighted logits and of the weights over the windows of a slab.
 
     Args:
         network: Image (B, 1, x, y, z) to logits (B, 2, x, y, z).
-        weight: (x, y, z) of a window's voxels; the sums are kept on its device.
-        plane: The volume's voxels along X and Y, no fewer than those of a window.
-        windows: Windows a forward pass.
-        mirror: Axes of the volume along which windows are mirrored as well.
+        weight: Weights of the voxels of a window, (x, y, z). The sums are kept on the same device.
+        plane: Voxels of the volume along X and Y; at least those of a window.
+        windows: Windows per forward pass.
+        mirror: Axes of the volume (0, 1, 2) for test-time mirroring.
     """
 
     def __init__(
@@ -54,7 +69,7 @@ class WindowSums:
         self._weights = torch.zeros((*plane, weight.shape[2]), device=weight.device)
 
     def add(self, slab: torch.Tensor, corners: Sequence[tuple[int, ...]]) -> None:
-        """Predict the windows of ``slab`` (X, Y, z) whose first voxels in plane are ``corners``."""
+        """Predict the windows of ``slab`` (X, Y, z) whose first voxels along X and Y are ``corners``."""
         width, height, _ = self._weight.shape
         for first in range(0, len(corners), self._windows):
             group = corners[first : first + self._windows]
@@ -64,7 +79,7 @@ class WindowSums:
                 self._weights[x : x + width, y : y + height] += self._weight
 
     def take(self, slices: int) -> torch.Tensor:
-        """Logits (2, X, Y, slices) of the first slices, which no later slab reaches; the others move to the front."""
+        """Return and remove the logits (2, X, Y, slices) of the first slices, which no later slab covers."""
         logits = self._logits[..., :slices] / self._weights[..., :slices]
         _shift(self._logits, slices)
         _shift(self._weights, slices)
@@ -81,7 +96,7 @@ def _starts(whole: int, size: int, overlap: float) -> Iterator[int]:
 
 
 def _mirrored(network: torch.nn.Module, batch: torch.Tensor, mirror: Sequence[int]) -> torch.Tensor:
-    """Mean logits, float32, over the mirror images of ``batch``, each turned back."""
+    """Mean logits (float32) over all mirror images of ``batch``, each mirrored back."""
     images = list(
         chain.from_iterable(combinations([axis + 2 for axis in mirror], size) for size in range(len(mirror) + 1))
     )

@@ -1,8 +1,8 @@
-"""VISTA-3D (He et al. 2025) of MONAI's parts, asked for one class: vessel.
+"""VISTA-3D (He et al. 2025), built from MONAI's parts and prompted for one class: vessel.
 
-Its automatic branch gives one logit a prompted class, read through a sigmoid. Beside a background of zero, the softmax of
-the two is that sigmoid, so the network keeps its meaning and its released weights. The branch for clicked points sees no
-gradient here and is left out.
+The automatic branch of VISTA-3D gives one logit per prompted class, for a sigmoid. This network adds a background logit
+of zero. The softmax of both equals that sigmoid, so the released weights can be used unchanged. The branch for clicked
+points gets no gradient here and is left out.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _PARTS = ("image_encoder.", "class_head.")
 
 
 class Options(BaseModel):
-    """``options`` of the model profile."""
+    """The key ``options`` of the model profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: int = Field(
-        default=25, ge=0, lt=_CLASSES, description="VISTA-3D's class to start from; 25 is hepatic vessel"
+        default=25, ge=0, lt=_CLASSES, description="VISTA-3D class that training starts from; 25 is hepatic vessel"
     )
     weights: Path | None = Field(
         default=None,
-        description="file to start from, .safetensors or .pt, such as the released one; None starts at random",
+        description="pre-trained weights to start from, .safetensors or .pt, such as the released file; null for none",
     )
 
 
 class _Vista3D(torch.nn.Module):
-    """Encoder, automatic decoder and class head, named as in MONAI's ``VISTA3D``."""
+    """Encoder, automatic decoder and class head. Submodules have the same names as in MONAI's ``VISTA3D``."""
 
     def __init__(self, in_channels: int, width: int, prompt: int) -> None:
         super().__init__()
@@ -57,24 +57,32 @@ class _Vista3D(torch.nn.Module):
 
 
 def build(spec: NetworkSpec) -> torch.nn.Module:
-    """Build the network, from pre-trained weights where the options name them.
+    """Build VISTA-3D, and load pre-trained weights if the options contain a file.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z).
 
     Raises:
-        ConfigError: Feature maps or heads that VISTA-3D does not have.
-        PlanError: The patch is a single voxel at the coarsest level, which instance normalisation cannot take.
-        DataError: The weights cannot be read, or are not those of this network.
+        ConfigError: VISTA-3D does not have these filters, or deep supervision is on.
+        PlanError: The patch is a single voxel at the coarsest level, which instance normalisation does not support.
+        DataError: The weights cannot be read, or belong to another network.
     """
     options = Options.model_validate(spec.options)
     widths = tuple(spec.filters[0] * 2**level for level in range(len(_BLOCKS_DOWN)))
     if spec.filters != widths or spec.deep_supervision:
         raise ConfigError(
-            f"filters that double over {len(widths)} levels, such as {list(widths)}, and deep_supervision 0",
+            f"VISTA-3D's filters, which double over {len(widths)} levels ({list(widths)}), and deep_supervision 0",
             f"{list(spec.filters)} and {spec.deep_supervision}",
-            "VISTA-3D has this one shape: mend the model profile or the key model",
+            "change filters and deep_supervision in the model profile or in the key model",
         )
     if spec.divisor in spec.patches:
         raise PlanError(
-            "a patch of two voxels at the coarsest level", f"{spec.divisor}, one voxel", "double it along X and Y"
+            "a patch of at least two voxels at the coarsest level",
+            f"{spec.divisor}, which is one voxel",
+            "double the patch along X and Y",
         )
     network = _Vista3D(spec.in_channels, widths[0], options.prompt)
     if options.weights is not None:
@@ -94,8 +102,8 @@ def _load(network: torch.nn.Module, path: Path) -> None:
     if missing or other:
         raise DataError(
             f"VISTA-3D weights with the {len(own)} tensors of this network",
-            f"{path}: missing {_some(missing)}; of another shape {_some(other)}",
-            "set filters to the widths of the weights ([48, 96, 192, 384, 768] for the released ones), or weights: null",
+            f"{path}: missing {_listed(missing)}; with another shape {_listed(other)}",
+            "set filters to those of the weights ([48, 96, 192, 384, 768] for the released ones), or set weights: null",
         )
     network.load_state_dict({name: given[name] for name in own})
 
@@ -107,13 +115,15 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise DataError(
-            "weights as .safetensors, or as .pt with tensors alone", f"{path}: {error}", "check weights in the options"
+            "weights in a .safetensors file, or in a .pt file that contains only tensors",
+            f"{path}: {error}",
+            "check weights in the options of the model profile",
         ) from error
     return content.get("model", content) if isinstance(content, dict) else {}
 
 
 def _automatic_branch(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names as of this network: without what training wrappers put before them, the point branch dropped."""
+    """Rename tensors to the names of this network: remove prefixes of training wrappers, and drop the point branch."""
     found = {}
     for full, value in tensors.items():
         name = next((full[full.index(part) :] for part in _PARTS if part in full), "")
@@ -122,5 +132,5 @@ def _automatic_branch(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
     return found
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"

@@ -1,4 +1,4 @@
-"""Weights and what they belong to: ``network.safetensors`` beside ``network.json``; nothing is unpickled."""
+"""Weights on disk: ``network.safetensors`` and, next to it, ``network.json`` with the spec. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from minivess.models.model_profile import NetworkSpec, build_network
 
 
 def tensors_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by name, detached, each once: MONAI's networks hold the same layer under several names."""
+    """Parameters and buffers by name, detached.
+
+    Each tensor is included once, although MONAI's networks contain the same layer under several names.
+    """
     named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     return {name: value.detach() for name, value in named.items()}
 
 
 def load_tensors(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """The inverse of ``tensors_of``, in place.
+    """Copy tensors, as returned by ``tensors_of``, into a network.
 
     Raises:
-        DataError: Names or shapes are not those of the network.
+        DataError: The names or shapes differ from those of the network.
     """
     own = tensors_of(network)
     if own.keys() != tensors.keys() or any(own[name].shape != value.shape for name, value in tensors.items()):
         raise DataError(
-            "the tensors of this network", "other names or shapes", "use weights and network.json of one training"
+            "tensors with the names and shapes of this network",
+            "other names or shapes",
+            "use the weights and the network.json from one training",
         )
     with torch.no_grad():
         for name, value in tensors.items():
@@ -36,7 +41,7 @@ def load_tensors(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> 
 
 
 def save_network(folder: Path, network: torch.nn.Module, spec: NetworkSpec) -> None:
-    """Write weights, then spec: where the JSON stands, the weights are whole."""
+    """Write the weights, then the spec. If network.json exists, the weights are therefore complete."""
     tensors = {name: value.cpu().contiguous() for name, value in tensors_of(network).items()}
     with atomic_path(folder / "network.safetensors") as temporary:
         save_file(tensors, temporary)
@@ -44,10 +49,10 @@ def save_network(folder: Path, network: torch.nn.Module, spec: NetworkSpec) -> N
 
 
 def read_spec(folder: Path) -> NetworkSpec:
-    """The spec of a weights folder.
+    """Read the spec from a weights folder.
 
     Raises:
-        DataError: There is none, or it is damaged.
+        DataError: network.json is missing or damaged.
     """
     path = folder / "network.json"
     try:
@@ -56,25 +61,25 @@ def read_spec(folder: Path) -> NetworkSpec:
         raise DataError(
             "a folder with network.json and network.safetensors",
             f"{path}: {error.strerror}",
-            "give a cell folder, runs/NAME/cells/LOSS-foldK, or its weights folder",
+            "pass a cell folder, runs/NAME/cells/LOSS-foldK, or its weights folder",
         ) from error
     except ValueError as error:
         raise DataError(
-            "the network.json of a training", f"{path}: {' '.join(str(error).split())}", "run the cell again"
+            "a valid network.json", f"{path}: {' '.join(str(error).split())}", "run the cell again"
         ) from error
 
 
 def load_network(folder: Path) -> torch.nn.Module:
-    """Build the network of a weights folder and load its weights, on the CPU, in evaluation mode.
+    """Build the network of a weights folder and load its weights. It is on the CPU and in evaluation mode.
 
     Raises:
-        DataError: Either file is missing or damaged, or they do not belong together.
+        DataError: A file is missing or damaged, or the two files do not belong together.
     """
     try:
         network = build_network(read_spec(folder), pretrained=False)
         load_tensors(network, load_file(folder / "network.safetensors"))
     except (OSError, SafetensorError) as error:
         raise DataError(
-            "network.json and network.safetensors of one training", f"{folder}: {error}", "check the path"
+            "network.json and network.safetensors from one training", f"{folder}: {error}", "check the path"
         ) from error
     return network.eval()

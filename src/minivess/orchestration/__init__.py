@@ -1,1 +1,1 @@
-"""Who runs it, where, and again on failure."""
+"""Orchestration: run the cells on this machine or on a Dask cluster, and show the run in Prefect."""

@@ -1,7 +1,7 @@
-"""The runner of a Dask cluster: one cell a worker, in a run folder that all share.
+"""The runner for a Dask cluster: one cell per worker, in a run folder that all workers share.
 
-Dask gives the cell of a lost worker to another one, which goes on from its checkpoint as soon as the lost worker's supervisor
-has ended the process.
+If a worker is lost, Dask gives its cell to another worker. That worker continues from the cell's checkpoint as soon as the
+supervisor on the lost worker's machine has ended the training process.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from minivess.supervision.exit_codes import HEARTBEAT_FILE
 from minivess.supervision.outcome import Cause, Outcome
 from minivess.supervision.recorder import now_iso
 
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _CONNECT_S = 10
-_AGAIN = "run the same command again: it resumes"
+_REPEAT = "run the same command again: it resumes"
 
 
 class OnDask:
-    """``experiments.run.Runner`` for the workers of a scheduler.
+    """A runner (``experiments.run.Runner``) that runs cells on the workers of a Dask scheduler.
 
     Args:
-        address: Of the scheduler, e.g. "tcp://127.0.0.1:8786".
+        address: Address of the scheduler, e.g. "tcp://127.0.0.1:8786".
     """
 
     def __init__(self, address: str) -> None:
@@ -48,42 +48,48 @@ class OnDask:
         with self._connect() as client:
             threads = _require_one_cell_a_worker(client)
             observer.on_message(
-                f"Dask: {len(threads)} workers at {self._address}" + ("" if threads else "; waits for the first")
+                f"Dask: {len(threads)} workers at {self._address}" + ("" if threads else "; waiting for the first one")
             )
             waiting = {_submit(client, job, prepared): job for job in jobs}
             try:
                 yield from _until_all_ended(waiting, observer)
             except KeyboardInterrupt:
-                raise RunError("a run to its end", "interrupted; the workers save and stop", _AGAIN) from None
+                raise RunError("a run to its end", "interrupted; the workers save and stop", _REPEAT) from None
             finally:
                 for job in waiting.values():
                     (job.cell.path / STOP_FILE).touch()
 
     def require(self) -> None:
-        """Snapshot whether cells could run there, before anything is spent.
+        """Check that cells can run on the cluster, before the run starts.
 
         Raises:
-            RunError: Nobody answers at the address, or a worker would take several cells at a time.
+            RunError: No scheduler answers at the address, or a worker would take several cells at a time.
         """
         try:
             with self._connect() as client:
                 _require_one_cell_a_worker(client)
-        except OSError as error:  # distributed's CommClosedError is one
-            raise RunError("a Dask scheduler that stays", f"{self._address}: {error}", "start it again") from error
+        except OSError as error:  # includes distributed's CommClosedError
+            raise RunError(
+                "a Dask scheduler that keeps running", f"{self._address}: {error}", "start it again"
+            ) from error
 
     def _connect(self) -> Client:
         try:
-            # A client that fails at an address it cannot read takes 20 s, and a traceback, to be collected.
+            # Checked first: a Client with an invalid address takes 20 s and prints a traceback.
             parse_host_port(parse_address(self._address)[1])
             return Client(self._address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise RunError(
-                "a Dask scheduler", f"none at {self._address}: {error}", "start one, see docs/cluster.md"
+                "a Dask scheduler", f"none at {self._address}: {error}", "start one, see docs/how-to/cluster.md"
             ) from error
 
 
 def _require_one_cell_a_worker(client: Client) -> dict[str, int]:
-    """Threads of each worker, all of them 1."""
+    """Return the threads of each worker, by address.
+
+    Raises:
+        RunError: A worker has more than one thread, so it would run several cells at a time.
+    """
     threads: dict[str, int] = client.nthreads()
     crowded = [f"{count} at {worker}" for worker, count in threads.items() if count != 1]
     if crowded:
@@ -101,40 +107,40 @@ def _submit(client: Client, job: Job, prepared: Prepared) -> Future:
 
 
 def _until_all_ended(waiting: dict[Future, Job], observer: RunObserver) -> Iterator[tuple[Job, Outcome | None]]:
-    """Takes from ``waiting`` what has ended."""
+    """Yield each cell with its outcome when it ends, and remove it from ``waiting``."""
     beats = {job.name: _beat_ns(job.cell) for job in waiting.values()}
-    begun: set[str] = set()
+    started: set[str] = set()
 
-    def begin(job: Job) -> None:
-        if job.name not in begun:
-            begun.add(job.name)
+    def report_start(job: Job) -> None:
+        if job.name not in started:
+            started.add(job.name)
             observer.on_cell_start(job.name, job.number, job.total)
 
     while waiting:
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
         for future, job in list(waiting.items()):
             if future.done():
-                begin(job)
+                report_start(job)
                 del waiting[future]
                 outcome = as_cell(job.name, partial(_result, future, job))
                 observer.on_cell_end(job.name, outcome)
                 yield job, outcome
             elif _beat_ns(job.cell) != beats[job.name]:
-                begin(job)
+                report_start(job)
                 report_progress(job.cell.path, partial(observer.on_progress, job.name))
 
 
 def _result(future: Future, job: Job) -> Outcome | None:
-    """What became of it; where Dask has no outcome for it, a failed one that says why."""
+    """Return the outcome of a cell, or a failed one with the reason if Dask has none."""
     try:
         outcome: Outcome | None = future.result()
     except RunError as error:
         return _failed(f"expected {error.expected}; got {error.got}", error.cure)
     except CancelledError as error:
-        return _failed(f"the scheduler was lost ({error})", _AGAIN)
-    except Exception as error:  # the worker died with it again and again, or a fault of ours on the worker
+        return _failed(f"the scheduler was lost ({error})", _REPEAT)
+    except Exception as error:  # the worker died several times with this cell, or a bug of minivess on the worker
         return _failed(
-            f"{type(error).__name__}: {error}", f"look at {job.cell.path}/log.txt and at the worker; {_AGAIN}"
+            f"{type(error).__name__}: {error}", f"read {job.cell.path}/log.txt and the log of the worker; {_REPEAT}"
         )
     return outcome
 
@@ -158,7 +164,7 @@ def _failed(message: str, cure: str) -> Outcome:
 
 
 def _beat_ns(cell: CellFolder) -> int:
-    """When the cell's heartbeat was written, by the clock of its machine: only a change means something."""
+    """Return when the cell's heartbeat was written, in ns by the clock of its machine; only a change is meaningful."""
     try:
         return (cell.path / HEARTBEAT_FILE).stat().st_mtime_ns
     except OSError:

@@ -1,4 +1,4 @@
-"""What a Dask worker does with a cell: it runs it in the shared run folder, under a supervisor of its own."""
+"""The work of a Dask worker: run one cell in the shared run folder, under its own supervisor."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ from minivess.planning.hardware import detect_hardware
 from minivess.supervision.outcome import Outcome
 
 STOP_FILE = "stop"
-"""In the cell folder: the run wants the cell to save and stop. A thread of a worker cannot be interrupted."""
+"""File in the cell folder that asks the cell to save and stop. It is needed because a worker's thread cannot be interrupted."""
 
 
 def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
-    """Run the cell in ``folder`` to its end; may be called again, on any worker, after one was lost with it.
+    """Run the cell in ``folder`` to its end; may be called again on any worker if the first worker is lost.
 
     Args:
-        folder: Of the cell, absolute; it exists.
-        spec: What the cell is told.
-        prepared: The run as the machine that began it has prepared it; the limits here follow from this machine.
+        folder: Absolute path of the cell folder; it exists.
+        spec: The specification of the cell.
+        prepared: The run, as prepared by the machine that started it; the limits follow from this machine instead.
+
+    Returns:
+        The outcome; None if the cell was already finished.
 
     Raises:
-        RunError: This worker does not see the folder, or has no graphics card for a plan that is made for one.
-        Reschedule: The cell was asked to stop here, as at the end of a batch job: it goes on wherever Dask puts it.
+        RunError: The folder does not exist on this worker, or the plan needs a GPU and this worker has none.
+        Reschedule: The cell was stopped on this worker, e.g. at the end of a batch job; Dask runs it again on some worker.
     """
     if not folder.is_dir():
         raise RunError(
@@ -45,7 +48,7 @@ def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
     hardware = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     if prepared.plan.device == "cuda" and hardware.gpu is None:
         raise RunError(
-            "a graphics card on every worker", f"none on {socket.gethostname()}", "start workers where a card is"
+            "a GPU on every worker", f"none on {socket.gethostname()}", "start workers only on machines with a GPU"
         )
     _unset_nanny_environment()
     slot = cell_slots(limited(hardware, prepared.config), compute_of(prepared.plan), cells=1)
@@ -56,12 +59,12 @@ def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
     return outcome
 
 
-class _AskedToStopError(Exception):
-    """The run does not want the cell any more."""
+class _StopRequestedError(Exception):
+    """The run has asked the cell to stop."""
 
 
 class StopFileObserver:
-    """Watches for the stop file in place of a person; who began the run reads the progress from the shared folder."""
+    """An observer that stops the cell when the stop file appears. The run reads the progress from the shared folder instead."""
 
     def __init__(self, cell: CellFolder) -> None:
         self._stop = cell.path / STOP_FILE
@@ -75,13 +78,13 @@ class StopFileObserver:
 
     def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         if self._stop.exists():
-            raise _AskedToStopError
+            raise _StopRequestedError
 
     def on_cell_end(self, name: str, outcome: Outcome | None) -> None: ...
 
 
 def _unset_nanny_environment() -> None:
-    """Dask's nanny sets one thread a worker; a cell has the machine for itself and takes its threads as a local one does."""
+    """Remove the thread limits that Dask's nanny sets in the environment, so that a cell uses as many threads as in a local run."""
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ", {}).items():
         if os.environ.get(name) == str(value):
             del os.environ[name]

@@ -1,7 +1,7 @@
-"""A run as a Prefect flow whose steps and cells are tasks; without Prefect the same functions, plain.
+"""Show a run as a Prefect flow whose steps and cells are tasks; without Prefect the work runs as plain functions.
 
-Prefect is a view: each piece of work is done exactly once and its own value or error comes back, whatever becomes of the
-server. Trouble with the server is a note on stderr.
+Prefect is only a view. Each piece of work is done exactly once, and its value or error is returned even if the server fails. A
+failure of the server is a note on stderr.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class _ShownAsFailedError(Exception):
-    """The work is done and its value is kept; Prefect is to show it in red."""
+    """Raised after the work is done and its value is kept, so that Prefect shows the task as failed."""
 
 
 def as_flow(name: str, work: Callable[[], T]) -> T:
-    """Do ``work`` as a flow run called ``name``; to be called from the main thread. SIGTERM is a KeyboardInterrupt there."""
+    """Run ``work`` as a flow run called ``name``, in which SIGTERM raises KeyboardInterrupt; call it from the main thread."""
 
     def interruptible() -> T:
-        # Prefect makes an exception of its own of SIGTERM, which nothing above would know; it takes its handler back at the end.
+        # Prefect turns SIGTERM into its own exception, which the callers do not handle; it restores the handler at the end.
         if ENABLED:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         return work()
@@ -38,16 +38,16 @@ def as_flow(name: str, work: Callable[[], T]) -> T:
 
 
 def as_task(name: str, work: Callable[[], T]) -> T:
-    """Do one step of a flow."""
+    """Run ``work`` as one step (a task) of the flow."""
     return _shown(task(name=name, task_run_name=_quoted(name)), work, lambda value: None)
 
 
 def as_cell(name: str, work: Callable[[], Outcome | None]) -> Outcome | None:
-    """Run one cell of a flow; its outcome is in the task's log, and one that is not finished is shown as failed."""
+    """Run one cell as a task of the flow. The task's log has the outcome; a cell that did not finish is shown as failed."""
 
     def judge(outcome: Outcome | None) -> str | None:
         if outcome is None:
-            get_run_logger().info("was finished before")
+            get_run_logger().info("is already finished")
             return None
         get_run_logger().info("%s: %s %s", outcome.status, outcome.message, outcome.cure)
         return None if outcome.status == "finished" else f"{outcome.status}: {outcome.message}"
@@ -56,7 +56,7 @@ def as_cell(name: str, work: Callable[[], Outcome | None]) -> Outcome | None:
 
 
 def show_results(name: str, table: str, page: Path) -> None:
-    """Leave the comparison as a Markdown table, and where the report is, as artifacts of the flow run."""
+    """Store the comparison (a Markdown table) and a link to the report as artifacts of the flow run."""
     if ENABLED:
         from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
@@ -66,16 +66,23 @@ def show_results(name: str, table: str, page: Path) -> None:
             create_link_artifact(
                 page.absolute().as_uri(), str(page), key=f"{key}-report", description=f"Report of {name}"
             )
-        except Exception as trouble:
-            _note(trouble)
+        except Exception as error:
+            _note(error)
 
 
 def why_plain() -> str:
-    """A line for people where no Prefect server shows the run; empty where one does, or where none is wanted."""
+    """Return one line that says why Prefect does not show the run; "" if it does or if the user disabled it."""
     return WHY_PLAIN or ""
 
 
 def _shown(decorate: Any, work: Callable[[], T], judge: Callable[[T], str | None]) -> T:
+    """Run ``work`` once inside the decorator of Prefect and return its value, even if Prefect fails.
+
+    Args:
+        decorate: Prefect's ``flow`` or ``task``, with its options.
+        work: The work.
+        judge: Returns why Prefect should show the value as failed; None for success.
+    """
     kept: Future[T] = Future()
 
     def once() -> None:
@@ -91,23 +98,23 @@ def _shown(decorate: Any, work: Callable[[], T], judge: Callable[[T], str | None
         decorate(once)()
     except _ShownAsFailedError:
         pass
-    except BaseException as trouble:
-        if not isinstance(trouble, Exception) and not kept.done():
+    except BaseException as error:
+        if not isinstance(error, Exception) and not kept.done():
             raise
-        if not kept.done() or kept.exception() is not trouble:
-            _note(trouble)
+        if not kept.done() or kept.exception() is not error:
+            _note(error)
     return kept.result() if kept.done() else work()
 
 
 def _quoted(name: str) -> str:
-    """Prefect formats names of runs with their parameters."""
+    """Escape braces, because Prefect formats the names of runs as templates."""
     return name.replace("{", "{{").replace("}", "}}")
 
 
-def _note(trouble: BaseException) -> None:
-    _say_once(f"{type(trouble).__name__}: {trouble}".splitlines()[0])
+def _note(error: BaseException) -> None:
+    _print_once(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 @cache
-def _say_once(why: str) -> None:
-    print(f"Prefect shows no more of this run, which loses nothing by it ({why})", file=sys.stderr)
+def _print_once(why: str) -> None:
+    print(f"Prefect no longer shows this run; the run itself is not affected ({why})", file=sys.stderr)

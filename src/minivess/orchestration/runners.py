@@ -1,4 +1,4 @@
-"""The runner of one machine: a cell a slot at a time, since one cell is planned to fill a slot's part of cards and memory."""
+"""The runner for one machine: one cell at a time in each slot, because a cell is planned to use the slot's share of GPUs and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from minivess.supervision.outcome import Outcome
 def on_this_machine(
     jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
 ) -> Iterator[tuple[Job, Outcome | None]]:
-    """``experiments.run.Runner`` for this machine."""
+    """Run the cells on this machine (an ``experiments.run.Runner``) and yield each with its outcome."""
     if len(prepared.slots) > 1:
         yield from _side_by_side(jobs, prepared, observer, lock)
         return
@@ -35,18 +35,18 @@ def on_this_machine(
 def _side_by_side(
     jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
 ) -> Iterator[tuple[Job, Outcome | None]]:
-    """Each cell in the first slot that is free; if the caller takes no more of them, those that run save and stop."""
+    """Run each cell in the first free slot. If the caller stops iterating, the running cells save and stop."""
     free: SimpleQueue[CellSlot] = SimpleQueue()
     for slot in prepared.slots:
         free.put(slot)
     stop = Event()
-    listening = _Until(stop, observer)
+    stoppable = _StoppableObserver(stop, observer)
 
     def work(job: Job) -> Outcome | None:
         slot = free.get()
         try:
             observer.on_cell_start(job.name, job.number, job.total)
-            return supervise_cell(job.cell, job.spec, replace(prepared, slots=(slot,)), listening, lock)
+            return supervise_cell(job.cell, job.spec, replace(prepared, slots=(slot,)), stoppable, lock)
         finally:
             free.put(slot)
 
@@ -57,13 +57,13 @@ def _side_by_side(
             ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ended:
                 job = waiting.pop(future)
-                # The cell has ended: Prefect's task, which wants this thread, only says how.
+                # The cell has ended. Prefect's task must run in this thread and only shows the outcome.
                 outcome = as_cell(job.name, future.result)
                 observer.on_cell_end(job.name, outcome)
                 yield job, outcome
     except KeyboardInterrupt:
         raise RunError(
-            "a run to its end", "interrupted; its cells save and stop", "run the same command again; it resumes"
+            "a run to its end", "interrupted; the running cells save and stop", "run the same command again; it resumes"
         ) from None
     finally:
         stop.set()
@@ -71,11 +71,11 @@ def _side_by_side(
 
 
 class _StopError(Exception):
-    """The run is over."""
+    """The run has ended, so its cells must stop."""
 
 
-class _Until:
-    """An observer that ends, with its next word about a cell, the process of that cell."""
+class _StoppableObserver:
+    """An observer that passes everything on until ``stop`` is set; then each progress report raises, which stops that cell."""
 
     def __init__(self, stop: Event, observer: RunObserver) -> None:
         self._stop, self._observer = stop, observer

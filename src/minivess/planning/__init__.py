@@ -1,1 +1,1 @@
-"""What will fit, decided before anything is spent."""
+"""Planning: choose patches, batch, precision and memory use before a run starts."""

@@ -1,4 +1,4 @@
-"""From machine, data and model to a plan."""
+"""Compute a training plan from the machine, the data set and the model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"
 
 
 class ComputeProfile(BaseModel):
-    """A named budget of configs/compute_profiles.yaml."""
+    """A named profile of configs/compute_profiles.yaml: upper bounds for a plan.
+
+    Attributes:
+        patch: Largest patch allowed, X, Y, Z in voxels.
+        batch: Patches per optimizer step.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,10 +44,14 @@ class ComputeProfile(BaseModel):
 
 
 def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputeProfile:
-    """The named budget.
+    """Load a compute profile by name.
+
+    Args:
+        name: A key of the file, e.g. "gpu_low".
+        path: The YAML file of compute profiles.
 
     Raises:
-        ConfigError: There is none of that name, or it does not hold what a budget holds.
+        ConfigError: The name is unknown, or the profile has a wrong or missing key.
     """
     known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in known:
@@ -58,33 +67,39 @@ def compute_adaptive_profile(
     profile: DatasetProfile,
     model: ModelProfile,
     request: PlanRequest | None = None,
-    forecast: Estimator | None = None,
+    estimator: Estimator | None = None,
 ) -> TrainingPlan:
-    """Plan a training.
+    """Compute the training plan.
 
     An explicit patch is a contract: it is used exactly or refused. A compute profile is a budget: its patch is an upper
-    bound, shrunk until it fits the data set, the model and the memory.
+    bound, which is reduced until it fits the data set, the model and the memory.
 
     Args:
         hardware: The machine.
         profile: The data set.
         model: The model.
-        request: What the researcher asks for.
-        forecast: Answers what a step takes; without it memory and time are not looked at.
+        request: The researcher's settings; None uses the defaults.
+        estimator: Predicts memory and time of a step. Without it, the plan is not fitted to the memory.
+
+    Returns:
+        The plan, with a reason for each value that was chosen.
 
     Raises:
-        PlanError: The explicit patch cannot be used, or nothing fits the memory.
-        ConfigError: Unknown compute profile.
+        PlanError: The explicit patch cannot be used, or no patch fits the memory.
+        ConfigError: The compute profile is unknown.
     """
     request = request or PlanRequest()
     tier = hardware.tier if request.compute == "auto" else request.compute
     bounds = load_compute_profile(tier)
-    detected = "detected" if request.compute == "auto" else "asked for"
-    reasons = {"profile_name": f"{detected}: {hardware.explain()['tier']}"}
+    detected = hardware.explain()["tier"]
+    chosen = "detected" if request.compute == "auto" else f"{tier} was requested; detected"
+    reasons = {"profile_name": f"{chosen}: {detected}"}
     device: Device = "cuda" if tier != "cpu" and hardware.gpu is not None else "cpu"
     precision = _precision(hardware, device, request, reasons)
     batch = request.batch or bounds.batch
-    reasons["batch"] = f"{batch} patches a step: " + ("asked for" if request.batch else f"the compute profile {tier}")
+    reasons["batch"] = f"{batch} patches per step: " + (
+        "requested" if request.batch else f"from the compute profile {tier}"
+    )
 
     def choose(bound: Shape) -> tuple[NetworkSpec, str]:
         patches, strides, reason = choose_patches(profile, model, request, bound)
@@ -92,10 +107,10 @@ def compute_adaptive_profile(
 
     network, reasons["patch"] = choose(bounds.patch)
     micro_batch, peak_bytes = min(request.micro_batch or batch, batch), None
-    if forecast is not None:
+    if estimator is not None:
         budget = hardware.gpu_budget_bytes if device == "cuda" else _cpu_budget_bytes(hardware)
         allowed = [micro_batch] if request.micro_batch else halvings(batch)
-        step_peak = partial(forecast.step_bytes, precision=precision, device=device, batch=batch)
+        step_peak = partial(estimator.step_bytes, precision=precision, device=device, batch=batch)
         fitted = fit_to_memory(choose, bounds.patch, allowed, step_peak, budget, may_shrink=request.patch_size is None)
         network, micro_batch, peak_bytes, reasons["patch"] = (
             fitted.network,
@@ -104,12 +119,13 @@ def compute_adaptive_profile(
             fitted.reason,
         )
         reasons["memory"] = (
-            f"{format_bytes(peak_bytes)} at the peak of a step, computed from its trace; the budget is {format_bytes(budget)}"
+            f"{format_bytes(peak_bytes)} at the peak of a training step, computed from its trace; "
+            f"the budget is {format_bytes(budget)}"
         )
         if request.patch_size is None and 2 * peak_bytes <= budget:
-            reasons["memory"] += "; plan.patch_size may be larger"
+            reasons["memory"] += "; there is room for a larger plan.patch_size"
         if micro_batch < batch:
-            reasons["batch"] += f", {micro_batch} a forward pass, so that they fit"
+            reasons["batch"] += f", {micro_batch} per forward pass to fit the memory budget"
     plan = TrainingPlan(
         profile_name=f"{'auto_' if request.compute == 'auto' else ''}{tier}_{model.name}",
         network=network,
@@ -124,15 +140,19 @@ def compute_adaptive_profile(
         overlap=request.overlap,
         reasons=reasons,
     )
-    return plan if forecast is None else predict_resources(plan, profile, forecast, hardware)
+    return plan if estimator is None else predict_resources(plan, profile, estimator, hardware)
 
 
 def _cpu_budget_bytes(hardware: HardwareBudget) -> int:
-    """What a step on the CPU may hand out: usable memory less the process itself; a PlanError where nothing is left."""
+    """Bytes that torch may allocate in a step on the CPU: usable memory minus the memory of the process itself.
+
+    Raises:
+        PlanError: The process alone needs all usable memory.
+    """
     left = hardware.usable_ram_bytes - PROCESS_BYTES
     if left <= 0:
         raise PlanError(
-            f"more than {format_bytes(PROCESS_BYTES)} of usable memory, which the process of a cell takes before any patch",
+            f"more than {format_bytes(PROCESS_BYTES)} of usable memory, which the process of a cell needs before any patch",
             hardware.explain()["usable_ram_bytes"],
             "raise limits.memory_limit_gib, lower limits.cells_at_a_time, or close other programs",
         )
@@ -141,29 +161,28 @@ def _cpu_budget_bytes(hardware: HardwareBudget) -> int:
 
 def _precision(hardware: HardwareBudget, device: str, request: PlanRequest, reasons: dict[str, str]) -> Precision:
     if request.precision is not None:
-        reasons["precision"] = f"{request.precision} asked for"
+        reasons["precision"] = f"{request.precision} requested"
         return request.precision
     if device == "cpu":
-        reasons["precision"] = "fp32: half precision gains nothing on most CPUs"
+        reasons["precision"] = "fp32: half precision is not faster on most CPUs"
         return "fp32"
     capability = hardware.gpu.compute_capability if hardware.gpu else None
     if capability is not None and capability >= (8, 0):
-        reasons["precision"] = "bf16: the card computes it natively, and it needs no loss scaling"
+        reasons["precision"] = "bf16: the GPU supports it natively, and it needs no loss scaling"
         return "bf16"
-    why = "the card has no bf16 units" if capability else "whether the card has bf16 units is not known"
+    why = "the GPU has no bf16 units" if capability else "it is unknown whether the GPU has bf16 units"
     reasons["precision"] = f"fp16 with loss scaling: {why}"
     return "fp16"
 
 
 def _workers(hardware: HardwareBudget, request: PlanRequest, reasons: dict[str, str]) -> int:
     if request.workers is not None:
-        reasons["workers"] = f"{request.workers} asked for"
+        reasons["workers"] = f"{request.workers} requested"
         return request.workers
     workers = min(4, max(1, hardware.host.cpu_count - 1))
-    plural = "thread cuts" if workers == 1 else "threads cut"
     reasons["workers"] = (
-        f"{workers} {plural} patches: {counted(hardware.host.cpu_count, 'processor')}, less one for the training thread, "
-        "but 1 at least and 4 at most"
+        f"{counted(workers, 'thread')} to cut patches: {counted(hardware.host.cpu_count, 'processor')} minus one for "
+        "the training thread, at least 1 and at most 4"
     )
     return workers
 
@@ -172,13 +191,14 @@ def _cache_rate(
     hardware: HardwareBudget, profile: DatasetProfile, request: PlanRequest, reasons: dict[str, str]
 ) -> float:
     if request.cache_rate is not None:
-        reasons["cache_rate"] = f"{request.cache_rate:g} asked for"
+        reasons["cache_rate"] = f"{request.cache_rate:g} requested"
         return request.cache_rate
-    room, wanted = 0.6 * hardware.usable_ram_bytes, max(profile.cached_bytes, 1)
-    rate = min(1.0, math.floor(100 * room / wanted) / 100)
+    allowed, needed = 0.6 * hardware.usable_ram_bytes, max(profile.cached_bytes, 1)
+    rate = min(1.0, math.floor(100 * allowed / needed) / 100)
     share = "all" if rate == 1 else f"{rate:g}"
     rest = "" if rate == 1 else "; the rest is read from disk"
     reasons["cache_rate"] = (
-        f"{share} of {format_bytes(wanted)} decompressed: 60 % of the usable memory is {format_bytes(room)}{rest}"
+        f"{share} of {format_bytes(needed)} of decompressed volumes: 60 % of the usable memory is "
+        f"{format_bytes(allowed)}{rest}"
     )
     return rate

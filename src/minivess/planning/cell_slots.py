@@ -1,5 +1,7 @@
-"""A machine shared out among cells that run side by side: each has a card, or a part of one, or some processors, and a part
-of the memory."""
+"""Split a machine into slots for cells that run at the same time.
+
+Each slot has a GPU (or a share of one) or some of the processors, and a share of the memory.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,12 @@ from minivess.planning.hardware import HardwareBudget, gpu_budget_bytes
 
 @dataclass(frozen=True)
 class CellSlot:
-    """Where one cell at a time runs.
+    """A share of the machine in which one cell runs at a time.
 
     Attributes:
-        hardware: What a cell may use of the machine.
-        environment: Variables that keep its process to that: a card is always named, the only one too.
+        hardware: The part of the machine that the cell may use.
+        environment: Environment variables that restrict the cell's process to this part. The GPU is always named, even
+            if it is the only one.
     """
 
     hardware: HardwareBudget
@@ -25,50 +28,59 @@ class CellSlot:
 
 
 def cell_slots(hardware: HardwareBudget, compute: str = "auto", cells: int | None = None) -> tuple[CellSlot, ...]:
-    """The machine as slots for one plan: the first is the tightest.
+    """Split the machine into slots that all run the same plan.
+
+    Only GPUs with at least 90 % of the largest memory budget are used: a plan that fits a smaller GPU would waste
+    memory on the others.
 
     Args:
         hardware: The whole machine.
-        compute: As in a plan's request; "cpu" leaves the cards alone, and whatever names a card takes one, busy or not.
-        cells: How many slots; more than there are cards share them. None makes one for each card that has nine tenths of the
-            largest budget (a plan for a lesser one would waste the others), and a single one for a CPU.
+        compute: As in a plan's request. "cpu" uses no GPU; the name of a GPU profile uses one even if it is busy.
+        cells: Number of slots; if it exceeds the number of GPUs, several slots share a GPU. None makes one slot per
+            GPU, or a single slot on a CPU.
+
+    Returns:
+        The slots; the first has the smallest budget.
 
     Raises:
-        ConfigError: More cells than processors, and than cards.
+        ConfigError: There are more cells than processors, and more than GPUs.
     """
     tier = hardware.tier if compute == "auto" else compute
-    cards = () if tier == "cpu" else _alike(hardware.gpus)
-    count, processors = cells or len(cards) or 1, hardware.host.cpu_count
-    most = max(processors, len(cards))
+    gpus = () if tier == "cpu" else _similar_gpus(hardware.gpus)
+    count, processors = cells or len(gpus) or 1, hardware.host.cpu_count
+    most = max(processors, len(gpus))
     if count > most:
-        what = "processors" if most == processors else "graphics cards of one size"
+        resource = "processors" if most == processors else "GPUs of similar size"
         raise ConfigError(
-            f"limits.cells_at_a_time of at most {most}, the {what} here",
+            f"limits.cells_at_a_time of at most {most}, the number of {resource} of this machine",
             str(count),
-            f"set {most} or less, or leave it out",
+            f"set limits.cells_at_a_time to {most} or less, or remove it",
         )
-    environment = {"OMP_NUM_THREADS": str(processors // count)} if count > max(1, len(cards)) else {}
+    environment = {"OMP_NUM_THREADS": str(processors // count)} if count > max(1, len(gpus)) else {}
     share = _share(hardware, count)
-    if not cards:
+    if not gpus:
         return (CellSlot(share, environment),) * count
-    a_card = -(-count // len(cards))
+    cells_per_gpu = -(-count // len(gpus))
     slots = [
-        CellSlot(replace(share, gpus=(replace(card, cells=a_card),)), _name_of(card) | environment) for card in cards
+        CellSlot(replace(share, gpus=(replace(gpu, cells=cells_per_gpu),)), _visible_device(gpu) | environment)
+        for gpu in gpus
     ]
-    return tuple(slots[number % len(cards)] for number in range(count))
+    return tuple(slots[number % len(gpus)] for number in range(count))
 
 
-def _alike(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
-    """Cards with nine tenths of the largest budget, the least first."""
+def _similar_gpus(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """GPUs with at least 90 % of the largest memory budget, the smallest budget first."""
     enough = 0.9 * max(map(gpu_budget_bytes, gpus), default=0)
-    return tuple(sorted((card for card in gpus if gpu_budget_bytes(card) >= enough), key=gpu_budget_bytes))
+    return tuple(sorted((gpu for gpu in gpus if gpu_budget_bytes(gpu) >= enough), key=gpu_budget_bytes))
 
 
-def _name_of(card: Gpu) -> dict[str, str]:
-    # CUDA's order of cards, by default the fastest first, is not the driver's; what is inherited may count in either.
-    if card.uuid.startswith("GPU-"):
-        return {"CUDA_VISIBLE_DEVICES": card.uuid}
-    return {"CUDA_VISIBLE_DEVICES": str(card.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+def _visible_device(gpu: Gpu) -> dict[str, str]:
+    """Environment variables that make CUDA see only this GPU."""
+    # By default, CUDA numbers GPUs by speed and the driver by PCI bus. An inherited CUDA_VISIBLE_DEVICES may use either
+    # order.
+    if gpu.uuid.startswith("GPU-"):
+        return {"CUDA_VISIBLE_DEVICES": gpu.uuid}
+    return {"CUDA_VISIBLE_DEVICES": str(gpu.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def _share(hardware: HardwareBudget, count: int) -> HardwareBudget:

@@ -1,7 +1,8 @@
-"""The machine as a budget: what is there, what of it a run may use, and which tier of compute profile that makes."""
+"""The hardware budget: what the machine has, how much of it a run may use, and the matching compute profile."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +10,23 @@ from typing import Literal
 
 from minivess.machine.gpus import Gpu, read_gpus, visible_gpus
 from minivess.machine.host import Host, read_host
-from minivess.text import GIB, format_bytes
+from minivess.text import GIB, format_bytes, parse_size
 
 Tier = Literal["cpu", "gpu_low", "gpu_high", "gpu_extreme"]
 
 
 @dataclass(frozen=True)
 class HardwareBudget:
-    """The machine, and the shares of it that a run may take. All sizes are bytes.
+    """The machine, and the shares of it that a run may use. All sizes are in bytes.
 
-    The shares are those of the reference desktop (24 of 32 GB of memory; of an 8 GB card 6 to plan with and 7 to abort
-    at), scaled to what is detected.
+    The shares are those of the reference desktop, scaled to the detected machine: 24 of 32 GB of main memory; of an 8
+    GB GPU, 6 GB to plan with and 7 GB at which a run is aborted.
 
     Attributes:
-        host: Memory, swap, processors and load, with notes of its own.
-        gpus: Every visible card; empty without one.
-        gpu_notes: Why a card, or any card, could not be read.
-        ram_limit_bytes: Memory that the researcher allows a run; None leaves it to the machine.
+        host: Memory, swap, processors and load, with its own notes.
+        gpus: All visible GPUs; empty if there is none.
+        gpu_notes: Why a GPU could not be read.
+        ram_limit_bytes: Memory limit set by the researcher, or the share of one slot; None if there is no limit.
     """
 
     host: Host
@@ -35,39 +36,50 @@ class HardwareBudget:
 
     @classmethod
     def imagined(cls, gpu_bytes: int | None, ram_bytes: int, cpu_count: int = 8) -> HardwareBudget:
-        """An idle machine one does not have: one card of ``gpu_bytes`` (None: no card) and ``ram_bytes`` of memory."""
-        host = Host(cpu_count, None, ram_bytes, ram_bytes, 0, 0, notes=("imagined: nothing was detected",))
-        gpus = () if gpu_bytes is None else (Gpu(0, "", "imagined card", gpu_bytes, gpu_bytes, None, ""),)
+        """Return a hypothetical idle machine, e.g. to plan for another computer.
+
+        Args:
+            gpu_bytes: Memory of its only GPU; None for a machine without a GPU.
+            ram_bytes: Main memory.
+            cpu_count: Number of processors.
+        """
+        host = Host(cpu_count, None, ram_bytes, ram_bytes, 0, 0, notes=("hypothetical machine: nothing was detected",))
+        gpus = () if gpu_bytes is None else (Gpu(0, "", "hypothetical GPU", gpu_bytes, gpu_bytes, None, ""),)
         return cls(host, gpus)
 
     @property
     def gpu(self) -> Gpu | None:
-        """The card a run would use: the one with the largest budget, the first of equals; None without any.
+        """The GPU that a run would use: the one with the largest budget; None without a GPU.
 
-        On tier "cpu" it is a card too small or too busy to be chosen automatically.
+        If several have the same budget, it is the first. If the tier is "cpu", this GPU is too small or too busy to be
+        chosen automatically.
         """
         return max(self.gpus, key=gpu_budget_bytes, default=None)
 
     @property
     def tier(self) -> Tier:
-        """The named profile that fits: "cpu" below 6 GiB, "gpu_low" to 10, "gpu_high" to 24, "gpu_extreme" above.
+        """The name of the compute profile that fits this machine.
 
-        A busy card counts as the idle one that would leave the same budget, and a card (or machine) counts as the
-        size it is sold as when it reports up to 5 % less, the part that driver and kernel keep. A part of a card that cells
-        share may be less than 6 GiB: they were told to share it.
+        It depends on the GPU memory: "cpu" below 6 GiB, "gpu_low" to 10, "gpu_high" to 24, "gpu_extreme" above.
+
+        A busy GPU counts as the idle GPU with the same budget. A GPU counts as its nominal size if it reports up to 5 %
+        less, because the driver keeps a part. If several cells share a GPU, the share of one cell may be less than 6
+        GiB: only the sum over the cells must reach 6 GiB.
         """
-        worth_bytes = self.gpu_budget_bytes * 4 // 3
-        if self.gpu is None or not at_least(worth_bytes * self.gpu.cells, 6 * GIB):
+        idle_bytes = self.gpu_budget_bytes * 4 // 3
+        if self.gpu is None or not at_least(idle_bytes * self.gpu.cells, 6 * GIB):
             return "cpu"
-        if worth_bytes <= 10 * GIB:
+        if idle_bytes <= 10 * GIB:
             return "gpu_low"
-        return "gpu_high" if worth_bytes <= 24 * GIB else "gpu_extreme"
+        return "gpu_high" if idle_bytes <= 24 * GIB else "gpu_extreme"
 
     @property
     def usable_ram_bytes(self) -> int:
-        """Memory for the process tree of a run: 75 % of the machine's, and never more than is available now less 1/32.
+        """Main memory for the process tree of a run.
 
-        The rest is the desktop's: 24 of 32 GB keeps a session with a browser alive. The run is aborted at this size.
+        This is 75 % of the total, but at most the memory available now minus 1/32 of the total. The rest is left to the
+        desktop: with 24 of 32 GB used, a session with a browser survives. The run is aborted when it reaches this size.
+        ``ram_limit_bytes`` can lower it further.
         """
         total, available = self.host.ram_total_bytes, self.host.ram_available_bytes
         usable = max(0, min(total * 3 // 4, available - total // 32))
@@ -75,50 +87,50 @@ class HardwareBudget:
 
     @property
     def ram_abort_bytes(self) -> int:
-        """Memory of a run at which it is aborted: the limit that was set, if the machine has as much; else what is usable."""
+        """Main memory at which a run is aborted: ``ram_limit_bytes`` if the machine has it, else the usable memory."""
         limit = self.ram_limit_bytes
         return limit if limit is not None and limit <= self.host.ram_total_bytes else self.usable_ram_bytes
 
     @property
     def gpu_budget_bytes(self) -> int:
-        """Card memory a plan may count on, of ``gpu``; 0 without a card."""
+        """Memory of ``gpu`` that a plan may use; 0 without a GPU."""
         return gpu_budget_bytes(self.gpu) if self.gpu else 0
 
     @property
     def gpu_warn_bytes(self) -> int:
-        """GPU memory of a run above which it warns: 75 % of the card, 6 of 8 GB; 0 without a card."""
+        """GPU memory above which a run warns: 75 % of the GPU, 6 of 8 GB; 0 without a GPU."""
         return self.gpu.counted_bytes * 3 // 4 if self.gpu else 0
 
     @property
     def gpu_abort_bytes(self) -> int:
-        """GPU memory of a run at which it is aborted: 87.5 % of the card, 7 of 8 GB; 0 without a card."""
+        """GPU memory at which a run is aborted: 87.5 % of the GPU, 7 of 8 GB; 0 without a GPU."""
         return gpu_abort_bytes(self.gpu.counted_bytes) if self.gpu else 0
 
     @property
     def gpu_crowded_bytes(self) -> int:
-        """Use of the whole card, by whomever, above which a run warns of the others: 87.5 % of all of it."""
+        """Use of the whole GPU by all programs above which a run warns about the others: 87.5 % of its total memory."""
         return gpu_abort_bytes(self.gpu.total_bytes) if self.gpu else 0
 
     def explain(self) -> dict[str, str]:
-        """Why ``tier``, ``usable_ram_bytes`` and ``gpu_budget_bytes`` are what they are, a sentence each."""
+        """Reasons for the values of ``tier``, ``usable_ram_bytes`` and ``gpu_budget_bytes``, one text each."""
         total = self.host.ram_total_bytes
-        rule = "what is available now less 1/32" if self.usable_ram_bytes < total * 3 // 4 else "75 %"
+        rule = "the memory available now minus 1/32 of" if self.usable_ram_bytes < total * 3 // 4 else "75 % of"
         if self.usable_ram_bytes == self.ram_limit_bytes:
-            rule = "the limit that was set"
-        reasons = {"usable_ram_bytes": f"{format_bytes(self.usable_ram_bytes)}: {rule} of {format_bytes(total)}"}
+            rule = "the memory limit in effect, on a machine with"
+        reasons = {"usable_ram_bytes": f"{format_bytes(self.usable_ram_bytes)}: {rule} {format_bytes(total)}"}
         if self.gpu is None:
-            none = "no NVIDIA card was found"
+            none = "no NVIDIA GPU was found"
             return reasons | {"tier": f"cpu: {none}", "gpu_budget_bytes": f"0: {none}"}
-        card = f"card {self.gpu.index} ({self.gpu.name}) has {format_bytes(self.gpu.total_bytes)}"
-        card += f", {format_bytes(self.gpu.free_bytes)} of it free"
+        gpu = f"GPU {self.gpu.index} ({self.gpu.name}) has {format_bytes(self.gpu.total_bytes)}"
+        gpu += f", {format_bytes(self.gpu.free_bytes)} of it free"
         if self.gpu.counted_bytes < self.gpu.total_bytes:
-            why = ["the limit that was set"] if self.gpu.limit_bytes is not None else []
+            why = ["the limit set by the user"] if self.gpu.limit_bytes is not None else []
             why += [f"{self.gpu.cells} cells share it"] if self.gpu.cells > 1 else []
-            card += f", and counts as one of {format_bytes(self.gpu.counted_bytes)}: {', and '.join(why)}"
-        rule = "what is free less an eighth" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
+            gpu += f", and counts as a GPU of {format_bytes(self.gpu.counted_bytes)}: {' and '.join(why)}"
+        rule = "the free memory minus 1/8" if self.gpu_budget_bytes < self.gpu_warn_bytes else "75 %"
         shared = f", shared by {self.gpu.cells} cells" if self.gpu.cells > 1 else ""
-        budget = f"{format_bytes(self.gpu_budget_bytes)}: {rule} of the card{shared}; {card}"
-        return reasons | {"tier": f"{self.tier}: {card}", "gpu_budget_bytes": budget}
+        budget = f"{format_bytes(self.gpu_budget_bytes)}: {rule} of the GPU{shared}; {gpu}"
+        return reasons | {"tier": f"{self.tier}: {gpu}", "gpu_budget_bytes": budget}
 
 
 def detect_hardware(
@@ -130,36 +142,56 @@ def detect_hardware(
     timeout_s: float = 10.0,
     visible: str | None = None,
 ) -> HardwareBudget:
-    """Reads this machine as it is now. It never fails: what cannot be read is missing from the result and noted.
+    """Read the current state of this machine. It never fails: what cannot be read is missing, and a note says why.
 
     Args:
         proc: Where procfs is mounted.
         cgroup: Where the cgroup hierarchies are mounted.
-        smi: The command to ask when NVML gives nothing.
-        nvml: Whether NVML is asked at all.
-        timeout_s: How long each of the two may take, in seconds.
-        visible: The value of CUDA_VISIBLE_DEVICES, to count only those cards; None counts all.
+        smi: The nvidia-smi command, used if NVML gives no result.
+        nvml: Whether to use NVML at all.
+        timeout_s: Time limit of each of the two queries, in seconds.
+        visible: Value of CUDA_VISIBLE_DEVICES, to count only these GPUs; None counts all.
     """
-    cards, notes = read_gpus(smi, nvml, timeout_s)
-    gpus = visible_gpus(cards, visible)
-    if len(gpus) < len(cards):
-        notes += (f"CUDA_VISIBLE_DEVICES={visible!r} leaves {len(gpus)} of {len(cards)} cards",)
+    found, notes = read_gpus(smi, nvml, timeout_s)
+    gpus = visible_gpus(found, visible)
+    if len(gpus) < len(found):
+        notes += (f"CUDA_VISIBLE_DEVICES={visible!r} leaves {len(gpus)} of {len(found)} GPUs",)
     return HardwareBudget(read_host(proc, cgroup), gpus, notes)
 
 
-def gpu_budget_bytes(gpu: Gpu) -> int:
-    """75 % of a card, less whatever others use beyond the eighth of it that is left to the desktop.
+def hardware_for(gpu: str | None = None, ram: str | None = None) -> HardwareBudget:
+    """This machine, or a machine that you do not have.
 
-    So budget and others' use together stay below the size at which a run is aborted (87.5 %).
+    Args:
+        gpu: Memory of its GPU, e.g. "8GB"; "none" for a machine without a GPU; None for the GPU of this machine.
+        ram: Its main memory, e.g. "32GB"; None for the memory of this machine.
+
+    Raises:
+        ConfigError: A size is not written as "8GB", "512MB" or "24" (GiB).
+    """
+    detected = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if gpu is None and ram is None:
+        return detected
+    gpu_bytes = detected.gpu.total_bytes if gpu is None and detected.gpu else None
+    if gpu is not None and gpu != "none":
+        gpu_bytes = parse_size(gpu)
+    return HardwareBudget.imagined(gpu_bytes, parse_size(ram) if ram else detected.host.ram_total_bytes)
+
+
+def gpu_budget_bytes(gpu: Gpu) -> int:
+    """Return the GPU memory that a plan may use, for one cell.
+
+    This is 75 % of the GPU, but at most its free memory minus 1/8 of its total, divided by the cells that share it. The
+    budget plus the memory used by other programs then stays below the size at which a run is aborted (87.5 %).
     """
     return max(0, min(gpu.counted_bytes * 3 // 4, (gpu.free_bytes - gpu.total_bytes // 8) // gpu.cells))
 
 
 def gpu_abort_bytes(total_bytes: int) -> int:
-    """GPU memory at which a run is aborted: 87.5 % of the card, 7 of 8 GB."""
+    """Return the GPU memory at which a run is aborted: 87.5 % of the GPU, 7 of 8 GB."""
     return total_bytes * 7 // 8
 
 
-def at_least(size_bytes: int, sold_as_bytes: int) -> bool:
-    """Whether a memory counts as ``sold_as_bytes``: it may report up to 5 % less than it is sold as."""
-    return size_bytes >= sold_as_bytes * 95 // 100
+def at_least(size_bytes: int, nominal_bytes: int) -> bool:
+    """Return whether a memory size reaches a nominal size; it may report up to 5 % less."""
+    return size_bytes >= nominal_bytes * 95 // 100

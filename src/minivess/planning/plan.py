@@ -1,4 +1,4 @@
-"""What will be trained, decided before anything is spent: every number with its reason."""
+"""The request for a plan and the training plan itself, which gives a reason for each of its values."""
 
 from __future__ import annotations
 
@@ -15,35 +15,41 @@ PatchPolicy = Literal["min_volume", "pad", "bucketed"]
 
 
 class PlanRequest(BaseModel):
-    """What the researcher asks of the plan; None leaves the choice to it."""
+    """The researcher's settings for the plan; None means that the plan decides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    compute: str = Field(default="auto", description="auto, or a name from configs/compute_profiles.yaml: a budget")
-    patch_size: Shape | None = Field(default=None, description="X, Y, Z in voxels: used exactly or refused")
-    batch: int | None = Field(default=None, ge=1, description="patches of an optimizer step")
+    compute: str = Field(
+        default="auto",
+        description="auto, or the name of a compute profile in configs/compute_profiles.yaml (an upper bound)",
+    )
+    patch_size: Shape | None = Field(default=None, description="patch, X, Y, Z in voxels: used exactly or refused")
+    batch: int | None = Field(default=None, ge=1, description="patches per optimizer step")
     micro_batch: int | None = Field(
-        default=None, ge=1, description="patches a forward pass; gradients are accumulated to a batch"
+        default=None, ge=1, description="patches per forward pass; gradients are accumulated to a batch"
     )
     patch_policy: PatchPolicy = Field(
         default="min_volume",
         description="min_volume: one patch that fits every volume; pad: one patch, short volumes padded under a mask; "
-        "bucketed: volumes grouped by depth, each group with the deepest patch that it holds",
+        "bucketed: volumes grouped by depth, each group with the deepest patch that fits its volumes",
     )
     precision: Precision | None = Field(default=None, description="fp32, bf16 or fp16")
     workers: int | None = Field(
         default=None, ge=0, description="threads that cut patches; 0 cuts them in the training thread"
     )
     cache_rate: float | None = Field(
-        default=None, ge=0, le=1, description="share of the decompressed volumes to keep in memory, as page cache"
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the decompressed volumes to keep in memory, as page cache, 0 to 1",
     )
     overlap: float = Field(
-        default=0.5, ge=0, lt=1, description="share that neighbouring windows of a prediction have in common"
+        default=0.5, ge=0, lt=1, description="overlap of neighbouring windows of a prediction, as a share of the window"
     )
 
 
 class TrainingPlan(BaseModel):
-    """The outcome; ``reasons`` has one sentence for each field that was decided."""
+    """The training plan. ``reasons`` explains each value that was chosen, as one text per topic."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,29 +64,31 @@ class TrainingPlan(BaseModel):
     cache_rate: float
     scoring_processes: int = Field(
         default=1,
-        description="cases that are scored at a time beside prediction; 1 scores each at once, in the cell itself",
+        description="processes that score cases in parallel with prediction; 1 scores each case in the cell itself",
     )
     peak_bytes: int | None = Field(
         default=None,
-        description="predicted peak of a training step on the device, of the costliest loss; None untraced",
+        description="predicted peak memory of a training step on the device with the costliest loss; None if untraced",
     )
     prediction_bytes: int | None = Field(
-        default=None, description="predicted peak of the device while the largest volume is predicted; None untraced"
+        default=None,
+        description="predicted peak memory of the device while the largest volume is predicted; None if not traced",
     )
     state_bytes: int | None = Field(
         default=None,
-        description="of a checkpoint: weights, their average and the optimizer's two moments; None untraced",
+        description="size of a checkpoint: weights, averaged weights, the optimizer's two moments; None if untraced",
     )
     ram_bytes: int | None = Field(
-        default=None, description="predicted memory of a cell's process without its page cache; None untraced"
+        default=None, description="predicted main memory of a cell's process without page cache; None if not traced"
     )
     step_seconds: dict[str, float] = Field(
-        default_factory=dict, description="seconds of an optimizer step by loss, timed on this machine; empty untimed"
+        default_factory=dict,
+        description="seconds per optimizer step by loss, timed on this machine; empty if not timed",
     )
     overlap: float
     reasons: dict[str, str]
 
     @property
     def patch(self) -> Shape:
-        """The patch of most voxels; the only one unless patches are bucketed by depth."""
+        """The patch with the most voxels; the only one unless patches are bucketed by depth."""
         return self.network.largest_patch

@@ -1,4 +1,4 @@
-"""What a finished plan will take beside its training step: predictions, scoring, memory of the process, time of a step."""
+"""Predict the resources of a plan: prediction, scoring, process memory, step time and disk space."""
 
 from __future__ import annotations
 
@@ -15,68 +15,81 @@ from minivess.planning.plan import TrainingPlan
 from minivess.text import MIB, format_bytes
 
 PROCESS_BYTES = 560 * MIB
-"""What Python, torch and MONAI hold beside the tensors of a step: 470 to 480 MiB were seen, without a card."""
+"""Memory that Python, torch and MONAI hold besides the tensors of a step. Measured without a GPU: 470 to 480 MiB."""
 
 RESIDENT_FACTOR = 1.6
-"""Resident memory of a CPU step over what torch's allocator handed out, since the C library keeps some of what is freed:
-1.06 to 1.59 above 50 MiB (docs/benchmarks/memory.md)."""
+"""Ratio of the resident memory of a CPU step to the bytes that torch allocated; the C library keeps some freed memory.
+Measured above 50 MiB: 1.06 to 1.59 (docs/benchmarks/memory.md)."""
 
 _CUDA_HOST_BYTES = 1024 * MIB
-"""Allowance for what CUDA and cuDNN keep in main memory: 465 MiB were seen after a first small step on an H200."""
+"""Allowance for the main memory that CUDA and cuDNN keep. Measured after a first small step on an H200: 465 MiB."""
 _BATCHES_AHEAD_PER_WORKER = 2
 _SCORING_BYTES_PER_VOXEL = 40
-"""Of a mask that is wrong in 40 % of its voxels, a speckle as a barely trained network may give: 34 were seen, and 38
-of Python's own. Clean masks take 5 to 10 (docs/benchmarks/metrics.md)."""
+"""Memory to score a speckled mask that is wrong in 40 % of its voxels, as a network gives after little training.
+Measured: 34 bytes per voxel, or 38 as allocations counted by Python. Clean masks take 5 to 10
+(docs/benchmarks/metrics.md)."""
 _SCORING_PROCESS_BYTES = 256 * MIB
 SCORING_WORTH_A_PROCESS_VOXELS = 8_000_000
-"""Scored in about a second, twice what a process takes to start."""
+"""A volume of this size takes about one second to score, twice the time that a process takes to start."""
 _STATE_PER_WEIGHT = 4
-"""What a checkpoint holds for each byte of the weights: themselves, their average and both moments of AdamW."""
+"""Bytes in a checkpoint per byte of weights: the weights, their average and both moments of AdamW."""
 _PATCH_COPIES = 12
-"""As many float32 arrays of a patch's size at a time, where a part of a volume four to six times as large is cut, normalised
-and padded, to be turned, zoomed and bent: 11.1 to 11.8 were seen at 96 and 128 voxels, 8.8 without bending, 2 unturned."""
+"""Memory to cut one patch, as a number of float32 arrays of the patch's size. To rotate, zoom and deform a patch, a
+part of the volume that is four to six times as large is cut, normalised and padded. Measured at 96 and 128 voxels: 11.1
+to 11.8; 8.8 without deformation; 2 without rotation."""
 
 
 def predict_resources(
-    plan: TrainingPlan, profile: DatasetProfile, forecast: Estimator, hardware: HardwareBudget
+    plan: TrainingPlan, profile: DatasetProfile, estimator: Estimator, hardware: HardwareBudget
 ) -> TrainingPlan:
-    """The plan with its predicted memory and time, as many scoring processes as that leaves room for, and their reasons.
+    """Add predicted memory, predicted time and the number of scoring processes to a plan, with their reasons.
+
+    Args:
+        plan: The plan with its network, patches and batch.
+        profile: The data set.
+        estimator: Predicts memory and time.
+        hardware: The part of the machine that a cell may use.
+
+    Returns:
+        A copy of the plan with these fields and reasons set.
 
     Raises:
+        ConfigError: The network or a loss cannot be built.
         PlanError: The network or a loss cannot be traced.
     """
     reasons = dict(plan.reasons)
     largest = costliest_to_predict(profile.volumes, plan.network.patches)
-    prediction = _prediction(plan, largest, forecast)
+    prediction = _prediction(plan, largest, estimator)
     most_voxels = max(volume.voxels for volume in profile.volumes)
     plan = plan.model_copy(update={"state_bytes": _STATE_PER_WEIGHT * prediction.parameters_bytes})
     scorers = scoring_processes(plan, prediction, most_voxels, hardware)
     plan = plan.model_copy(update={"scoring_processes": scorers})
     ram = ram_bytes(plan, prediction, most_voxels)
     reasons["scoring"] = (
-        f"{scorers} cases at a time, in processes beside the prediction of the next: at most half of the processors and of "
-        "the memory that is left"
+        f"{scorers} cases at a time, in separate processes while the next case is predicted; they use at most half of "
+        "the processors and half of the remaining memory"
         if scorers > 1
-        else "one case at a time, in the process of the cell: cases are small, or processors or memory too few for two"
+        else "one case at a time, in the process of the cell: the cases are small, or there are not enough processors "
+        "or memory for two processes"
     )
     reasons["prediction"] = (
-        f"{format_bytes(int(prediction))} while {largest.name} is predicted, slab by slab of "
-        f"{patch_for(plan.network.patches, largest.shape[2])[2]} slices, however deep it is"
+        f"{format_bytes(int(prediction))} to predict {largest.name} in slabs of "
+        f"{patch_for(plan.network.patches, largest.shape[2])[2]} slices, independent of its depth"
     )
     reasons["ram"] = (
-        f"{format_bytes(ram)} for the process of a cell; what is cached of the volumes is page cache on top, which the system "
-        "takes back when it must"
+        f"{format_bytes(ram)} for the process of a cell, in addition to the cached volumes: these are page cache, which "
+        "the system frees when other programs need memory"
     )
     try:
-        seconds = forecast.step_seconds(
+        seconds = estimator.step_seconds(
             plan.network, plan.micro_batch, batch=plan.batch, precision=plan.precision, device=plan.device
         )
-    except PlanError as error:  # a card that is busy now may be free later
+    except PlanError as error:  # a GPU that is busy now may be free later
         seconds = {}
         reasons["time"] = f"not predicted: {error.got}"
     if seconds:
-        reasons["time"] = ", ".join(f"{value:.2g} s a step with {loss}" for loss, value in seconds.items()) + (
-            ", timed on this machine" + ("" if plan.device == "cuda" else " with single patches")
+        reasons["time"] = ", ".join(f"{value:.2g} s per step with {loss}" for loss, value in seconds.items()) + (
+            ", timed on this machine" + ("" if plan.device == "cuda" else " with a single patch per pass")
         )
     return plan.model_copy(
         update={
@@ -89,7 +102,15 @@ def predict_resources(
 
 
 def costliest_to_predict(volumes: Sequence[VolumeStats], patches: Sequence[Shape]) -> VolumeStats:
-    """The volume whose slab, as wide as itself and as deep as its window, has most voxels; of equals the one of most voxels."""
+    """Return the volume that needs the most memory to predict.
+
+    This is the volume with the largest slab: as wide as the volume and as deep as its patch. If several slabs are
+    equally large, it is the volume with the most voxels.
+
+    Args:
+        volumes: The volumes of the data set.
+        patches: The patches of the network, X, Y, Z in voxels.
+    """
 
     def cost(volume: VolumeStats) -> tuple[int, int]:
         x, y, z = volume.shape
@@ -99,7 +120,13 @@ def costliest_to_predict(volumes: Sequence[VolumeStats], patches: Sequence[Shape
 
 
 def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -> int:
-    """Main memory of a cell at its peak: while it trains, predicts or scores, whichever takes most."""
+    """Predict the peak main memory of a cell: the maximum over training, prediction and scoring, in bytes.
+
+    Args:
+        plan: The plan.
+        prediction: Predicted memory of the costliest prediction.
+        largest_voxels: Voxels of the largest volume.
+    """
     x, y, z = plan.patch
     batch = plan.batch * x * y * z * (4 + 1 + 1)  # image float32, label, mask
     cutting = max(plan.workers, 1) * _PATCH_COPIES * 4 * x * y * z
@@ -109,47 +136,64 @@ def ram_bytes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int) -
     if plan.scoring_processes > 1:
         predicting, scoring = predicting + plan.scoring_processes * (_SCORING_PROCESS_BYTES + scoring), 0
     if plan.device == "cuda":
-        saving = training + (plan.state_bytes or 0)  # a checkpoint is copied from the card as a whole
+        saving = training + (plan.state_bytes or 0)  # the whole checkpoint is copied from the GPU
         return PROCESS_BYTES + _CUDA_HOST_BYTES + max(saving, predicting, scoring)
     step, window = (round(RESIDENT_FACTOR * size) for size in (plan.peak_bytes or 0, int(prediction)))
     return PROCESS_BYTES + max(step + training, window + predicting, scoring)
 
 
 def scoring_processes(plan: TrainingPlan, prediction: PeakMemory, largest_voxels: int, hardware: HardwareBudget) -> int:
-    """As many as half of a cell's processors and half of the memory that it leaves allow; 1 where cases are small."""
+    """Return the number of scoring processes that half of a cell's processors and half of its remaining memory allow.
+
+    Args:
+        plan: The plan.
+        prediction: Predicted memory of the costliest prediction.
+        largest_voxels: Voxels of the largest volume.
+        hardware: The part of the machine that a cell may use.
+
+    Returns:
+        At least 1. It is 1 if the cases are small.
+    """
     if largest_voxels < SCORING_WORTH_A_PROCESS_VOXELS:
         return 1
-    left = hardware.usable_ram_bytes - ram_bytes(plan, prediction, largest_voxels)
-    room = left // 2 // (_SCORING_PROCESS_BYTES + _SCORING_BYTES_PER_VOXEL * largest_voxels)
-    return max(1, min(hardware.host.cpu_count // 2, room))
+    remaining = hardware.usable_ram_bytes - ram_bytes(plan, prediction, largest_voxels)
+    affordable = remaining // 2 // (_SCORING_PROCESS_BYTES + _SCORING_BYTES_PER_VOXEL * largest_voxels)
+    return max(1, min(hardware.host.cpu_count // 2, affordable))
 
 
-def _prediction(plan: TrainingPlan, volume: VolumeStats, forecast: Estimator) -> PeakMemory:
+def _prediction(plan: TrainingPlan, volume: VolumeStats, estimator: Estimator) -> PeakMemory:
     patch = patch_for(plan.network.patches, volume.shape[2])
-    return forecast.prediction(plan.network, patch, volume.shape, plan.overlap, plan.precision, plan.device)
+    return estimator.prediction(plan.network, patch, volume.shape, plan.overlap, plan.precision, plan.device)
 
 
 _GENERATIONS = 2
 """Checkpoints that each cell keeps."""
 _INDEX_BYTES = 4
-"""The store also notes the place of every vessel voxel."""
+"""Bytes per vessel voxel: the store also contains an index of all vessel voxels."""
 _MASK_BYTES_PER_VOXEL = 0.03
-"""Of a predicted mask as NIfTI, compressed: labels of phantoms take 0.026 to 0.042."""
+"""Size of a predicted mask as compressed NIfTI. Measured for labels of phantoms: 0.026 to 0.042."""
 
 
 def bytes_to_write(profile: DatasetProfile, store_root: Path, plan: TrainingPlan, *, losses: int, folds: int) -> int:
-    """The store of the data set unless one stands, and of each loss the masks of all volumes and the checkpoints of each fold.
+    """Predict the disk space that a run needs.
+
+    This is the store of the data set, unless it exists already, and for each loss the masks of all volumes and the
+    checkpoints of all folds.
 
     Args:
-        profile: The volumes of the run, with their voxels read.
-        store_root: Where stores lie. One of another version counts as standing.
-        plan: Says how large a checkpoint is; one that was never traced counts none.
-        losses: That are yet to train; 0 for a run that goes on, whose cells have written most of what they write.
-        folds: Of the run.
+        profile: The volumes of the run, scanned with their voxels.
+        store_root: The folder of the stores. A store written by another version counts as existing.
+        plan: Gives the size of a checkpoint; 0 if the plan was not traced.
+        losses: Number of losses that will be trained; 0 for a continued run, whose cells have written most of their
+            files.
+        folds: Number of folds of the run.
+
+    Returns:
+        Bytes.
     """
     masks = losses * _MASK_BYTES_PER_VOXEL * sum(volume.voxels for volume in profile.volumes)
     checkpoints = losses * folds * _GENERATIONS * (plan.state_bytes or 0)
-    return round(masks) + checkpoints + (0 if _stands(profile, store_root) else _store_bytes(profile))
+    return round(masks) + checkpoints + (0 if _store_exists(profile, store_root) else _store_bytes(profile))
 
 
 def _store_bytes(profile: DatasetProfile) -> int:
@@ -157,5 +201,5 @@ def _store_bytes(profile: DatasetProfile) -> int:
     return profile.cached_bytes + round(_INDEX_BYTES * vessel)
 
 
-def _stands(profile: DatasetProfile, root: Path) -> bool:
+def _store_exists(profile: DatasetProfile, root: Path) -> bool:
     return any(root.glob(f"{profile.content_hash}-*/profile.json"))

@@ -1,4 +1,4 @@
-"""A registered model becomes the champion if it is no worse than the present one on the same cases."""
+"""Promote a registered model to champion if it is no worse than the present champion on the same cases."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from minivess.tracking.model_registry import ModelRegistry, Version
 
 
 class PromotionError(MinivessError):
-    """The champion stays."""
+    """The model was not promoted; the champion is unchanged."""
 
     exit_code = 7
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A candidate beside the champion before it.
+    """The comparison of a candidate with the champion before it.
 
     Attributes:
-        name: The registered model.
-        version: The candidate.
-        before: The version that was champion; None where none was.
-        candidate: Mean dsc over the shared cases; None without any.
-        champion: That of the version before.
-        test: Of candidate - champion, paired by case.
-        objections: Why it would not be promoted; empty where nothing speaks against it.
+        name: Name of the registered model.
+        version: Version number of the candidate.
+        before: Version number of the former champion; None if there was none.
+        candidate: Mean dsc of the candidate over the shared cases; None without shared cases.
+        champion: Mean dsc of the former champion over the shared cases; None without shared cases.
+        test: Test of the difference candidate - champion, paired by case.
+        objections: Reasons against promotion; empty if there are none.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Promotion:
 
     @property
     def figures(self) -> str:
-        """The comparison in one line, "" where there was none."""
+        """The comparison in one line; "" if there is no test."""
         if self.test is None:
             return ""
         test, interval = self.test, self.test.interval
@@ -57,44 +57,47 @@ class Promotion:
 
 
 def promote_run(folder: RunFolder, number: int | None = None, *, force: bool = False) -> Promotion:
-    """Give alias ``champion`` to a run's model.
+    """Give the alias ``champion`` to a run's model.
 
     Out-of-fold dsc is compared case by case: the candidate's mean over the cases that both versions scored must be at least the
-    champion's, and both must come of the same data. The test beside it is for information; no worse is all that is asked.
+    champion's mean, and both must come from the same data. The paired test is only information and does not decide.
 
     Args:
-        folder: The run; it is synced and its model registered, should that not have been done.
-        number: Another version of the same registered model, an older one for instance.
-        force: Promote against all objections.
+        folder: The run. It is synced with MLflow and its model is registered first, if necessary.
+        number: Another version of this registered model, e.g. an older one; None for the model of the run.
+        force: Promote despite all objections.
+
+    Returns:
+        The comparison with the former champion.
 
     Raises:
-        PromotionError: There are objections, or nothing to promote.
-        TrackingError: MLflow cannot be reached, is switched off, or lacks the version.
+        PromotionError: There are objections, or there is no model to promote.
+        TrackingError: MLflow cannot be reached, is disabled for this run, or does not have the version.
     """
     registered = register_run(folder)
     uri = tracking_uri(folder)
     if registered is None or uri is None:
         raise PromotionError(
-            "a loss that finished on every fold", f"none in {folder.path}", "repeat the run: it continues"
+            "a loss that finished on every fold", f"no such loss in {folder.path}", "repeat the run: it continues"
         )
     registry = ModelRegistry(uri)
     candidate = registered[0] if number is None else registry.version(registered[0].name, number)
     champion = registry.champion(candidate.name)
-    found = _weigh(registry, candidate, champion)
+    found = _compare_with_champion(registry, candidate, champion)
     if found.objections and not force:
-        cure = "keep the champion, or promote all the same with --force"
+        cure = "keep the champion, or promote anyway with --force"
         got = "; ".join(filter(None, [*found.objections, found.figures]))
         raise PromotionError(f"a model no worse than {champion} on the same cases", got, cure)
     registry.promote(candidate, champion)
     return found
 
 
-def _weigh(registry: ModelRegistry, candidate: Version, champion: Version | None) -> Promotion:
+def _compare_with_champion(registry: ModelRegistry, candidate: Version, champion: Version | None) -> Promotion:
     if champion is None or champion.number == candidate.number:
         return Promotion(candidate.name, candidate.number, champion.number if champion else None)
     objections = []
     if candidate.tags.get(DATA_TAG) != champion.tags.get(DATA_TAG):
-        objections.append(f"one of other data ({candidate.tags.get(DATA_TAG)}, not {champion.tags.get(DATA_TAG)})")
+        objections.append(f"a model of other data ({candidate.tags.get(DATA_TAG)}, not {champion.tags.get(DATA_TAG)})")
     try:
         ours, theirs = _scores(registry, candidate), _scores(registry, champion)
     except TrackingError as error:
@@ -103,16 +106,16 @@ def _weigh(registry: ModelRegistry, candidate: Version, champion: Version | None
     cases = sorted(ours.keys() & theirs.keys())
     a, b = [ours[case] for case in cases], [theirs[case] for case in cases]
     if not cases:
-        objections.append("no case that both were scored on")
+        objections.append("no case that both models were scored on")
         return Promotion(candidate.name, candidate.number, champion.number, objections=tuple(objections))
     test = paired_bootstrap_test(a, b)
     if test.difference < 0:
-        objections.append("a lower mean")
+        objections.append("a lower mean dsc")
     return Promotion(
         candidate.name, candidate.number, champion.number, fmean(a), fmean(b), test, objections=tuple(objections)
     )
 
 
 def _scores(registry: ModelRegistry, version: Version) -> dict[str, float]:
-    """The dsc of each held-out case."""
+    """Return the dsc of each held-out case."""
     return {row["case"]: row["dsc"] for row in json.loads(registry.read_evidence(version, CASES))}

@@ -1,4 +1,4 @@
-"""The model that a run recommends, told to MLflow's registry: read from the run folder, so it can be done again at any time."""
+"""Register the model that a run recommends in MLflow. Everything is read from the run folder, so it can be repeated at any time."""
 
 from __future__ import annotations
 
@@ -24,11 +24,17 @@ _LOADER = "minivess.inference.mlflow_model"
 
 
 def publish(folder: RunFolder) -> str:
-    """Bring MLflow up to date with a run and register its model; lines that say where they are, "" where it is switched off.
+    """Update MLflow from a run and register its model.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Lines that say where experiment and model are in MLflow; "" if the configuration disables MLflow.
 
     Raises:
-        TrackingError: MLflow cannot be reached; nothing of the run is lost, and the call may be repeated.
-        RunError: The weights to register are gone.
+        TrackingError: MLflow cannot be reached; no result of the run is lost, and the call may be repeated.
+        RunError: The weights to register are missing.
     """
     config = folder.read_config()
     uri = tracking_uri(folder)
@@ -43,24 +49,32 @@ def publish(folder: RunFolder) -> str:
 
 
 def publish_quietly(folder: RunFolder) -> str:
-    """As ``publish``, for the end of a run: what keeps MLflow from it is a note, not a failure."""
+    """Like ``publish``, for the end of a run: if MLflow fails, return a note instead of raising an error."""
     try:
         return publish(folder)
     except (MinivessError, OSError) as error:
-        return f"MLflow was not brought up to date: {error}"
+        return f"MLflow was not updated: {error}"
 
 
 def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
-    """Sync a run and register the network that it recommends, and whether that is new; None while there is none.
+    """Sync a run with MLflow and register the network that it recommends.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The version in the registry and whether it is new; None if no loss has finished on every fold.
 
     Raises:
-        TrackingError: MLflow cannot be reached, or is switched off.
-        RunError: The weights are gone.
+        TrackingError: MLflow cannot be reached, or the configuration disables it.
+        RunError: The weights are missing.
     """
     config = folder.read_config()
     synced, uri = sync_run(folder), tracking_uri(folder)
     if synced is None or uri is None:
-        raise TrackingError("a run that MLflow is told of", "tracking_uri: none", "set tracking_uri in the run's YAML")
+        raise TrackingError(
+            "a run that is tracked in MLflow", "tracking_uri: none", "set tracking_uri in config.yaml of the run folder"
+        )
     found = find_best_model(folder)
     if found is None:
         return None
@@ -75,7 +89,7 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> Mo
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
     evidence[CASES] = json.dumps([row.flat() for row in found.rows], indent=1)
     return ModelRecord(
-        name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # what MLflow takes
+        name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # only the characters that MLflow allows
         description=f"{found.loss}, the best mean dsc of {found.rivals}; network of fold {found.fold}. "
         'Call predict({"path": "volume.nii.gz"}) or predict({"voxels": array}).',
         weights=found.cell.weights,
@@ -106,7 +120,7 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
 
 
 def _figures(found: BestModel, comparison: Comparison) -> dict[str, str]:
-    """Mean and interval of the loss in every metric compared, over all its cases."""
+    """Return mean and interval of the loss over all its cases, for every metric of the comparison."""
     figures = {"loss": found.loss, "fold": str(found.fold)}
     for metric in comparison.metrics:
         figures[metric.metric] = f"{metric.score(found.loss).interval} {metric.unit}".strip()
@@ -120,4 +134,4 @@ def _digest(cell: CellFolder) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         cure = "delete the cell's result.json and repeat the run: it trains that cell again"
-        raise RunError("the weights of a finished cell", f"no {weights}", cure) from error
+        raise RunError("the weights of a finished cell", f"no file {weights}", cure) from error

@@ -1,4 +1,4 @@
-"""A run folder, told to MLflow: read from disk, so it can be done at any time and again."""
+"""Send a run folder to MLflow. Everything is read from disk, so it can be repeated at any time."""
 
 from __future__ import annotations
 
@@ -16,37 +16,43 @@ from minivess.tracking.run_record import CellRecord, RunRecord, Status
 
 
 def sync_run(folder: RunFolder) -> SyncResult | None:
-    """Bring MLflow up to date; None where the configuration switches it off.
+    """Update MLflow from a run folder.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Where MLflow stores the run; None if the configuration disables MLflow.
 
     Raises:
-        TrackingError: MLflow cannot be reached; nothing of the run is lost, and the call may be repeated.
+        TrackingError: MLflow cannot be reached; no result of the run is lost, and the call may be repeated.
     """
     config = folder.read_config()
     uri = tracking_uri(folder)
     if uri is None:
         return None
-    artifacts = None if config.tracking_uri else _beside(folder) / "mlartifacts"
+    artifacts = None if config.tracking_uri else _output_folder(folder) / "mlartifacts"
     return sync(_run_record(folder, config), uri, artifacts, sync_ids(folder))
 
 
 def tracking_uri(folder: RunFolder) -> str | None:
-    """Where MLflow is: what the configuration names, else a database beside the run folder; None where it is switched off."""
+    """Return MLflow's address: the configured one, else a database next to the run folder; None if MLflow is disabled."""
     named = folder.read_config().tracking_uri
-    return None if named == "none" else named or f"sqlite:///{_beside(folder) / 'mlflow.db'}"
+    return None if named == "none" else named or f"sqlite:///{_output_folder(folder) / 'mlflow.db'}"
 
 
-def _beside(folder: RunFolder) -> Path:
-    """Not the configuration's output_dir, which may be relative to where the run was started, or moved since."""
+def _output_folder(folder: RunFolder) -> Path:
+    """Return the parent of the run folder. The configured output_dir may be relative to another folder, or the run may have moved."""
     return folder.path.absolute().parent
 
 
 def sync_ids(folder: RunFolder) -> Path:
-    """What MLflow has received of a run."""
+    """Return the path of the file that records what MLflow has received from a run."""
     return folder.path / "mlflow.json"
 
 
 def experiment_name(config: ExperimentConfig) -> str:
-    """Of the experiment in MLflow."""
+    """Return the name of the experiment in MLflow."""
     return config.experiment_name or config.name
 
 
@@ -92,7 +98,7 @@ def _cell_record(cell: CellFolder) -> CellRecord:
 
 
 def _final_metrics(cell: CellFolder) -> dict[str, float]:
-    """Mean and interval over the fold's cases of every metric that has a direction."""
+    """Return mean and interval over the fold's cases, for every metric of the catalogue."""
     result = cell.read_result()
     rows: list[dict[str, Any]] = [row.flat() for row in result.rows]
     metrics: dict[str, float] = {}
@@ -105,7 +111,7 @@ def _final_metrics(cell: CellFolder) -> dict[str, float]:
 def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:
     if cell.finished:
         return "finished"
-    # Without an outcome its supervisor was killed; this sync runs when no cell does.
+    # A cell without an outcome has lost its supervisor to a kill, because no cell runs during a sync.
     return "stopped" if outcome is None else outcome.status
 
 

@@ -1,1 +1,1 @@
-"""Results become pages; computes nothing new."""
+"""Reports: results as HTML, tables and figures. Computes no new results."""

@@ -1,4 +1,4 @@
-"""A picture of a data set: how large its volumes are, and how finely they were sampled."""
+"""Figure of a data set: sizes and voxel spacings of its volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 
 def shape_picture(profile: DatasetProfile) -> Markup:
-    """For the report: a point a volume, whose name shows where the pointer rests."""
+    """Draw the figure for the report: one point per volume. Its name, size and spacing appear under the pointer.
+
+    Returns:
+        An ``<svg>`` element.
+    """
     with drawing():
         figure = _draw(profile, paint)
         words = {
@@ -33,17 +37,21 @@ def shape_picture(profile: DatasetProfile) -> Markup:
 
 
 def save_shape_picture(profile: DatasetProfile, path: Path) -> None:
-    """For a talk: the same as PNG, SVG or PDF, by the file's suffix.
+    """Save the figure as PNG, SVG or PDF, according to the suffix of the file.
+
+    Args:
+        profile: The data set.
+        path: The file to write.
 
     Raises:
-        RunError: Another suffix, or the file cannot be written.
+        RunError: The suffix is unknown, or the file cannot be written.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise RunError(f"a picture as {', '.join(_FORMATS)}", f"{path.name}", "give the file one of these suffixes")
+        raise RunError(f"a file name ending in {', '.join(_FORMATS)}", f"{path.name}", "use one of these suffixes")
     try:
         _draw(profile, _PLAIN.__getitem__).savefig(path, dpi=200)
     except OSError as error:
-        raise RunError("a file that can be written", f"{path}: {error.strerror}", "choose another place") from error
+        raise RunError("a file that can be written", f"{path}: {error.strerror}", "choose another folder") from error
 
 
 def _draw(profile: DatasetProfile, colour: Paint) -> Figure:
@@ -68,7 +76,7 @@ def _scatter(
     place: Callable[[VolumeStats], tuple[float, float]],
     colour: Paint,
 ) -> None:
-    """A point a volume; those named are the outliers in spacing, and the shallowest in size."""
+    """Draw one point per volume. Named are the shallowest volume (size panel) or the outliers (spacing panel)."""
     shallowest = min(profile.volumes, key=lambda volume: volume.shape[2]).name
     named = {shallowest} if side == "size" else set(profile.outliers)
     for number, volume in enumerate(profile.volumes):

@@ -1,4 +1,4 @@
-"""What a comparison says, in a sentence for a title and a few lines below it; nothing that its tests do not carry."""
+"""Summary of a comparison: a title and a few sentences, with only the conclusions that the tests support."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Headline:
     """The verdict at the top of a report.
 
     Attributes:
-        title: Which loss looks best, and whether that is shown.
-        lead: The means behind it.
-        shown: What can be concluded.
-        not_shown: What cannot.
+        title: The loss with the best mean, and whether it is shown to be better.
+        lead: The cases and folds that the means are taken over.
+        shown: Sentences about what can be concluded.
+        not_shown: Sentences about what cannot be concluded.
     """
 
     title: str
@@ -29,23 +29,23 @@ class Headline:
 
 
 def headline(comparison: Comparison) -> Headline:
-    """The verdict over all metrics, from the verdicts on each."""
+    """Summarise a comparison over all metrics."""
     title = _title(comparison)
     if comparison.absent and comparison.losses:
         planned = len(comparison.losses) + len(comparison.absent)
-        title += f" (of {planned} losses {', '.join(comparison.absent)} could not be compared)"
+        title += f" (of {planned} planned losses, these were not compared: {', '.join(comparison.absent)})"
     return Headline(title, _lead(comparison), _shown(comparison), _not_shown(comparison))
 
 
 def _title(comparison: Comparison) -> str:
     if not comparison.losses:
-        return "Only the baseline has finished: there is no loss to judge yet"
+        return "Only baselines have finished: there is no loss to compare yet"
     if len(comparison.losses) == 1:
-        return f"{comparison.losses[0]} stands alone: there is no other loss to compare it with"
+        return f"{comparison.losses[0]} is the only loss with results: there is no other loss to compare it with"
     if not all(metric.best for metric in comparison.metrics):
-        return "No case is shared by all losses yet: none can be called best"
+        return "The losses have no case in common yet: they cannot be ranked"
     if _behind_in_everything(comparison):
-        return "A baseline is ahead of every loss in everything: the networks have not learnt enough to be ranked"
+        return "In every metric a baseline has a better mean than every loss: the networks have learned too little to be ranked"
     winners = _winners(comparison)
     won = [
         pair.better == metric.best
@@ -54,14 +54,18 @@ def _title(comparison: Comparison) -> str:
         if metric.best in (pair.first, pair.second)
     ]
     if len(winners) > 1:
-        verdict = "No loss is best in everything" if any(won) else "No loss is shown to be better"
-        return f"{verdict}; best means: {'; '.join(f'{joined(names)} with {loss}' for loss, names in winners.items())}"
+        verdict = (
+            "No loss has the best mean in every metric"
+            if any(won)
+            else "No loss with a best mean is shown to be better than another"
+        )
+        return f"{verdict}; best means: {'; '.join(f'{loss} in {joined(names)}' for loss, names in winners.items())}"
     (best,) = winners
     if all(won):
         return f"{best} is best: shown to be better than every other loss in every metric"
     if any(won):
-        return f"{best} looks best, and part of its lead is shown"
-    return f"{best} looks best, but its lead may be chance"
+        return f"{best} has the best mean in every metric, and some of the tests show that it is better"
+    return f"{best} has the best mean in every metric, but this may be due to chance"
 
 
 def _winners(comparison: Comparison) -> dict[str, list[str]]:
@@ -77,42 +81,42 @@ def _lead(comparison: Comparison) -> str:
     folds = counted(len(comparison.folds), "fold")
     cases = counted(len(comparison.cases), "held-out case")
     if shared := comparison.shared_cases:
-        cases = f"the {counted(shared, 'case')} that all losses share, of {cases}"
+        cases = f"the {counted(shared, 'case')} that all losses share (of {cases})"
     if len(winners) == 1 and len(comparison.losses) > 1 and not _behind_in_everything(comparison):
-        return f"Of all losses it has the best mean {joined(*winners.values())}, over {cases} in {folds}."
-    return f"{'Losses are ranked by means' if shared else 'Means are'} over {cases} in {folds}."
+        return f"It has the best mean {joined(*winners.values())} of all losses, over {cases} in {folds}."
+    return f"{'The losses are ranked by their means' if shared else 'The means are'} over {cases} in {folds}."
 
 
 def _shown(comparison: Comparison) -> tuple[str, ...]:
-    """What the best loss is shown to beat, metric by metric; of the others only how much is shown."""
+    """Return what the best loss of each metric is shown to beat, and how many tests favour another loss."""
     if not any(metric.pairs for metric in comparison.metrics):
         return ()
     lines = _by_metric(comparison, _wins)
     others = sum(bool(p.better) and p.better != metric.best for metric in comparison.metrics for p in metric.pairs)
     if others:
-        lines.append(f"{counted(others, 'difference')} between the other losses, listed among the tests.")
-    return tuple(lines) or (f"No difference between losses is shown at {1 - comparison.level:.0%}.",)
+        lines.append(f"The tests show {counted(others, 'difference')} in favour of other losses.")
+    return tuple(lines) or (f"No difference between losses is shown at the {1 - comparison.level:.0%} level.",)
 
 
 def _not_shown(comparison: Comparison) -> tuple[str, ...]:
     limits = [line for metric in comparison.metrics for line in metric.limits]
     baselines = [line for metric in comparison.metrics for line in _beaten_by_baseline(metric)]
     return (
-        *_by_metric(comparison, _draws),
+        *_by_metric(comparison, _undecided),
         *dict.fromkeys(limits),
         *baselines,
         *missing_cases(comparison),
-        *_masks(comparison),
+        *_empty_masks(comparison),
     )
 
 
-def _by_metric(comparison: Comparison, say: Callable[[MetricComparison], str]) -> list[str]:
-    """What ``say`` has to say on each metric; metrics of which it says the same share a line."""
-    said: dict[str, list[str]] = {}
+def _by_metric(comparison: Comparison, describe: Callable[[MetricComparison], str]) -> list[str]:
+    """Return one line per sentence of ``describe``. Metrics with the same sentence share a line."""
+    titles: dict[str, list[str]] = {}
     for metric in comparison.metrics:
-        if sentence := say(metric):
-            said.setdefault(sentence, []).append(metric.title)
-    return [f"{joined(names)}: {sentence}" for sentence, names in said.items()]
+        if sentence := describe(metric):
+            titles.setdefault(sentence, []).append(metric.title)
+    return [f"{joined(names)}: {sentence}" for sentence, names in titles.items()]
 
 
 def _wins(metric: MetricComparison) -> str:
@@ -123,12 +127,12 @@ def _wins(metric: MetricComparison) -> str:
     return f"{metric.best} is better than {'every other loss' if len(beaten) == rivals > 1 else joined(beaten)}."
 
 
-def _draws(metric: MetricComparison) -> str:
+def _undecided(metric: MetricComparison) -> str:
     pairs = [pair for pair in metric.pairs if metric.best in (pair.first, pair.second) and not pair.better]
     if not pairs:
         return ""
     rivals = joined(_rival(pair, metric.best) for pair in pairs)
-    return f"{metric.best} is not told apart from {rivals}, which does not make them equal."
+    return f"{metric.best} is not shown to differ from {rivals}. This does not prove that they are equal."
 
 
 def _rival(pair: Pair, method: str) -> str:
@@ -147,7 +151,7 @@ def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
     unit = f" {metric.unit}" if metric.unit else ""
     return [
         f"{metric.title}: the baseline {score.method} has a better mean than every loss "
-        f"({' against '.join(format_together(score.shared.mean, best.mean))}{unit}); baselines are not tested."
+        f"({' against '.join(format_together(score.shared.mean, best.mean))}{unit}). Baselines are not tested."
         for score in metric.methods
         if score.baseline
         and score.shared is not None
@@ -155,9 +159,13 @@ def _beaten_by_baseline(metric: MetricComparison) -> list[str]:
     ]
 
 
-def _masks(comparison: Comparison) -> Iterable[str]:
-    """Counts of empty masks; each one is named in full in ``Comparison.notes``."""
-    words = {"prediction": "predicts nothing on", "reference": "predicts vessel on an empty label in", "both": ""}
+def _empty_masks(comparison: Comparison) -> Iterable[str]:
+    """Yield the number of failures by an empty mask. ``Comparison.notes`` names every empty mask."""
+    words = {
+        "prediction": "predicts an empty mask in",
+        "reference": "predicts vessel although the label is empty in",
+        "both": "",
+    }
     for (method, which), number in Counter((row.method, row.which) for row in comparison.empty).items():
         if words[which]:
-            yield f"{method} {words[which]} {counted(number, 'case')}, which count as failures."
+            yield f"{method} {words[which]} {counted(number, 'case')} (counted as failure)."

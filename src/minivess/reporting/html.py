@@ -1,4 +1,4 @@
-"""One page of a run that needs nothing but itself: no network, no font, no script from elsewhere."""
+"""The HTML report of a run: one self-contained page that loads no fonts, scripts or other files."""
 
 from __future__ import annotations
 
@@ -50,13 +50,18 @@ _HERE = Path(__file__).parent
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write ``report.html``, its figures and ``results/comparison`` as Markdown, LaTeX and CSV from what ``write_results`` left.
+    """Write ``report.html``, its figures, and ``results/comparison`` as Markdown, LaTeX and CSV.
+
+    The results are read from the files that ``write_results`` wrote.
+
+    Args:
+        folder: The run folder.
 
     Returns:
-        The page, below 5 MB.
+        Path of the page, which is smaller than 5 MB.
 
     Raises:
-        RunError: It is no run folder, or it has no results.
+        RunError: The folder is not a run folder, or it has no results.
     """
     facts = read_run_data(folder)
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
@@ -69,7 +74,7 @@ def write_report(folder: RunFolder) -> Path:
         "memory": _all(memory_timeline(facts)),
         "shapes": [shape_picture(facts.profile)],
     }
-    shutil.rmtree(folder.figures, ignore_errors=True)  # of metrics and losses that are no longer there
+    shutil.rmtree(folder.figures, ignore_errors=True)  # may contain figures of metrics and losses that were removed
     for figure in chain.from_iterable(figures.values()):
         write_text(folder.figures / f"{name_of(figure)}.svg", standalone(figure))
     write_text(folder.report, _render(facts, figures))
@@ -112,7 +117,7 @@ def _render(facts: RunData, figures: dict[str, list[Markup]]) -> str:
         series=lambda method: series(facts, method),
         progress=_progress(facts),
         budget=budget_sentence(facts),
-        begun=min((cell.started for cell in facts.cells if cell.started), default=None),
+        started=min((cell.started for cell in facts.cells if cell.started), default=None),
         ended=max((_ended(cell) for cell in facts.cells if cell.outcome), default=None),
         figures=figures,
         broad=many_methods(facts),
@@ -136,28 +141,28 @@ def _ended(cell: CellData) -> datetime:
 
 
 def _progress(facts: RunData) -> dict[str, Any]:
-    """How far the run is: cells by state, running time and the largest memory of any cell with its limit."""
+    """Return the progress of the run: cells by state, total running time, and the cells with the largest memory."""
     hungriest = max(facts.cells, key=lambda cell: cell.peaks.anonymous_bytes)
-    cards = [cell for cell in facts.cells if cell.peaks.gpu_bytes]
+    on_gpu = [cell for cell in facts.cells if cell.peaks.gpu_bytes]
     return {
         "finished": sum(cell.state == "finished" for cell in facts.cells),
-        "unfinished": [cell for cell in facts.cells if cell.state not in ("finished", "not begun")],
-        "not_begun": [cell.name for cell in facts.cells if cell.state == "not begun"],
+        "unfinished": [cell for cell in facts.cells if cell.state not in ("finished", "not started")],
+        "not_started": [cell.name for cell in facts.cells if cell.state == "not started"],
         "warned": [cell for cell in facts.cells if cell.outcome and cell.outcome.warnings],
         "seconds": sum(cell.seconds or 0 for cell in facts.cells),
         "hungriest": hungriest,
-        "card": max(cards, key=lambda cell: cell.peaks.gpu_bytes or 0, default=None),
+        "gpu": max(on_gpu, key=lambda cell: cell.peaks.gpu_bytes or 0, default=None),
     }
 
 
 def _spacings(facts: RunData) -> list[tuple[float, ...]]:
-    """Smallest, median and largest spacing an axis, micrometre."""
+    """Return the smallest, median and largest spacing per axis, in micrometres."""
     axes = list(zip(*(volume.spacing_um for volume in facts.profile.volumes), strict=True))
     return [tuple(map(min, axes)), facts.profile.median_spacing_um, tuple(map(max, axes))]
 
 
 def _commands(facts: RunData) -> Iterator[str]:
-    """How to get the same results again: the code, then the run under a name of its own."""
+    """Yield the commands that repeat the run: check out the code, then run it under a new name."""
     git = facts.environment.get("git")
     if git:
         yield f"git checkout {git['sha']}"

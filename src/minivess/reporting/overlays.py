@@ -1,4 +1,4 @@
-"""What a prediction looks like: a volume seen along Z, with what was found, what is false and what was missed."""
+"""Images of predictions: a projection along Z that shows found, false and missed voxels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.reporting.run_data import RunData
 
 FOUND, FALSE, MISSED = (214, 214, 214), (240, 150, 20), (64, 156, 255)
-"""Grey, orange and blue: told apart in every kind of colour vision, and in grey."""
+"""Grey, orange and blue: distinguishable with every kind of colour vision, and in greyscale."""
 
 _BUDGET_BYTES = 2_500_000
 _WIDTHS = (512, 384, 256, 160)
@@ -30,16 +30,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Overlay:
-    """One case under one loss, as two pictures.
+    """Two pictures of one case under one loss.
 
     Attributes:
-        rank: "worst", "median" or "best" of the loss by DSC.
-        row: The case's scores.
-        stats: The volume: shape and spacing.
-        image: Data URI of the volume's maximum along Z.
-        result: Data URI of the same, darker, with the prediction's hits and errors.
-        bar_um: Length of the scale bar, micrometre.
-        bar_percent: The same as a share of the picture's longer side.
+        rank: "worst", "median" or "best" of the loss by DSC; "only" if there is a single case.
+        row: Scores of the case.
+        stats: Shape and spacing of the volume.
+        image: Data URI of the maximum intensity projection along Z.
+        result: Data URI of the darkened projection with the found, false and missed voxels of the prediction.
+        bar_um: Length of the scale bar, in micrometres.
+        bar_percent: Length of the scale bar, in percent of the longer side of the picture.
     """
 
     rank: str
@@ -61,18 +61,23 @@ class _Pictures:
 
 
 def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
-    """Worst, median and best case of every loss by DSC.
+    """Draw the worst, median and best case of every loss by DSC.
+
+    The pictures are made smaller until all of them together have at most 2.5 MB, down to a width of 160 pixels.
+
+    Args:
+        facts: The run.
 
     Returns:
-        The overlays by loss, and for each one that could not be drawn (its files have gone or changed) a sentence. The
-        pictures are made smaller until all of them together stay within 2.5 MB.
+        The overlays of each loss, and a sentence for each overlay that could not be drawn because its files are missing
+        or have changed.
     """
     drawn: list[_Pictures] = []
     notes: list[str] = []
     volumes = {volume.name: volume for volume in facts.profile.volumes}
     folders = {(cell.method, cell.fold): cell.folder for cell in facts.cells}
     for method in facts.losses:
-        for rank, row in _picks([row for row in facts.rows if row.method == method]):
+        for rank, row in _select_cases([row for row in facts.rows if row.method == method]):
             prediction = folders[row.method, row.fold].predictions / f"{row.case}.nii.gz"
             try:
                 drawn.append(_draw(rank, row, volumes[row.case], prediction))
@@ -84,7 +89,7 @@ def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
     return by_method, notes
 
 
-def _picks(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
+def _select_cases(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
     ordered = sorted(rows, key=lambda row: (row.metrics.dsc, row.case))
     if len(ordered) < 2:
         return [("only", row) for row in ordered]
@@ -97,9 +102,11 @@ def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path) -> _Pic
     label, mask = read_volume(Path(stats.label or "")) != 0, read_volume(prediction) != 0
     if not projected.shape == label.shape[:2] == mask.shape[:2]:
         shapes = f"shapes {projected.shape}, {label.shape} and {mask.shape}"
-        raise DataError("image, label and prediction of one shape", shapes, "restore the files of the run")
+        raise DataError("the same shape for image, label and prediction", shapes, "restore the files of the run")
     if label.shape != mask.shape:
-        raise DataError("a prediction of the label's shape", f"{mask.shape} against {label.shape}", "restore the files")
+        raise DataError(
+            "the same shape for prediction and label", f"{mask.shape} and {label.shape}", "restore the files"
+        )
     pitch_um = min(stats.spacing_um[:2])
     size = (
         max(1, round(projected.shape[0] * stats.spacing_um[0] / pitch_um)),
@@ -109,19 +116,27 @@ def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path) -> _Pic
 
 
 def project_image(volume: np.ndarray) -> Pixels:
-    """The maximum along Z (X, Y), stretched between its 1st and 99.7th percentiles to 0 to 255; NaN counts as darkest."""
+    """Return the maximum intensity projection of a volume (X, Y, Z) along Z.
+
+    Returns:
+        Pixels (X, Y), uint8: the 1st to 99.7th percentiles are mapped to 0 to 255. NaN and infinity count as 0.
+    """
     highest = np.nan_to_num(volume.max(axis=2).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = np.percentile(highest, (1, 99.7))
     return (255 * np.clip((highest - low) / max(high - low, 1e-6), 0, 1)).astype(np.uint8)
 
 
 def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray) -> Pixels:
-    """Colours (X, Y, 3): along each ray the mean of found, false and missed voxels, over the darkened image.
+    """Colour the projection along Z by the found, false and missed voxels of a prediction.
 
     Args:
         projected: The image (X, Y), 0 to 255.
         mask: The prediction (X, Y, Z), bool.
-        label: The reference alike.
+        label: The reference (X, Y, Z), bool.
+
+    Returns:
+        Pixels (X, Y, 3): the mean colour of the found, false and missed voxels along each ray. Rays without such voxels
+        show the darkened image.
     """
     counts = np.stack([(mask & label).sum(2), (mask & ~label).sum(2), (~mask & label).sum(2)], axis=-1)
     vessel = counts.sum(-1, keepdims=True)
@@ -131,7 +146,7 @@ def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray) -> Pix
 
 
 def _picture(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
-    """X to the right and Y down, with square pixels."""
+    """Convert pixels (X, Y) to a picture of the given size, with X to the right and Y down."""
     picture = Image.fromarray(np.ascontiguousarray(pixels.swapaxes(0, 1)))
     return picture if picture.size == size else picture.resize(size, Image.Resampling.NEAREST)
 
@@ -161,14 +176,14 @@ def _overlay(pictures: _Pictures, width: int) -> Overlay:
 
 
 def scale_bar_um(side_um: float) -> float:
-    """The longest of 1, 2 or 5 times a power of ten that is at most a quarter of ``side_um``."""
+    """Return the largest of 1, 2 or 5 times a power of ten that is at most a quarter of ``side_um``, in micrometres."""
     most_um = side_um / 4 * (1 + 1e-9)
     power = 10.0 ** np.floor(np.log10(most_um))
     return float(max(step * power for step in (1, 2, 5) if step * power <= most_um))
 
 
 def _data_uri(picture: Image.Image, width: int) -> str:
-    """Lossless where it is small, else WebP (JPEG where Pillow has none)."""
+    """Encode a picture: lossless PNG if it is small, otherwise WebP, or JPEG if Pillow does not support WebP."""
     if max(picture.size) > width:
         factor = width / max(picture.size)
         size = (max(1, round(factor * picture.width)), max(1, round(factor * picture.height)))

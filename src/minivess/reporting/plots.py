@@ -1,4 +1,4 @@
-"""The figures of a report: cases paired across losses, learning curves, memory over time."""
+"""Figures of the report: cases paired across methods, DSC against clDice, learning curves, memory over time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _POINTS_A_CELL = 200
 
 
 def series(facts: RunData, method: str) -> str:
-    """Name of a method's colour; baselines share one."""
+    """Return the name of the colour of a method; all baselines have the same colour."""
     return f"series-{facts.losses.index(method) % SERIES}" if method in facts.losses else "baseline"
 
 
 def many_methods(facts: RunData) -> bool:
-    """Whether a figure across the methods needs the full width of the page."""
+    """Return whether a figure with all methods needs the full width of the page."""
     return len(facts.methods) > 4
 
 
 def paired_points(facts: RunData, metric: MetricComparison) -> Markup:
-    """Every case as a line across the methods; beside it each method's mean with its interval."""
+    """Draw each case as a line across the methods, with the mean and interval of each method next to the points."""
     scores = {score.method: score for score in metric.methods}
     methods = [method for method in facts.methods if method in scores]
     places = {method: place + 0.4 * scores[method].baseline for place, method in enumerate(methods)}
@@ -61,10 +61,14 @@ def paired_points(facts: RunData, metric: MetricComparison) -> Markup:
 
 
 def trade_off(facts: RunData) -> Markup | None:
-    """Mean DSC against mean clDice of every loss with intervals, and the Pareto front; None where one is not compared.
+    """Draw mean DSC against mean clDice of every loss, with intervals and the Pareto front.
 
-    Means are over the cases that all losses share, as the front is: over its easy cases alone a loss would seem to be ahead.
-    Baselines are left out: far below, they would press the losses into a corner.
+    The means are over the cases that all losses share, like the front; otherwise a loss that has only easy cases would
+    seem better. Baselines are left out because they are so far below that the losses would be drawn in one corner.
+
+    Returns:
+        The figure; None if DSC or clDice is not compared, if the losses share no case, or if there are fewer than two
+        losses.
     """
     front = pareto_front(facts.comparison)
     if not front or len(facts.losses) < 2:
@@ -75,7 +79,7 @@ def trade_off(facts: RunData) -> Markup | None:
     with drawing():
         figure = Figure(figsize=(5.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        # A loss worse in both lies below and left of this staircase.
+        # Losses that are not on the front are below and left of this staircase.
         axes.step(
             [x[name].mean for name in front],
             [y[name].mean for name in front],
@@ -122,7 +126,10 @@ def _set_method_ticks(axes: Axes, places: dict[str, float]) -> None:
 
 
 def _spread_if_wide(axes: Axes, values: Sequence[float]) -> None:
-    """A failed case, whose distance is the volume's diagonal, would press all others into a line: logarithmic above 1."""
+    """Make the axis logarithmic above 1 if the largest value is far above the median.
+
+    The distance of a failed case is the diagonal of the volume. On a linear axis all other cases would look the same.
+    """
     if max(values) > 20 * max(median(values), 0.5):
         axes.set_yscale("symlog", linthresh=1, linscale=0.5)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -132,11 +139,11 @@ def _spread_if_wide(axes: Axes, values: Sequence[float]) -> None:
 def _paired_alt(metric: MetricComparison, methods: Sequence[str], cases: int) -> str:
     means = {score.method: str(score.interval) for score in metric.methods}
     listing = "; ".join(f"{method} {means[method]}" for method in methods)
-    return f"{metric.title} of {cases} cases, one line a case across the methods. Means: {listing}."
+    return f"{metric.title} of {cases} cases, one line per case across the methods. Means: {listing}."
 
 
 def loss_curve(facts: RunData, method: str) -> Markup | None:
-    """Training loss by optimizer step, one line a fold; None before the first epoch."""
+    """Draw the training loss by optimizer step, one line per fold; None before the first epoch."""
     cells = [cell for cell in facts.of(method) if cell.journal]
     if not cells:
         return None
@@ -153,7 +160,7 @@ def loss_curve(facts: RunData, method: str) -> Markup | None:
 
 
 def watched_curve(facts: RunData) -> Markup | None:
-    """DSC of one held-out case a fold by optimizer step, one line a cell; None where none was looked at."""
+    """Draw the DSC of one held-out case per fold by optimizer step, one line per cell; None if no case was watched."""
     cells = [cell for cell in facts.cells if any("dsc" in record for record in cell.journal)]
     if not cells:
         return None
@@ -165,14 +172,14 @@ def watched_curve(facts: RunData) -> Markup | None:
         _label_steps(axes, "DSC of the watched case")
         methods = ", ".join(dict.fromkeys(cell.method for cell in cells))
         return to_svg(
-            figure, "watched", f"DSC of one held-out case a fold by step, for {methods}.", _fold_words(cells, "dsc")
+            figure, "watched", f"DSC of one held-out case per fold by step, for {methods}.", _fold_words(cells, "dsc")
         )
 
 
 def _draw_journal(axes: Axes, cell: CellData, key: str, colour: str, marker: str = "") -> None:
     points = [(record["step"], record[key]) for record in cell.journal if key in record]
     x, y = zip(*points, strict=True)
-    # A training that has begun has one epoch, which is no line yet.
+    # After one epoch there is only one point, which is not visible as a line.
     marker = marker or ("o" if len(points) == 1 else "")
     axes.plot(x, y, color=colour, linewidth=1.3, marker=marker, markersize=3, gid=f"{key}-{cell.name}")
 
@@ -194,7 +201,11 @@ def _label_steps(axes: Axes, label: str) -> None:
 
 
 def memory_timeline(facts: RunData) -> Markup | None:
-    """Memory of the cells' process trees end to end against the limit, and GPU memory where it was read."""
+    """Draw the memory of each cell's process tree and its limit, one cell after another, and GPU memory if it was read.
+
+    Returns:
+        The figure; None if no cell has a memory sample.
+    """
     cells = sorted((cell for cell in facts.cells if cell.samples), key=lambda cell: str(cell.started))
     if not cells:
         return None
@@ -215,7 +226,7 @@ def memory_timeline(facts: RunData) -> Markup | None:
             axes.set_ylim(bottom=0)
             axes.set_xlim(0, begin)
             axes.margins(y=0.12)
-        panels[-1].set_xlabel(f"{unit} of running, cell after cell")
+        panels[-1].set_xlabel(f"running time in {unit}, one cell after another")
         words = {f"memory-{cell.name}": _peak_words(cell) for cell in cells}
         return to_svg(figure, "memory", "Memory over time: " + "; ".join(words.values()) + ".", words)
 
@@ -226,8 +237,8 @@ def _draw_cell(
     colour = paint(series(facts, cell.method))
     points = [
         (span[0] + at_s / scale, size / GIB)
-        for at_s, memory, card in _thinned(cell)
-        if (size := card if gpu else memory) is not None
+        for at_s, memory, gpu_memory in _thinned(cell)
+        if (size := gpu_memory if gpu else memory) is not None
     ]
     if points:
         x, y = zip(*points, strict=True)
@@ -246,13 +257,13 @@ def _draw_cell(
 
 
 def _thinned(cell: CellData) -> list[tuple[float, int, int | None]]:
-    """At most ``_POINTS_A_CELL`` points, each the largest of its stretch, so that no peak is lost."""
-    stretch = cell.samples[-1].at_s / _POINTS_A_CELL or 1.0
+    """Return about ``_POINTS_A_CELL`` points (time, memory, GPU memory), each the maximum of an interval of time."""
+    interval_s = cell.samples[-1].at_s / _POINTS_A_CELL or 1.0
     points = []
-    for _, group in groupby(cell.samples, key=lambda sample: int(sample.at_s / stretch)):
+    for _, group in groupby(cell.samples, key=lambda sample: int(sample.at_s / interval_s)):
         samples = list(group)
-        cards = [sample.gpu_bytes for sample in samples if sample.gpu_bytes is not None]
-        points.append((samples[0].at_s, max(s.memory_bytes for s in samples), max(cards, default=None)))
+        on_gpu = [sample.gpu_bytes for sample in samples if sample.gpu_bytes is not None]
+        points.append((samples[0].at_s, max(s.memory_bytes for s in samples), max(on_gpu, default=None)))
     return points
 
 
@@ -264,5 +275,5 @@ def _peak_words(cell: CellData) -> str:
     peaks = cell.peaks
     limit = cell.limits.memory_limit_bytes
     against = f" of {limit / GIB:.1f}" if limit else ""
-    card = f", GPU {peaks.gpu_bytes / GIB:.1f} GiB" if peaks.gpu_bytes else ""
-    return f"{cell.name} peaks at {peaks.anonymous_bytes / GIB:.1f}{against} GiB{card}"
+    gpu = f", GPU {peaks.gpu_bytes / GIB:.1f} GiB" if peaks.gpu_bytes else ""
+    return f"{cell.name} peaks at {peaks.anonymous_bytes / GIB:.1f}{against} GiB{gpu}"

@@ -1,4 +1,4 @@
-// A printed page has no fold-outs: open them all for the printer, and close them again.
+// Printed pages cannot unfold sections: open all of them before printing and close them afterwards.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details:not([open])")) {
     fold.open = true;

@@ -1,4 +1,4 @@
-"""What a run folder holds, read once: the values that the parts of a report share."""
+"""Read a run folder once: the data that all parts of a report use."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from minivess.supervision.recorder import Peaks
 from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
 from minivess.text import counted, format_bytes
 
-State = Literal["finished", "failed", "interrupted", "begun", "not begun"]
+State = Literal["finished", "failed", "interrupted", "started", "not started"]
 
 
 @dataclass(frozen=True)
 class MemorySample:
-    """One row of monitor.csv.
+    """One row of ``monitor.csv``.
 
     Attributes:
-        at_s: Time that the cell has run, all attempts together.
-        memory_bytes: Memory of the process tree without file-backed pages, which is what the limit is held against.
-        gpu_bytes: GPU memory of the tree; None without a reading.
-        rss_bytes: Memory of the tree with file-backed pages.
-        swap_growth_bytes: Growth of the machine's used swap since the attempt began.
+        at_s: Running time of the cell in seconds, summed over all attempts.
+        memory_bytes: Memory of the process tree without file-backed pages. The limit applies to this value.
+        gpu_bytes: GPU memory of the process tree; None without a reading.
+        rss_bytes: Memory of the process tree with file-backed pages.
+        swap_growth_bytes: Growth of the machine's used swap since the start of the attempt.
     """
 
     at_s: float
@@ -48,7 +48,20 @@ class MemorySample:
 
 @dataclass(frozen=True)
 class CellData:
-    """One loss (or baseline) on one fold, begun or not."""
+    """One loss or baseline on one fold, started or not.
+
+    Attributes:
+        method: Name of the loss or baseline.
+        fold: Number of the fold.
+        folder: Folder of the cell.
+        state: State of the cell. "started": it has started but has neither a result nor an outcome.
+        result: The result; None unless the cell has finished.
+        outcome: How the last attempt ended; None if it left no outcome.
+        limits: Limits that the supervisor enforces.
+        journal: One record per epoch.
+        samples: Memory over time, all attempts.
+        started: Time of the first sample; None without samples.
+    """
 
     method: str
     fold: int
@@ -67,13 +80,13 @@ class CellData:
 
     @property
     def seconds(self) -> float | None:
-        """Time that the cell has run, all attempts together; None before its first sign of life."""
+        """Running time in seconds, summed over all attempts; None if no time is recorded yet."""
         last_attempt = self.outcome.duration_s if self.outcome else 0.0
         return max(last_attempt, self.samples[-1].at_s if self.samples else 0.0) or None
 
     @cached_property
     def peaks(self) -> Peaks:
-        """The largest values of all attempts together."""
+        """The largest values of all attempts."""
         peaks = Peaks()
         for sample in self.samples:
             seen = Peaks(sample.rss_bytes, sample.memory_bytes, sample.gpu_bytes, sample.swap_growth_bytes)
@@ -87,19 +100,26 @@ class CellData:
 
     @property
     def broken_budgets(self) -> list[str]:
-        """What it took beyond its budget, in words; empty where it kept it."""
+        """A text for each exceeded budget; empty if the cell stayed within its budgets."""
         return list(broken_budgets(self.peaks, self.limits))
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run, wherever it stands.
+    """The data of a run, finished or not.
 
     Attributes:
-        methods: Losses in the order of the configuration, others found on disk, baselines last.
-        environment: When the run was begun.
-        commits: Trained cells by the commit that trained them.
-        cells: Every planned or begun cell, in the order of ``methods`` and folds.
+        folder: The run folder.
+        config: Resolved configuration.
+        plan: Training plan.
+        profile: Profile of the data set.
+        preflight: Findings before the run.
+        environment: Environment at the start of the run: code, libraries, machine.
+        commits: Names of the trained cells for each commit.
+        comparison: Comparison of all methods.
+        rows: Scores of every method on every case.
+        methods: Losses in the order of the configuration, then other methods found on disk, then baselines.
+        cells: Every planned or started cell, in the order of ``methods`` and folds.
     """
 
     folder: RunFolder
@@ -119,23 +139,23 @@ class RunData:
         return tuple(method for method in self.methods if method not in self.config.evaluation.baselines)
 
     def of(self, method: str) -> list[CellData]:
-        """The cells of a method, fold by fold."""
+        """Return the cells of a method, in the order of the folds."""
         return [cell for cell in self.cells if cell.method == method]
 
 
 def read_run_data(folder: RunFolder) -> RunData:
-    """Read a run folder, with its results as ``write_results`` left them.
+    """Read a run folder and the results that ``write_results`` wrote.
 
     Raises:
-        RunError: It is no run folder, or it has no results.
+        RunError: The folder is not a run folder, or it has no results.
     """
     comparison, config = read_results(folder), folder.read_config()
-    begun = [cell.read_spec() for cell in folder.cells()]
+    specs = [cell.read_spec() for cell in folder.cells()]
     baselines = config.evaluation.baselines
-    named = dict.fromkeys([*config.losses, *(spec.method for spec in begun)])
+    named = dict.fromkeys([*config.losses, *(spec.method for spec in specs)])
     methods = (*(method for method in named if method not in baselines), *baselines)
     planned = {(method, fold) for method in (*config.losses, *baselines) for fold in range(config.folds)}
-    order = sorted(planned | {(spec.method, spec.fold) for spec in begun}, key=lambda c: (methods.index(c[0]), c[1]))
+    order = sorted(planned | {(spec.method, spec.fold) for spec in specs}, key=lambda c: (methods.index(c[0]), c[1]))
     return RunData(
         folder=folder,
         config=config,
@@ -152,7 +172,7 @@ def read_run_data(folder: RunFolder) -> RunData:
 
 
 def _commits(folder: RunFolder) -> dict[str, list[str]]:
-    """Cells by the commit that trained them; those that do not say are left out."""
+    """Return the names of the trained cells for each commit. Cells without a recorded commit are left out."""
     commits: dict[str, list[str]] = {}
     for cell in folder.cells():
         git = cell.read_environment().get("git") if cell.environment.is_file() else None
@@ -182,20 +202,24 @@ def _state(folder: CellFolder, outcome: Outcome | None) -> State:
     if folder.finished:
         return "finished"
     if outcome is None:
-        return "begun" if folder.spec.is_file() else "not begun"
+        return "started" if folder.spec.is_file() else "not started"
     return "interrupted" if outcome.status == "stopped" else "failed"
 
 
 def read_samples(path: Path) -> tuple[list[MemorySample], datetime | None]:
-    """The rows of a monitor.csv and when the first was written.
+    """Read the rows of a ``monitor.csv`` and the time of the first row.
 
-    A row cut short by a kill is left out; so are all where a power cut damaged the names of the columns. The clock of the
-    file starts anew with every attempt; here it goes on.
+    A row that was cut off by a kill is left out. If a power failure damaged the column names, all rows are left out.
+    The elapsed time in the file restarts with every attempt; in the samples it continues.
+
+    Returns:
+        The samples, and the time of the first one; no samples and None if the file does not exist.
     """
     samples: list[MemorySample] = []
     started, before_s, last_s = None, 0.0, 0.0
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for row in csv.DictReader(line.replace("\0", "") for line in lines):  # a long run of them would be no field to csv
+    # csv rejects a very long field of NUL characters, which a power failure can leave.
+    for row in csv.DictReader(line.replace("\0", "") for line in lines):
         try:
             elapsed_s = float(row["elapsed_s"])
             rss_bytes, swap_growth_bytes = int(row["tree_rss_bytes"]), int(row["swap_growth_bytes"])
@@ -212,12 +236,12 @@ def read_samples(path: Path) -> tuple[list[MemorySample], datetime | None]:
 
 
 def budget_sentence(facts: RunData) -> str:
-    """One sentence on all cells that ran with a budget; empty where none did, as in runs of older versions."""
+    """Return a sentence about cells that ran with a memory budget; empty if none did, as in runs of old versions."""
     ran = {cell.name: cell for cell in facts.cells if cell.limits.rss_budget_bytes and cell.peaks.rss_bytes}
     over = [f"{name} ({', '.join(broken)})" for name, cell in ran.items() if (broken := cell.broken_budgets)]
     if over:
-        return f"Over budget: {len(over)} of {counted(len(ran), 'cell')}, {', '.join(over)}."
+        return f"Over the memory budget: {len(over)} of {counted(len(ran), 'cell')}: {', '.join(over)}."
     if not ran:
         return ""
     least = min(cell.limits.rss_budget_bytes or 0 for cell in ran.values())
-    return f"Within budget: {counted(len(ran), 'cell')}, below {format_bytes(least)} resident and without swap."
+    return f"Within the memory budget: {counted(len(ran), 'cell')}, below {format_bytes(least)} resident memory and without swap."

@@ -1,4 +1,4 @@
-"""A matplotlib figure as inline SVG that takes its colours and its font from the page, light or dark."""
+"""Convert a matplotlib figure to inline SVG that uses the colours and the font of the page, light or dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 SERIES = 8
-"""Colours for losses, ``--series-0`` and so on in report.css; a ninth loss begins anew."""
+"""Number of colours for losses, ``--series-0`` and so on in report.css. The ninth loss has the first colour again."""
 
 _NAMES = ("ink", "muted", "rule", "paper", "limit", "baseline", *(f"series-{number}" for number in range(SERIES)))
 _CODES = {name: f"#0000{number + 1:02x}" for number, name in enumerate(_NAMES)}
@@ -49,25 +49,28 @@ _STYLE = {
 
 
 def paint(name: str) -> str:
-    """The colour to give matplotlib for the variable ``--name`` of report.css."""
+    """Return the colour that represents the variable ``--name`` of report.css in matplotlib."""
     return _CODES[name]
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw and save figures of a report within this."""
+    """Context in which the figures of a report are drawn and saved."""
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 
 def to_svg(figure: Figure, name: str, alt: str, hover: Mapping[str, str] | None = None) -> Markup:
-    """The figure as an ``<svg>`` element to put into a page.
+    """Convert a figure to an ``<svg>`` element for a page.
 
     Args:
-        figure: Drawn within ``drawing``, in colours of ``paint``.
-        name: Unique in the page; ids begin with it.
-        alt: What the figure shows, for those who cannot see it.
-        hover: For the gid of an artist, the text that is shown when the pointer rests on it.
+        figure: A figure that was drawn within ``drawing``, with colours from ``paint``.
+        name: Name of the figure, unique in the page. All ids start with it.
+        alt: Description of the figure for screen readers.
+        hover: For the gid of an artist, the text that is shown under the pointer.
+
+    Returns:
+        The element.
     """
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
@@ -77,7 +80,7 @@ def to_svg(figure: Figure, name: str, alt: str, hover: Mapping[str, str] | None 
     body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    body = re.sub(r"#0000([0-9a-f]{2})", _variable, body)
+    body = re.sub(r"#0000([0-9a-f]{2})", _css_variable, body)
     body = body.replace('id="', f'id="{name}-').replace("url(#", f"url(#{name}-")
     body = body.replace('xlink:href="#', f'href="#{name}-')
     for gid, words in (hover or {}).items():
@@ -87,18 +90,18 @@ def to_svg(figure: Figure, name: str, alt: str, hover: Mapping[str, str] | None 
 
 
 def name_of(element: Markup) -> str:
-    """The name that ``to_svg`` was given."""
+    """Return the name that was passed to ``to_svg``."""
     return element.partition('id="')[2].partition('-svg"')[0]
 
 
 def standalone(element: Markup) -> str:
-    """What ``to_svg`` gave, as a file of its own: in the light colours of report.css, on no background."""
+    """Convert an element from ``to_svg`` to an SVG file in the light colours of report.css, without a background."""
     light = (Path(__file__).parent / "report.css").read_text(encoding="utf-8").partition("@media")[0]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light))
     text = re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], str(element))
     return text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ', 1) + "\n"
 
 
-def _variable(match: re.Match[str]) -> str:
+def _css_variable(match: re.Match[str]) -> str:
     number = int(match[1], 16) - 1
     return f"var(--{_NAMES[number]})" if 0 <= number < len(_NAMES) else match[0]

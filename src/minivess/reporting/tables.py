@@ -1,4 +1,4 @@
-"""A comparison as rows: for the page, and as Markdown for a lab book or a pull request."""
+"""Tables of a comparison: rows for the HTML page, and texts as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from minivess.text import counted
 
 @dataclass(frozen=True)
 class Score:
-    """One method in one metric, and where its interval lies on a scale that all methods of the metric share.
+    """One method in one metric, with the position of its interval on the scale of the metric.
 
-    The scale ends at three times the median of the means, so that one loss that failed does not hide the others.
+    All methods of a metric share one scale. It ends at three times the median of the means at the latest, so that one
+    failed loss does not hide the differences between the others.
 
     Attributes:
         interval: Mean and interval.
-        best: Whether it is the best mean of several losses, on the cases that all share.
-        left_percent: Lower bound on that scale.
-        width_percent: Width of the interval on that scale, cut off at its end.
-        mean_percent: The mean on that scale; above 100 it is beyond the end.
-        folds: Mean and interval by fold.
+        best: Whether this is the best mean of several losses, on the cases that all losses share.
+        left_percent: Lower bound on the scale.
+        width_percent: Width of the interval on the scale, cut off at the end of the scale.
+        mean_percent: Mean on the scale; above 100 if it is beyond the end.
+        folds: Mean and interval of each fold.
     """
 
     interval: Interval
@@ -37,7 +38,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Row:
-    """One method in all metrics, in the comparison's order of metrics."""
+    """One method in all metrics.
+
+    Attributes:
+        method: Name of the loss or baseline.
+        baseline: Whether the method is a baseline.
+        cases: Number of cases with scores.
+        scores: One score per metric, in the order of the comparison.
+    """
 
     method: str
     baseline: bool
@@ -46,11 +54,11 @@ class Row:
 
 
 def table_rows(comparison: Comparison, order: Sequence[str]) -> list[Row]:
-    """The rows of the table loss x metric.
+    """Return the rows of the table loss x metric.
 
     Args:
-        comparison: The scores.
-        order: Methods in the order wanted; those without a score are left out.
+        comparison: The comparison.
+        order: Methods in the order of the table; those without a score are left out.
     """
     return [
         Row(
@@ -83,12 +91,12 @@ def _score(metric: MetricComparison, method: str) -> Score:
 
 
 def column_title(metric: MetricComparison) -> str:
-    """``"MASD (µm) ↓"``: name, unit, and the direction that is better."""
+    """Return title, unit and better direction of a metric, such as ``"MASD (µm) ↓"``."""
     return f"{METRICS[metric.metric].heading} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def best_mean(comparison: Comparison) -> str:
-    """What is marked as best: ``"best mean"``, and on which cases where these are not all."""
+    """Return the text of the best mark: ``"best mean"``, with the number of shared cases if these are not all cases."""
     shared = comparison.shared_cases
     return "best mean" if shared is None else f"best mean on the {counted(shared, 'shared case')}"
 
@@ -96,13 +104,13 @@ def best_mean(comparison: Comparison) -> str:
 def _legend(comparison: Comparison) -> str:
     cases = counted(len(comparison.cases), "held-out case")
     if comparison.shared_cases is not None:
-        cases = f"each loss's own of {cases}"
+        cases = f"each loss's own cases, out of {cases}"
     bold = f"; the {best_mean(comparison)} is bold" if any(metric.best for metric in comparison.metrics) else ""
     return f"Mean [{comparison.level:.0%} interval] over {cases}{bold}."
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """The table loss x metric with intervals, best means bold, then what may be concluded from it."""
+    """Return the table loss x metric as Markdown: intervals, best means in bold, then the conclusions as a list."""
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
     lines = [_markdown_row(titles), _markdown_row(["---", "---:", *["---"] * len(comparison.metrics)])]
     for row in table_rows(comparison, (*comparison.losses, *comparison.baselines)):
@@ -115,9 +123,9 @@ def markdown_table(comparison: Comparison) -> str:
 
 
 def latex_table(comparison: Comparison) -> str:
-    """The same table for a paper, to be used with the package booktabs; intervals small, best means bold.
+    """Return the table loss x metric as LaTeX for the package booktabs: intervals in a small font, best means in bold.
 
-    Where losses lack cases, a line below the table says what the means are over and what is bold.
+    If losses have missing cases, a line below the table states the cases of the means and the meaning of bold.
     """
     titles = ["Loss", *(_latex_title(metric) for metric in comparison.metrics)]
     lines = [f"% {sentence}" for sentence in sentences(comparison)]
@@ -138,7 +146,11 @@ def latex_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """One line a method and metric: mean, interval, cases, whether it is a baseline, and the test of method - best loss."""
+    """Return the comparison as CSV, one line per method and metric.
+
+    Columns: mean, bounds of the interval, number of cases, whether the method is a baseline, the loss with the best
+    mean, and the test of method - best loss.
+    """
     lines = ["method,metric,unit,mean,low,high,cases,baseline,best,p,p_holm,effect_size"]
     for metric in comparison.metrics:
         for score in metric.methods:
@@ -152,7 +164,7 @@ def csv_table(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """The verdict on every metric and the notes on all, in full."""
+    """Return all sentences of a comparison: verdict and limits of every metric, then the notes."""
     own = [line for metric in comparison.metrics for line in (*metric.verdict, *metric.limits)]
     return [*own, *comparison.notes]
 

@@ -1,1 +1,1 @@
-"""Statistics: rows of scores become a comparison. Pure functions on tables."""
+"""Statistics: compare methods from a table of scores per case. Pure functions on tables."""

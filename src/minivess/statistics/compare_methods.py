@@ -1,4 +1,4 @@
-"""One table of cases becomes means with intervals, paired tests and a verdict."""
+"""Compare methods from a table of scores per case: means with intervals, paired tests and a verdict."""
 
 from __future__ import annotations
 
@@ -58,23 +58,29 @@ def compare(
 ) -> Comparison:
     """Compare methods on their per-case scores.
 
-    The sample is the case. A method's mean is over all its cases; a pair of methods is tested on the cases both have, and
-    p is Holm-corrected over all pairs of the metric. What a method lacks is listed in ``missing`` and said in ``notes``.
+    The unit of analysis is the case. The mean of a method is over all its cases. A pair of methods is tested on the
+    cases that both have, and p is Holm-corrected over all pairs of the metric. The cases that a method is missing are
+    listed in ``missing`` and mentioned in ``notes``.
 
     Args:
-        per_case_table: One row for each method and case: "method", "fold", "case", the metrics, and optionally "empty" as
-            ``CaseMetrics`` has it. Other keys are ignored; text that reads as a number (from a CSV) is taken as one.
-        metrics: Names or titles out of ``METRICS``.
-        baselines: Methods shown in the table and left out of tests and ``best``; those absent are ignored.
-        planned: Losses that were to be compared; one without a row is said to be absent.
-        level: Of the intervals; tests are judged at 1 - level.
-        resamples: Bootstrap resamples of an interval. The tests take 10,000, or more where this is more or the pairs are many.
+        per_case_table: One row for each method and case: "method", "fold", "case", the metrics, and optionally "empty"
+            as in ``CaseMetrics``. Other keys are ignored. Text that is a number (from a CSV file) is converted.
+        metrics: Keys or titles of ``METRICS``.
+        baselines: Methods that are shown in the table but never tested and never ``best``. Names without rows are
+            ignored.
+        planned: Losses that should be compared. Those without a row are listed in ``absent``.
+        level: Nominal coverage of the intervals. The significance level of the tests is 1 - level.
+        resamples: Bootstrap resamples of an interval. The tests use at least 10,000 resamples, and more if this number
+            is larger or if there are many pairs.
         seed: The same seed and table give the same comparison.
 
+    Returns:
+        The comparison of all metrics, in the order of ``metrics``.
+
     Raises:
-        ConfigError: A metric is not known.
-        DataError: No rows, a key missing, a score that is no finite number, a case twice under one method, or in different
-            folds under two compared methods.
+        ConfigError: A metric is unknown.
+        DataError: The table has no rows, a key is missing, a score is not a finite number, a method has a case twice,
+            or a case is in different folds of two compared methods.
     """
     metrics = known_metrics(metrics)
     table = _read(per_case_table, metrics)
@@ -145,7 +151,7 @@ def _interval(metric: str, rows: Sequence[_Row], settings: _Settings) -> Interva
 def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> tuple[Pair, ...]:
     tests = {}
     pairs_to_test = list(combinations(compared, 2))
-    # Enough that Holm over all of them leaves p values to be reached.
+    # Enough resamples that the smallest p is still below the significance level after Holm correction over all pairs.
     resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * len(pairs_to_test) / (1 - settings.level)))
     for first, second in pairs_to_test:
         cases = _shared(table, (first, second))
@@ -164,7 +170,7 @@ def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Setti
 
 
 def _best(metric: str, table: _Table, methods: Sequence[str], cases: Sequence[str]) -> str:
-    """The method with the best mean over the cases; "" without cases."""
+    """Return the method with the best mean over the cases, or "" if there are no cases or no methods."""
     if not cases or not methods:
         return ""
     means = np.array([[table[method][case].scores[metric] for case in cases] for method in methods]).mean(axis=1)
@@ -181,26 +187,32 @@ def _read(per_case_table: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -
         row = _row(values, metrics)
         rows = table.setdefault(row.method, {})
         if row.case in rows:
-            raise DataError("each case once under a method", f"{row.case} twice under {row.method}", "remove one row")
+            raise DataError(
+                "each case once per method", f"{row.case} twice for {row.method}", "remove one of the two rows"
+            )
         rows[row.case] = row
     if not table:
-        raise DataError("rows of scored cases", "an empty table", "let a cell finish first")
+        raise DataError(
+            "at least one row with scores", "an empty table", "run the experiment until a cell has finished"
+        )
     return {method: dict(sorted(rows.items())) for method, rows in table.items()}
 
 
 def _row(values: Mapping[str, Any], metrics: Sequence[str]) -> _Row:
     if absent := [key for key in ("method", "fold", "case", *metrics) if key not in values]:
-        raise DataError("method, fold, case and every metric in each row", f"no {', '.join(absent)}", "score again")
-    method, case, empty = str(values["method"]), str(values["case"]), str(values.get("empty") or "")
+        expected, got = "method, fold, case and every metric in each row", f"a row without {', '.join(absent)}"
+        raise DataError(expected, got, "add the missing columns, or score the cases again")
+    method, case, empty = str(values["method"]), str(values["case"]), values.get("empty")
     try:
         fold, scores = int(values["fold"]), {metric: float(values[metric]) for metric in metrics}
     except (TypeError, ValueError) as error:
-        raise DataError("numbers", f"{error} for {method} on {case}", "score the case again") from error
+        got = f"{error} for {method} on {case}"
+        raise DataError("a number for the fold and for every metric", got, "score the case again") from error
     for metric, score in scores.items():
         if not math.isfinite(score):
             got = f"{metric} = {score} for {method} on {case}"
-            raise DataError("finite scores", got, "score with score_case, which defines empty masks")
-    return _Row(method, fold, case, empty, scores)
+            raise DataError("finite scores", got, "score the case with score_case, whose scores are always finite")
+    return _Row(method, fold, case, empty if isinstance(empty, str) else "", scores)
 
 
 def _check_same_folds(table: _Table, compared: Sequence[str]) -> None:
@@ -210,4 +222,6 @@ def _check_same_folds(table: _Table, compared: Sequence[str]) -> None:
             other = seen.setdefault(case, row)
             if other.fold != row.fold:
                 got = f"{case} in fold {other.fold} of {other.method} and fold {row.fold} of {method}"
-                raise DataError("the same folds for all methods", got, "compare runs made with the same splits")
+                raise DataError(
+                    "each case in the same fold for all methods", got, "compare runs that use the same splits"
+                )

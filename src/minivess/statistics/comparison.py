@@ -1,4 +1,4 @@
-"""What a comparison of methods found: frozen, printable, JSON both ways."""
+"""The result types of a comparison of methods. They are frozen and can be written to JSON and read back."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ class _Frozen(BaseModel):
 
 
 class FoldScore(_Frozen):
-    """Mean of one method over one fold's held-out cases."""
+    """Mean of one method over the held-out cases of one fold."""
 
     fold: int
     interval: Interval
 
 
 class MethodScore(_Frozen):
-    """One method in one metric, over all of its out-of-fold cases and fold by fold.
+    """The score of one method in one metric.
 
-    ``shared`` is over the cases that all losses share, by which methods are ranked; None where it lacks one of them.
+    Attributes:
+        method: Name of the loss or baseline.
+        baseline: Whether the method is a baseline.
+        interval: Mean and interval over all held-out cases of the method.
+        folds: Mean and interval for each fold.
+        shared: Mean and interval over the cases that all losses share; the losses are ranked by this mean. None if the
+            losses share no case or the method is missing one of these cases.
     """
 
     method: str
@@ -33,9 +39,14 @@ class MethodScore(_Frozen):
 
 
 class Pair(_Frozen):
-    """Two methods on the cases they share: ``test`` of first - second, ``p_holm`` over all pairs of the metric.
+    """Two methods, compared on the cases that both have.
 
-    ``better`` names the method that is shown to be better at the level of the comparison, "" where none is.
+    Attributes:
+        first: Name of the first method.
+        second: Name of the second method.
+        test: Test of first - second.
+        p_holm: p, Holm-corrected over all pairs of the metric.
+        better: The method that is shown to be better at the level of the comparison; "" if no difference is shown.
     """
 
     first: str
@@ -46,16 +57,25 @@ class Pair(_Frozen):
 
     @property
     def reversed(self) -> Pair:
-        """The same pair the other way round."""
+        """The same pair with the two methods exchanged."""
         return self.model_copy(update={"first": self.second, "second": self.first, "test": self.test.reversed})
 
 
 class MetricComparison(_Frozen):
-    """One metric: every method's score, every pair of methods, and what may be concluded.
+    """The comparison in one metric.
 
-    ``best`` has the best mean over the cases that all compared methods share (the first in the table, on a tie); "" where
-    they share none. It names the winner of this sample, not a proven one: see ``pairs`` and ``verdict``. ``limits`` says what
-    could not be tested, and where so few cases can show nothing.
+    Attributes:
+        metric: Key in ``METRICS``.
+        higher_is_better: Whether a higher value is better.
+        unit: Unit of the values; "" for a number without a unit.
+        methods: The score of every method.
+        pairs: The test of every pair of losses that share a case.
+        shared_cases: Number of cases that all losses share.
+        best: The loss with the best mean over the shared cases (the first in the table if means are equal); "" if the
+            losses share no case. This is the best mean in this sample, not a proven difference: see ``pairs`` and
+            ``verdict``.
+        verdict: Sentences with the conclusions.
+        limits: Sentences about pairs that could not be tested and about too few cases.
     """
 
     metric: str
@@ -74,15 +94,19 @@ class MetricComparison(_Frozen):
 
     @property
     def losses(self) -> tuple[MethodScore, ...]:
-        """The scores of all methods but the baselines."""
+        """The scores of all methods except the baselines."""
         return tuple(score for score in self.methods if not score.baseline)
 
     def score(self, method: str) -> MethodScore:
-        """The score of one method; KeyError where it has none."""
+        """Return the score of one method.
+
+        Raises:
+            KeyError: The method has no score.
+        """
         return {score.method: score for score in self.methods}[method]
 
     def against_best(self, method: str) -> Pair | None:
-        """The pair of a method and the best one, turned to method - best; None where that was not tested."""
+        """Return the pair method - best, or None if this pair was not tested."""
         for pair in self.pairs:
             if (pair.first, pair.second) == (method, self.best):
                 return pair
@@ -92,7 +116,7 @@ class MetricComparison(_Frozen):
 
 
 class EmptyCase(_Frozen):
-    """A case where the prediction, the reference or both have no foreground."""
+    """A case with an empty mask: ``which`` is "prediction", "reference" or "both"."""
 
     method: str
     case: str
@@ -100,20 +124,21 @@ class EmptyCase(_Frozen):
 
 
 class Comparison(_Frozen):
-    """All metrics of all methods.
+    """The comparison of all methods in all metrics.
 
     Attributes:
-        methods: In the order of the table, baselines among them.
-        baselines: Those that are shown and not tested.
-        cases: Every case that any method scored.
-        folds: Every fold, in order.
-        level: Of all intervals; tests are judged at 1 - level.
-        metrics: One comparison a metric, in the order asked for.
-        missing: For each method that lacks any, the cases it lacks.
-        absent: Losses that were to be compared and have no case.
-        empty: Empty masks, which count like any case.
-        notes: What holds for all metrics, in plain words.
-        source: Digest of the cases and settings that it was made of, by which a run folder tells it from an older one.
+        methods: Names of all methods, including baselines, in the order of the table.
+        baselines: Methods that are shown but not tested.
+        cases: Every case with a score of at least one method, sorted.
+        folds: Every fold, sorted.
+        level: Nominal coverage of all intervals. The significance level of the tests is 1 - level.
+        metrics: One comparison per metric, in the requested order.
+        missing: The missing cases of each method that does not have all of ``cases``.
+        absent: Planned losses that have no case.
+        empty: Cases with an empty mask. They count like any other case.
+        notes: Sentences that apply to all metrics.
+        source: Digest of the cases and settings of this comparison. A run folder uses it to detect an outdated
+            comparison.
     """
 
     methods: tuple[str, ...]
@@ -130,15 +155,19 @@ class Comparison(_Frozen):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """All methods but the baselines."""
+        """All methods except the baselines."""
         return tuple(method for method in self.methods if method not in self.baselines)
 
     @property
     def shared_cases(self) -> int | None:
-        """How many cases all losses share, by which the best is found; None where these are all cases, or there is no loss."""
+        """Number of cases that all losses share; None if these are all cases or if there is no loss."""
         shared = self.metrics[0].shared_cases
         return shared if self.losses and shared < len(self.cases) else None
 
     def metric(self, name: str) -> MetricComparison:
-        """The comparison in one metric; KeyError where it was not asked for."""
+        """Return the comparison in one metric.
+
+        Raises:
+            KeyError: The metric was not compared.
+        """
         return {found.metric: found for found in self.metrics}[name]

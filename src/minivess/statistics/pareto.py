@@ -1,4 +1,4 @@
-"""Losses worth choosing between when overlap and topology do not agree."""
+"""The Pareto front of the losses in overlap (DSC) and topology (clDice)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ OVERLAP, TOPOLOGY = "dsc", "centreline_dsc"
 
 
 def pareto_front(comparison: Comparison) -> tuple[str, ...]:
-    """Losses that no other one equals in mean DSC and mean clDice and beats in one of them, the best in DSC first.
+    """Return the losses on the Pareto front of mean DSC and mean clDice.
 
-    Means over the cases that all losses share; none where they share none.
+    A loss is on the front if no other loss is at least as good in both means and better in one of them. The means are
+    over the cases that all losses share. Only means are compared: the front does not say whether a difference is shown.
 
-    Empty where the two are not both compared. Means alone: whether a difference is shown is for the tests to say.
+    Returns:
+        Names of the losses, highest mean DSC first. Empty if DSC and clDice are not both compared, or if the losses
+        share no case.
     """
     if not {OVERLAP, TOPOLOGY} <= {found.metric for found in comparison.metrics}:
         return ()

@@ -1,10 +1,11 @@
-"""How sure a mean over cases is, and whether two methods differ on the same cases.
+"""Confidence interval of a mean over cases, and paired test of two methods on the same cases.
 
-The test gives each case's difference a random sign. Its null is that the two methods are exchangeable case by case: then the
-differences are symmetric about zero, and p is exact. Equal means are less than that. Where the differences are skewed, as when
-one method fails on a few cases and is a little better on the others, it finds "a difference" too often: at 5 %, with 7, 24
-and 70 cases, in 26, 11 and 8 % of such samples. No test that was tried has a cure at 7 cases: half of these samples hold
-no failure at all (docs/benchmarks/statistics.md).
+The test gives the difference of each case a random sign. Its null hypothesis is that the two methods are exchangeable
+on every case. Then the differences are symmetric about zero and p is exact. Equal means are a weaker condition. If the
+differences are skewed, for example because one method fails on a few cases and is slightly better on the others, the
+test reports a difference too often: at a nominal 5 %, in 26, 11 and 8 % of such samples with 7, 24 and 70 cases. None
+of the tests that were tried solves this for 7 cases, because half of these samples contain no failure at all
+(docs/benchmarks/statistics.md).
 """
 
 from __future__ import annotations
@@ -20,15 +21,24 @@ from scipy import stats
 from minivess.errors import DataError
 from minivess.text import format_together
 
-SMALLEST_STRATUM = 5  # below it a stratum's own resampling hides most of its variance
+SMALLEST_STRATUM = 5  # resampling within a smaller stratum hides most of its variance
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over ``n`` cases and its confidence interval, in the unit of the values.
+    """A mean over cases and its confidence interval, in the unit of the values.
 
-    With one case, or cases all equal, there is no interval: ``low`` and ``high`` are then the mean, ``resamples`` is 0,
-    ``method`` says so.
+    With one case, or if all cases are equal, there is no interval. Then ``low`` and ``high`` are the mean,
+    ``resamples`` is 0 and ``method`` gives the reason.
+
+    Attributes:
+        mean: Mean over the cases.
+        low: Lower bound.
+        high: Upper bound.
+        level: Nominal coverage, between 0 and 1.
+        resamples: Number of bootstrap resamples; 0 without an interval.
+        method: How the interval was computed, or why there is none.
+        n: Number of cases.
     """
 
     mean: float
@@ -41,19 +51,20 @@ class Interval:
 
     @property
     def parts(self) -> tuple[str, str]:
-        """The mean and "[low, high]" as people read them; in place of the bounds the reason why there are none."""
+        """The formatted mean and "[low, high]"; without an interval, the reason instead of the bounds."""
         mean, low, high = format_together(self.mean, self.low, self.high)
         return mean, f"[{low}, {high}]" if self.resamples else f"({self.method})"
 
     @property
     def too_narrow(self) -> bool:
-        """Whether it is of so few cases that it covers far less than its level."""
+        """Whether there are so few cases that the true coverage is far below ``level``."""
         return bool(self.resamples) and self.n < SMALLEST_STRATUM
 
     @property
     def reversed(self) -> Interval:
-        """The same of the values with their signs turned."""
-        return replace(self, mean=0.0 - self.mean, low=0.0 - self.high, high=0.0 - self.low)  # of nothing, 0 and not -0
+        """The interval of the values with opposite signs."""
+        # 0.0 - x, because -x turns 0 into -0
+        return replace(self, mean=0.0 - self.mean, low=0.0 - self.high, high=0.0 - self.low)
 
     def __str__(self) -> str:
         return " ".join(self.parts)
@@ -61,17 +72,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two methods, a and b, on the cases they share.
+    """Test of two methods, a and b, on the cases that both have.
 
     Attributes:
-        interval: Of the mean of a - b, as ``mean_interval`` gives it; not corrected for the number of pairs.
-        p_value: Two-sided, above 0 and at most 1; not corrected.
-        effect_size: Matched-pairs rank-biserial correlation (Kerby 2014): share of the ranks of the differences in favour
-            of larger a minus the share in favour of larger b; -1 to 1, 0 when nothing differs.
-        a_larger: On how many of them a exceeds b.
-        b_larger: And b exceeds a; the rest are ties.
-        smallest_p: The smallest p that this test can give with so many cases and resamples.
-        method: How p was computed, in words.
+        interval: Mean of a - b and its interval from ``mean_interval``; not corrected for the number of pairs.
+        p_value: Two-sided p, above 0 and at most 1; not corrected for the number of pairs.
+        effect_size: Matched-pairs rank-biserial correlation (Kerby 2014): the share of the ranks of the differences
+            where a is larger, minus the share where b is larger. From -1 to 1; 0 if all differences are 0.
+        a_larger: Number of cases where a is larger than b.
+        b_larger: Number of cases where b is larger than a; the other cases are ties.
+        smallest_p: The smallest p that this test can give with this number of cases and resamples.
+        method: How p was computed.
     """
 
     interval: Interval
@@ -94,7 +105,7 @@ class PairedTest:
 
     @property
     def parts(self) -> tuple[str, str]:
-        """The difference with its sign, and its bounds or why there are none."""
+        """The formatted mean difference with its sign, and its bounds or the reason why there are none."""
         mean, bounds = self.interval.parts
         return f"{'+' * (self.difference >= 0)}{mean}", bounds
 
@@ -120,23 +131,27 @@ def mean_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """BCa bootstrap interval of the mean over cases (Efron 1987), resampled within folds.
+    """Compute the BCa bootstrap interval (Efron 1987) of the mean over cases, resampled within folds.
 
-    The level is widened for the sample size (Hesterberg 2015, "expanded percentile interval"), because a bootstrap
-    otherwise treats n cases like infinitely many. Where a fold has fewer than 5 cases, all cases are one stratum.
-    What a nominal 95 % covered in 2,000 simulations, 3 folds, normal (and log-normal, sigma 0.8) values: 95 % (93 %) with
-    70 cases, 95 % (92 %) with 24, 94 % (89 %) with 7; below 5 cases it is far too narrow, 86 % with 4 and 50 % with 2, and
-    says so in ``method``.
+    The level is expanded for small samples (Hesterberg 2015, "expanded percentile interval"), because the plain
+    bootstrap makes intervals of few cases too narrow. If a fold has fewer than 5 cases, all cases are one stratum.
+
+    Coverage of a nominal 95 % interval in 2,000 simulations with 3 folds and normal values (in parentheses: log-normal
+    values, sigma 0.8): 95 % (93 %) with 70 cases, 95 % (92 %) with 24, 94 % (89 %) with 7. With fewer than 5 cases the
+    interval is far too narrow: 86 % with 4 cases, 50 % with 2. ``Interval.method`` then contains "too narrow".
 
     Args:
-        values: One finite score a case, at least one.
-        folds: The fold of each case; none makes one stratum.
+        values: One finite score per case, at least one.
+        folds: The fold of each case. None: all cases are one stratum.
         level: Nominal coverage, between 0 and 1.
-        resamples: Bootstrap resamples, at least 1,000 for a 95 % interval worth printing.
+        resamples: Bootstrap resamples. A 95 % interval needs at least 1,000.
         seed: The same seed gives the same interval.
 
+    Returns:
+        The mean and its interval; without bounds if there is one case or if all cases are equal.
+
     Raises:
-        DataError: No values, values that are not finite, or not one fold for each.
+        DataError: There are no values, a value is not finite, or the number of folds differs from the number of values.
     """
     scores = _checked(values)
     mean = float(scores.mean())
@@ -167,25 +182,31 @@ def paired_bootstrap_test(
     seed: int = 0,
     level: float = 0.95,
 ) -> PairedTest:
-    """Do two methods differ in their mean over the same cases? Interval by ``mean_interval``, p by ``sign_flip_p_value``.
+    """Test whether two methods differ in their mean over the same cases.
+
+    The interval comes from ``mean_interval``, p from ``sign_flip_p_value``.
 
     Args:
-        a: Scores of one method, one a case.
-        b: Scores of the other, the same cases in the same order.
+        a: Scores of the first method, one per case.
+        b: Scores of the second method, for the same cases in the same order.
         folds: The fold of each case, for the interval.
-        resamples: For p; the interval takes at most 2,000 of them.
+        resamples: Random sign patterns for p. The interval uses the same number of resamples, but at most 2,000.
         seed: The same seed gives the same result.
         level: Nominal coverage of the interval.
 
+    Returns:
+        The test of a - b.
+
     Raises:
-        DataError: No cases, values that are not finite, or lengths that differ.
+        DataError: There are no cases, a value is not finite, or the lengths differ.
     """
     first, second = _checked(a), _checked(b)
     if len(first) != len(second):
-        raise DataError("the same cases for both methods", f"{len(first)} and {len(second)}", "pass shared cases only")
+        got = f"{len(first)} and {len(second)} values"
+        raise DataError("the same cases for both methods", got, "pass only the cases that both methods have")
     differences = first - second
     exact = _is_exact(len(differences), resamples)
-    patterns = f"all {2 ** len(differences)} patterns" if exact else f"{resamples} drawn"
+    patterns = f"all {2 ** len(differences)} patterns" if exact else f"{resamples} random patterns"
     return PairedTest(
         interval=mean_interval(differences, folds, level, min(resamples, 2000), seed),
         p_value=sign_flip_p_value(differences, resamples, seed),
@@ -198,15 +219,27 @@ def paired_bootstrap_test(
 
 
 def sign_flip_p_value(differences: ArrayLike, resamples: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of a mean difference of 0, by giving each case's difference a random sign.
+    """Compute the two-sided p value of a mean difference of 0 with random signs of the differences (sign-flip test).
 
-    That is the wild bootstrap with Rademacher weights, the null imposed (Davidson and Flachaire 2008): if two methods are
-    exchangeable, either could have produced either score of a case. Up to 13 cases (with 10,000 resamples) every pattern is
-    counted and p is exact; above, patterns are drawn and p has the +1 correction. All differences zero, or one case: p = 1.
+    This is the wild bootstrap with Rademacher weights and the null hypothesis imposed (Davidson and Flachaire 2008): if
+    two methods are exchangeable, each of them could have produced either score of a case. If there are at most
+    ``resamples`` sign patterns (up to 13 cases with 10,000), all patterns are counted and p is exact. Otherwise random
+    patterns are drawn and p has the +1 correction. If all differences are zero, or with one case, p = 1.
 
-    False positives at a nominal 5 % in 4,000 simulations each of two methods with normal, bounded, heavy-tailed (t, 2 degrees
-    of freedom) or log-normal scores, alike in both: 4.2 to 5.2 % with 7 cases, 4.6 to 5.1 % with 24, 4.6 to 5.2 % with 70. What
-    differences that are skewed under the null cost is said above.
+    False positives at a nominal 5 %, in 4,000 simulations each of two methods whose scores have the same distribution
+    (normal, bounded, heavy-tailed (t, 2 degrees of freedom) or log-normal): 4.2 to 5.2 % with 7 cases, 4.6 to 5.1 %
+    with 24, 4.6 to 5.2 % with 70. The module docstring gives the rates for skewed differences.
+
+    Args:
+        differences: One finite difference per case.
+        resamples: Number of random sign patterns.
+        seed: The same seed gives the same p.
+
+    Returns:
+        p, above 0 and at most 1.
+
+    Raises:
+        DataError: There are no differences, or one is not finite.
     """
     values = _checked(differences)
     n = len(values)
@@ -220,7 +253,11 @@ def sign_flip_p_value(differences: ArrayLike, resamples: int = 10_000, seed: int
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjustment (1979) of a family of p values, in the order given; no p values give none."""
+    """Adjust a family of p values with Holm's step-down method (1979).
+
+    Returns:
+        The adjusted p values in the order of ``p_values``; empty if there are none.
+    """
     p = np.asarray(p_values, float)
     order = np.argsort(p)
     adjusted = np.empty_like(p)
@@ -229,7 +266,11 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def can_stratify(sizes: Iterable[int]) -> bool:
-    """Whether folds of so many cases are resampled each by itself; else all cases are one sample."""
+    """Return whether every fold has enough cases to be resampled by itself; otherwise all cases are one stratum.
+
+    Args:
+        sizes: Number of cases of each fold.
+    """
     return min(sizes) >= SMALLEST_STRATUM
 
 
@@ -240,7 +281,8 @@ def _is_exact(n: int, resamples: int) -> bool:
 def _strata(scores: NDArray[np.float64], folds: Sequence[int] | None) -> list[NDArray[np.float64]]:
     labels = np.zeros(len(scores), int) if folds is None else np.asarray(folds)
     if labels.shape != scores.shape:
-        raise DataError("one fold for each value", f"{len(labels)} folds, {len(scores)} values", "pass a fold a case")
+        got = f"{len(labels)} folds and {len(scores)} values"
+        raise DataError("one fold per value", got, "pass the fold of each case")
     strata = [scores[labels == fold] for fold in np.unique(labels)]
     can_vary = any(np.ptp(stratum) > 0 for stratum in strata)
     return strata if can_vary and can_stratify(map(len, strata)) else [scores]
@@ -267,5 +309,6 @@ def _rank_biserial(differences: NDArray[np.float64]) -> float:
 def _checked(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, float)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise DataError("finite values, one a case", str(array), "score every case; no score is ever NaN or missing")
+        cure = "score every case with score_case, whose scores are always finite"
+        raise DataError("finite values, one per case", str(array), cure)
     return array

@@ -1,1 +1,1 @@
-"""Watch a child process and end it before it harms the machine. Imports neither torch nor numpy nor pydantic."""
+"""Watch a child process and stop it before it harms the machine. Imports neither torch nor numpy nor pydantic."""

@@ -1,4 +1,4 @@
-"""A child process that cannot outlive its supervisor, and whose own children cannot either. Linux."""
+"""Start a child process that cannot outlive its supervisor; neither can the processes that it starts. Linux only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from minivess.supervision.exit_codes import ExitCode
 from minivess.supervision.process_tree import descendants
 
 OOM_SCORE_ADJ = 800
-"""The kernel, short of memory, ends the process with the highest score: the training, not the desktop."""
+"""OOM score of the child. The kernel, when short of memory, kills the process with the highest score first: the
+training, not the desktop."""
 ASKING = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
-"""Signals by which somebody asks for an end."""
-# Ctrl-Z would stop the watch but not the child, which is in another session.
+"""Signals with which a user or another process asks the supervisor to stop."""
+# SIGTSTP is held because Ctrl-Z would suspend the supervisor but not the child, which is in another session.
 _HELD = ASKING | {signal.SIGCHLD, signal.SIGTSTP}
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None)
@@ -29,22 +30,25 @@ _libc = ctypes.CDLL(None)
 def start_child(
     argv: Sequence[str], log: Path, environment: dict[str, str], mask: set[signal.Signals]
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` in a session of its own: it dies with this thread, and its orphans come to this process.
+    """Start ``argv`` in its own session. The kernel kills it when this thread ends; this process adopts its orphans.
 
-    To be called from the main thread, before any other thread is started.
+    Call it from the main thread, before any other thread is started.
 
     Args:
         argv: The command.
-        log: File that its standard output and error are appended to.
-        environment: Variables set on top of our own.
-        mask: Its signal mask.
+        log: File to which its standard output and standard error are appended.
+        environment: Variables to set in addition to those of this process.
+        mask: Signal mask of the child.
+
+    Returns:
+        The running child.
     """
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     supervisor_pid = os.getpid()
 
     def before_exec() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != supervisor_pid:  # it died before the line above
+        if os.getppid() != supervisor_pid:  # the supervisor ended before the line above
             os._exit(ExitCode.STOPPED)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -58,18 +62,21 @@ def start_child(
             start_new_session=True,
             preexec_fn=before_exec,
         )
-    with contextlib.suppress(OSError):  # it may have ended already
+    with contextlib.suppress(OSError):  # the child may have ended already
         Path(f"/proc/{child.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
     return child
 
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[tuple[set[signal.Signals], set[signal.Signals]]]:
-    """Hold back the signals that the watch waits for; yields them and the mask of before.
+    """Block the signals that the supervisor waits for.
 
-    A signal that is ignored already (as nohup does with SIGHUP) stays ignored.
+    A signal that is already ignored (nohup ignores SIGHUP) stays ignored.
+
+    Yields:
+        The blocked signals, and the previous signal mask.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited "ignore" would lose the exit code
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited "ignore" would lose the exit code of the child
     held = {number for number in _HELD if signal.getsignal(number) is not signal.SIG_IGN}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, held)
     try:
@@ -81,7 +88,7 @@ def signals_held() -> Iterator[tuple[set[signal.Signals], set[signal.Signals]]]:
 
 
 def end_descendants(timeout_s: float = 5.0) -> None:
-    """Kill what the child left behind, again while more appears."""
+    """Kill all processes that the child left behind; repeat until none appears, for at most ``timeout_s`` seconds."""
     give_up_s = time.monotonic() + timeout_s
     while (alive := descendants(os.getpid())) and time.monotonic() < give_up_s:
         for process in alive:

@@ -1,4 +1,4 @@
-"""What a supervised training process and its supervisor agree on: exit codes, and the file that shows life."""
+"""What a supervised training process and its supervisor share: exit codes and the heartbeat file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 HEARTBEAT_FILE = "heartbeat"
-"""Name of the file in the cell folder that the training process touches at every step."""
+"""Name of the file in the cell folder that the training process writes at every step."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Content of the heartbeat file: what the process does, and how far it is."""
+    """Content of the heartbeat file: what the process is doing, and how far it is.
+
+    Attributes:
+        stage: Name of the work, for example "train".
+        done: Parts of the stage that are done.
+        total: All parts of the stage.
+    """
 
     stage: str
     done: int
@@ -19,19 +25,19 @@ class Heartbeat:
 
 
 class ExitCode(IntEnum):
-    """How a training process, and the supervisor after it, ends. Any other code counts as ``INTERNAL_ERROR``."""
+    """Exit codes of a training process and of its supervisor. Any other code counts as ``INTERNAL_ERROR``."""
 
     FINISHED = 0
-    """All epochs done, all results written."""
+    """All epochs are done and all results are written."""
     INTERNAL_ERROR = 70
-    """An exception that no other code names; the traceback is in the log."""
+    """An exception without a code of its own; the traceback is in the log."""
     CUDA_OUT_OF_MEMORY = 71
-    """``torch.cuda.OutOfMemoryError``: the card could not hold the step."""
+    """``torch.cuda.OutOfMemoryError``: the step did not fit in GPU memory."""
     NAN_LOSS = 72
     """The loss became NaN or infinite."""
     DISK_FULL = 73
     """``OSError`` with ENOSPC or EDQUOT: a checkpoint or a result could not be written."""
     HOST_OUT_OF_MEMORY = 74
-    """``MemoryError``, or the supervisor's system memory limit."""
+    """``MemoryError``, or a system memory limit of the supervisor."""
     STOPPED = 75
-    """Asked to stop (SIGTERM), wrote a checkpoint and left; the same command resumes (EX_TEMPFAIL)."""
+    """Asked to stop (SIGTERM), the process wrote a checkpoint and exited; the same command resumes (EX_TEMPFAIL)."""

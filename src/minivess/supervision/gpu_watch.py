@@ -1,4 +1,4 @@
-"""GPU memory of a process tree, read in a thread of its own, so that a stuck driver does not block the supervisor."""
+"""Read the GPU memory of a process tree in a separate thread, so that a hung driver does not block the supervisor."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from types import TracebackType
 from minivess.machine.gpus import GpuReader, GpuUse, select_uses, sources
 
 RETRY_S = (1.0, 10.0, 60.0)
-"""Waits before reading is tried again; the last one repeats. A driver that is being updated returns after a while."""
+"""Waits in seconds before the next attempt to read; the last one repeats. A driver that is being updated comes back."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """Memory in use on the GPU that is watched.
+    """Memory in use on the watched GPU.
 
     Attributes:
-        tree_bytes: Memory that the tree's processes hold. 0 if the driver lists other processes of this machine and none of
-            the tree, as before its first use of the GPU; None if the driver lists no process of this machine, as in
-            containers and under WSL.
-        used_bytes: Memory that all processes hold on that GPU.
+        tree_bytes: Memory that the processes of the tree hold. 0 if the driver lists other processes of this machine
+            but none of the tree, for example before the tree first uses the GPU. None if the driver lists no process
+            of this machine, as in containers and under WSL.
+        used_bytes: Memory that all processes together hold on that GPU.
     """
 
     tree_bytes: int | None
@@ -31,7 +31,15 @@ class GpuSample:
 
 
 def busiest_gpu(uses: Iterable[GpuUse], pids: Iterable[int]) -> GpuSample | None:
-    """The GPU that ``pids`` hold most of, or the fullest one if they hold none; None without GPUs."""
+    """Sample the GPU on which ``pids`` hold the most memory, or the fullest GPU if they hold none.
+
+    Args:
+        uses: Use of each GPU.
+        pids: Processes of the tree.
+
+    Returns:
+        The sample; None if there is no GPU.
+    """
     pids = set(pids)
     samples = []
     for use in uses:
@@ -42,18 +50,18 @@ def busiest_gpu(uses: Iterable[GpuUse], pids: Iterable[int]) -> GpuSample | None
 
 
 class GpuWatch:
-    """Reads the GPUs every ``period_s`` in a thread of its own.
+    """Read the GPUs every ``period_s`` seconds in a separate thread. A source that fails is replaced by the next one.
 
     Attributes:
         pids: Processes of the tree; set by the owner.
         latest: The last reading; None without a driver, and while no source works.
-        read_at_s: Monotonic time of the last reading.
-        trouble: Why there is no reading; empty while reading works. A source that fails is replaced by the next one.
+        read_at_s: Monotonic time of the last reading, in seconds.
+        trouble: Why there is no reading; empty while reading works.
 
     Args:
-        period_s: Time between two readings.
+        period_s: Seconds between two readings.
         reader: Source of the readings; by default those of `minivess.machine.gpus.sources`.
-        gpu: UUID or index of the only GPU to look at; None for the one that the tree uses most.
+        gpu: UUID or index of the only GPU to read; None for the GPU that the tree uses most.
     """
 
     def __init__(self, period_s: float, reader: GpuReader | None = None, gpu: str | None = None) -> None:
@@ -87,7 +95,7 @@ class GpuWatch:
             waits += 1
 
     def _read(self, open_reader: Callable[[], GpuReader]) -> str:
-        """Read until that fails; returns the reason."""
+        """Read until reading fails; return the reason, or an empty string if the watch has ended."""
         try:
             reader = open_reader()
             while not self._done.is_set():

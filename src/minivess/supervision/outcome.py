@@ -1,4 +1,4 @@
-"""How a supervised process ended, in words that a person can act on: ``outcome.json`` of a cell folder."""
+"""How a supervised process ended and what the user can do: ``outcome.json`` of a cell folder."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Cause(StrEnum):
 
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
-    """By the user, or because the process that started it has gone."""
+    """By the user, or because the process that started the supervisor has ended."""
     MEMORY_LIMIT = "memory_limit"
     SYSTEM_MEMORY_LOW = "system_memory_low"
-    """The whole machine ran short, whoever used it up."""
+    """The whole machine ran short of memory, whichever program used it."""
     GPU_MEMORY_LIMIT = "gpu_memory_limit"
     CUDA_OUT_OF_MEMORY = "cuda_out_of_memory"
     HOST_OUT_OF_MEMORY = "host_out_of_memory"
-    """``MemoryError`` in the process: the system refused memory."""
+    """``MemoryError`` in the process: the operating system refused to give memory."""
     KERNEL_OUT_OF_MEMORY = "kernel_out_of_memory"
-    """SIGKILL while the kernel, short of memory, was killing."""
+    """SIGKILL while the out-of-memory killer of the kernel was active."""
     KILLED = "killed"
-    """SIGKILL that neither the supervisor nor the kernel's out-of-memory killer sent."""
+    """SIGKILL that neither the supervisor nor the out-of-memory killer of the kernel sent."""
     NAN_LOSS = "nan_loss"
     DISK_FULL = "disk_full"
     HANG = "hang"
@@ -46,24 +46,24 @@ OUT_OF_MEMORY = frozenset(
         Cause.KERNEL_OUT_OF_MEMORY,
     }
 )
-"""Causes that a smaller step may cure; what other programs took of the machine is none."""
+"""Causes that a smaller step may fix. SYSTEM_MEMORY_LOW is not one of them, because other programs cause it."""
 
 _AGAIN = "run the same command again: it resumes"
 _SMALLER = "use a smaller patch or batch"
 _CURES = {
     Cause.FINISHED: "",
     Cause.INTERRUPTED: _AGAIN,
-    Cause.MEMORY_LIMIT: f"{_SMALLER}, a lower cache rate or the store on disk; or raise the limit if there is more",
+    Cause.MEMORY_LIMIT: f"{_SMALLER}, a lower cache rate or the store on disk; or raise the limit if the machine has more memory",
     Cause.SYSTEM_MEMORY_LOW: f"close other programs and {_AGAIN}",
     Cause.GPU_MEMORY_LIMIT: f"{_SMALLER} or mixed precision",
-    Cause.CUDA_OUT_OF_MEMORY: f"{_SMALLER} or mixed precision, and close programs that use the graphics card",
+    Cause.CUDA_OUT_OF_MEMORY: f"{_SMALLER} or mixed precision, and close other programs that use the GPU",
     Cause.HOST_OUT_OF_MEMORY: f"close other programs, {_SMALLER}, or a lower cache rate or the store on disk",
-    Cause.KERNEL_OUT_OF_MEMORY: "close other programs, or set a lower memory limit, so that the kernel does not have to act",
-    Cause.KILLED: f"find out who sent the signal; {_AGAIN}",
+    Cause.KERNEL_OUT_OF_MEMORY: "close other programs, or set a lower memory limit, so that the kernel does not have to kill processes",
+    Cause.KILLED: f"find out which program sent the signal; {_AGAIN}",
     Cause.NAN_LOSS: "lower the learning rate, train in bf16 or fp32 instead of fp16, and check the volumes for NaN",
     Cause.DISK_FULL: f"free space on the disk of the run folder, then {_AGAIN}",
-    Cause.HANG: f"look at the end of the log; {_AGAIN}, or allow more time without a heartbeat",
-    Cause.ERROR: f"look at the end of the log; mend what it names, then {_AGAIN}",
+    Cause.HANG: f"look at the end of the log; {_AGAIN}, or raise limits.hang_minutes",
+    Cause.ERROR: f"look at the end of the log; fix the error that it reports, then {_AGAIN}",
 }
 _BY_EXIT_CODE = {
     ExitCode.FINISHED: Cause.FINISHED,
@@ -90,20 +90,21 @@ class Outcome:
     """How one attempt at a cell ended.
 
     Attributes:
-        status: "finished"; "stopped" (interrupted, nothing is wrong: the same command resumes); "failed" (all else).
+        status: "finished"; "stopped" (interrupted without an error; the same command resumes); "failed" (everything
+            else).
         cause: Why, as a name for programs.
-        message: What happened, for people; for an error with the last lines of the log.
+        message: What happened, as text; after an error with the last lines of the log.
         cure: What the user can do; empty when finished.
-        exit_code: The process's own exit code; None when a signal ended it.
+        exit_code: Exit code of the process itself; None when a signal ended it.
         signal: Number of the signal that ended it, else None.
-        peak_rss_bytes: Largest resident memory of the process tree seen.
-        peak_anonymous_bytes: The same without file-backed pages, which is what the memory limit is held against.
-        peak_gpu_bytes: Largest GPU memory of the tree on one card seen; None when it could not be read.
+        peak_rss_bytes: Largest resident memory measured of the process tree.
+        peak_anonymous_bytes: The same without file-backed pages; the memory limit is compared with this value.
+        peak_gpu_bytes: Largest GPU memory measured of the tree on one GPU; None when it could not be read.
         swap_growth_bytes: Largest growth of the machine's used swap since the start, at least 0.
-        started_iso: Local time with its offset from UTC.
-        ended_iso: Local time with its offset from UTC.
-        duration_s: Time between the two, without the time asleep (suspended).
-        warnings: What was seen on the way that did not end the process.
+        started_iso: Local time of the start, with its offset from UTC.
+        ended_iso: Local time of the end, with its offset from UTC.
+        duration_s: Seconds between the two, without the time in which the machine was suspended.
+        warnings: What was noticed during the attempt and did not end the process.
     """
 
     status: Literal["finished", "failed", "stopped"]
@@ -123,7 +124,7 @@ class Outcome:
 
     @property
     def supervisor_exit_code(self) -> ExitCode:
-        """The category that the supervisor exits with; 0 only when the process finished."""
+        """Exit code of the supervisor, which names the category of the cause; 0 only when the process finished."""
         return _TO_EXIT_CODE.get(self.cause, ExitCode.INTERNAL_ERROR)
 
 
@@ -133,27 +134,30 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """The outcome in ``folder``; None if there is none: the process still runs, or its supervisor was killed.
+    """Read the outcome in ``folder``.
+
+    Returns:
+        The outcome; None if the file is missing, because the process still runs or its supervisor was killed.
 
     Raises:
         RunError: The file is damaged.
     """
     path = folder / OUTCOME_FILE
-    return read_state(path, Outcome, "delete it; the same command goes on") if path.is_file() else None
+    return read_state(path, Outcome, "delete it; the same command then continues") if path.is_file() else None
 
 
 def status_of(cause: Cause) -> Literal["finished", "failed", "stopped"]:
-    """Whether all is done, nothing is wrong, or something is."""
+    """Return the status that belongs to a cause."""
     if cause is Cause.FINISHED:
         return "finished"
     return "stopped" if cause is Cause.INTERRUPTED else "failed"
 
 
 def cause_of(returncode: int) -> Cause:
-    """The cause that a return code (negative for a signal, as in `subprocess`) stands for by itself."""
+    """Return the cause that a return code alone gives; a negative code is a signal, as in `subprocess`."""
     return _BY_EXIT_CODE.get(returncode, Cause.ERROR)
 
 
 def cure_for(cause: Cause) -> str:
-    """What the user can do about it."""
+    """Return what the user can do about a cause; empty for FINISHED."""
     return _CURES[cause]

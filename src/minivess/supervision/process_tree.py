@@ -1,4 +1,4 @@
-"""What a process tree and its machine use right now: reads only, from /proc (Linux)."""
+"""Measure what a process tree and its machine use now. Only reads, mostly from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from minivess.machine.host import read_host
 
 @dataclass(frozen=True, slots=True)
 class TreeSample:
-    """One look at a process tree.
+    """One measurement of a process tree.
 
     Attributes:
-        pids: Its living processes.
-        rss_bytes: Resident memory, summed; pages shared between processes count once for each.
-        file_bytes: The part of it that is backed by files (mapped volumes, libraries): the kernel can take it back.
-        cpu_s: Processor time used so far by the living processes, in core-seconds.
+        pids: The processes of the tree that are alive.
+        rss_bytes: Resident memory of all processes; pages that processes share count once for each of them.
+        file_bytes: The part of it that is backed by files (mapped volumes, libraries), which the kernel can reclaim.
+        cpu_s: Processor time used so far by these processes, in core-seconds.
     """
 
     pids: tuple[int, ...]
@@ -29,15 +29,18 @@ class TreeSample:
 
     @property
     def anonymous_bytes(self) -> int:
-        """Resident memory that cannot be taken back: anonymous pages and shared memory."""
+        """Resident memory that the kernel cannot reclaim: anonymous pages and shared memory."""
         return self.rss_bytes - self.file_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SystemSample:
-    """One look at the machine, where a cgroup's limit counts as the machine's.
+    """One measurement of the machine. The limit of a cgroup counts as the limit of the machine.
 
-    ``disk_free_bytes`` is of the cell folder's disk; None where that does not answer, as a network disk may for a while.
+    Attributes:
+        available_bytes: Memory that is available.
+        swap_used_bytes: Swap in use.
+        disk_free_bytes: Free space on the disk of the cell folder; None if the disk does not answer (a network disk).
     """
 
     available_bytes: int
@@ -46,9 +49,9 @@ class SystemSample:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """Everything that ``pid`` started, directly or not, in a session other than its own.
+    """Return all direct and indirect child processes of ``pid`` that run in another session.
 
-    What runs in the session of ``pid`` itself (a query tool it called, say) is not part of the supervised tree.
+    A process in the session of ``pid`` itself, for example a query tool, is not part of the supervised tree.
     """
     session = os.getsid(pid)
     return [
@@ -57,7 +60,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def sample_tree(pid: int) -> TreeSample:
-    """Snapshot at the `descendants` of ``pid``; zombies and processes that end meanwhile count as gone."""
+    """Measure the `descendants` of ``pid``. Zombies and processes that end during the measurement do not count."""
     pids: list[int] = []
     rss_bytes = file_bytes = 0
     cpu_s = 0.0
@@ -73,13 +76,13 @@ def sample_tree(pid: int) -> TreeSample:
 
 
 def sample_system(folder: Path) -> SystemSample:
-    """Snapshot at the machine and at the disk that holds ``folder``."""
+    """Measure the machine and the disk that holds ``folder``."""
     host = read_host()
     return SystemSample(host.ram_available_bytes, host.swap_used_bytes, _disk_free_bytes(folder))
 
 
 def count_oom_kills() -> int:
-    """Processes that the kernel's out-of-memory killer has ended since boot; 0 where the kernel does not say."""
+    """Return how many processes the kernel's out-of-memory killer has ended since boot; 0 if it is not known."""
     for line in Path("/proc/vmstat").read_text().splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
@@ -101,7 +104,7 @@ def _session(pid: int) -> int | None:
 
 
 def _resident_bytes(pid: int) -> dict[str, int] | None:
-    """``RssAnon``, ``RssFile`` and ``RssShmem`` of a process; None when it is gone or a zombie."""
+    """Return ``RssAnon``, ``RssFile`` and ``RssShmem`` of a process in bytes; None if it has ended or is a zombie."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""What was seen of a process tree over time: each look, the peaks, and the rows of ``monitor.csv``."""
+"""Record a process tree over time: snapshots, peaks and the rows of ``monitor.csv``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from minivess.supervision.process_tree import SystemSample, TreeSample, sample_s
 
 MONITOR_FILE = "monitor.csv"
 RATE_WINDOW_S = 0.1
-"""Growth is measured over at least this long: one big allocation between two close looks is no trend."""
+"""Growth is averaged over at least this many seconds: one large allocation between two close snapshots is no trend."""
 
 
 class MonitorRow(NamedTuple):
     """One row of ``monitor.csv``; an unknown value is an empty cell.
 
-    ``elapsed_s`` counts from the start of this attempt, ``swap_growth_bytes`` since then (never below zero),
-    ``cpu_percent`` is the tree's since the row before, with 100 for one full core.
+    ``elapsed_s`` counts from the start of this attempt. ``swap_growth_bytes`` is the growth since that start and is
+    never negative. ``cpu_percent`` is the processor use of the tree since the previous row; 100 is one full core.
     """
 
     time_iso: str
@@ -43,18 +43,18 @@ class MonitorRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at tree, machine and cards.
+    """One measurement of the process tree, the machine and the GPU.
 
     Attributes:
-        elapsed_s: Time since the first look was prepared, without the time asleep (suspended).
+        elapsed_s: Seconds since the recorder was made, without the time in which the machine was suspended.
         tree: The process tree.
         system: The machine.
-        growth_bytes_per_s: How fast the tree's anonymous memory grew lately; never below zero.
-        swap_growth_bytes: How much more swap the machine uses than at the start; never below zero.
-        gpu_tree_bytes: GPU memory of the tree on one card; where the driver does not list the tree's processes, by
-            how much the card's used memory grew since the start; None without a reading.
-        gpu_used_bytes: GPU memory used by everybody on that card; None without a reading.
-        silence_s: Time since the last heartbeat, or since the start.
+        growth_bytes_per_s: Recent growth of the tree's anonymous memory; never negative.
+        swap_growth_bytes: Growth of the machine's used swap since the start; never negative.
+        gpu_tree_bytes: GPU memory of the tree on one GPU. If the driver does not list the processes of the tree, it is
+            the growth of the GPU's used memory since the start. None without a reading.
+        gpu_used_bytes: GPU memory that all programs use on that GPU; None without a reading.
+        silence_s: Seconds since the last heartbeat, or since the start.
     """
 
     elapsed_s: float
@@ -69,20 +69,22 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The largest values seen."""
+    """The largest values measured. ``gpu_bytes`` is None without a reading."""
 
     rss_bytes: int = 0
     anonymous_bytes: int = 0
     gpu_bytes: int | None = None
     swap_growth_bytes: int = 0
 
-    def with_look(self, look: Snapshot) -> Peaks:
-        """The peaks after one more look."""
-        tree = look.tree
-        return self.joined(Peaks(tree.rss_bytes, tree.anonymous_bytes, look.gpu_tree_bytes, look.swap_growth_bytes))
+    def with_snapshot(self, snapshot: Snapshot) -> Peaks:
+        """Return the peaks after one more snapshot."""
+        tree = snapshot.tree
+        return self.joined(
+            Peaks(tree.rss_bytes, tree.anonymous_bytes, snapshot.gpu_tree_bytes, snapshot.swap_growth_bytes)
+        )
 
     def joined(self, other: Peaks) -> Peaks:
-        """The larger of each."""
+        """Return the larger value of each pair."""
         known_gpu = [size for size in (self.gpu_bytes, other.gpu_bytes) if size is not None]
         return Peaks(
             rss_bytes=max(self.rss_bytes, other.rss_bytes),
@@ -93,13 +95,13 @@ class Peaks:
 
 
 class Growth:
-    """How fast a size grows, between now and the latest earlier value that is ``RATE_WINDOW_S`` old."""
+    """Growth rate of a size, measured against the newest value that is at least ``RATE_WINDOW_S`` old."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def after(self, at_s: float, size_bytes: int) -> float:
-        """Bytes a second, never below zero, after one more value; 0 for the first."""
+        """Add a value and return the growth in bytes per second: never negative, and 0 for the first value."""
         self._seen.append((at_s, size_bytes))
         while len(self._seen) > 2 and self._seen[1][0] <= at_s - RATE_WINDOW_S:
             self._seen.popleft()
@@ -108,10 +110,21 @@ class Growth:
 
 
 class Recorder:
-    """Looks at everything that this process started, keeps the peaks, appends a CSV row every ``interval_s``.
+    """Measure all processes that this process started, keep the peaks, and append a CSV row every ``interval_s``
+    seconds.
 
-    Where the driver lists no processes, the growth of a card's use stands for the tree's, unless ``gpu_shared`` with others
-    of ours; then torch's own cap alone keeps the tree below its limit.
+    If the driver lists no processes, the growth of the GPU's used memory counts as the memory of the tree. This does
+    not work if other cells of the run share the GPU (``gpu_shared``): then only the memory cap that torch enforces
+    keeps the tree below its limit.
+
+    Attributes:
+        peaks: The largest values measured so far.
+
+    Args:
+        folder: The cell folder, with the heartbeat file and ``monitor.csv``.
+        gpu: Source of the GPU readings.
+        interval_s: Seconds between two rows of ``monitor.csv``.
+        gpu_shared: Whether other cells of the run use the same GPU.
     """
 
     def __init__(self, folder: Path, gpu: GpuWatch, interval_s: float, gpu_shared: bool = False) -> None:
@@ -125,12 +138,12 @@ class Recorder:
         self._heartbeat: int | None = None
         self._heartbeat, self._heartbeat_at_s = self._heartbeat_mtime(), 0.0
 
-    def look(self) -> Snapshot:
-        """Snapshot once more."""
+    def take_snapshot(self) -> Snapshot:
+        """Measure once more, update the peaks, and append a CSV row if one is due."""
         elapsed_s = self.elapsed_s()
         tree, system = sample_tree(os.getpid()), sample_system(self._folder)
         gpu_tree_bytes, gpu_used_bytes = self._gpu_bytes(tree.pids)
-        look = Snapshot(
+        snapshot = Snapshot(
             elapsed_s,
             tree,
             system,
@@ -140,13 +153,13 @@ class Recorder:
             gpu_used_bytes=gpu_used_bytes,
             silence_s=self._silence_s(elapsed_s),
         )
-        self.peaks = self.peaks.with_look(look)
+        self.peaks = self.peaks.with_snapshot(snapshot)
         if elapsed_s >= self._rows * self._interval_s:
-            self._append_row(look)
-        return look
+            self._append_row(snapshot)
+        return snapshot
 
     def elapsed_s(self) -> float:
-        """Time since the start, without the time asleep (suspended)."""
+        """Return the seconds since the start, without the time in which the machine was suspended."""
         return time.monotonic() - self._start_s
 
     def _gpu_bytes(self, pids: tuple[int, ...]) -> tuple[int | None, int | None]:
@@ -161,7 +174,10 @@ class Recorder:
         return max(0, sample.used_bytes - self._gpu_at_start_bytes), sample.used_bytes
 
     def _silence_s(self, elapsed_s: float) -> float:
-        """Counted on our own clock from when the file's time was seen to change: clocks jump, machines sleep."""
+        """Return the seconds since the modification time of the heartbeat file was last seen to change.
+
+        The monotonic clock measures them, because the system clock can jump and the machine can be suspended.
+        """
         mtime = self._heartbeat_mtime()
         if mtime != self._heartbeat:
             self._heartbeat, self._heartbeat_at_s = mtime, elapsed_s
@@ -172,34 +188,34 @@ class Recorder:
             return (self._folder / HEARTBEAT_FILE).stat().st_mtime_ns
         except FileNotFoundError:
             return None
-        except OSError:  # a network disk that is away for a moment is no news of the process
+        except OSError:  # a network disk that is not reachable for a moment says nothing about the process
             return self._heartbeat
 
-    def _append_row(self, look: Snapshot) -> None:
-        since_s = look.elapsed_s - self._row_at_s
-        cpu_s = max(0.0, look.tree.cpu_s - self._row_cpu_s)
+    def _append_row(self, snapshot: Snapshot) -> None:
+        since_s = snapshot.elapsed_s - self._row_at_s
+        cpu_s = max(0.0, snapshot.tree.cpu_s - self._row_cpu_s)
         row = MonitorRow(
             time_iso=now_iso(),
-            elapsed_s=round(look.elapsed_s, 3),
-            tree_rss_bytes=look.tree.rss_bytes,
-            tree_file_bytes=look.tree.file_bytes,
-            gpu_tree_bytes=look.gpu_tree_bytes,
-            gpu_total_used_bytes=look.gpu_used_bytes,
-            system_available_bytes=look.system.available_bytes,
-            swap_used_bytes=look.system.swap_used_bytes,
-            swap_growth_bytes=look.swap_growth_bytes,
-            disk_free_bytes=look.system.disk_free_bytes,
-            processes=len(look.tree.pids),
+            elapsed_s=round(snapshot.elapsed_s, 3),
+            tree_rss_bytes=snapshot.tree.rss_bytes,
+            tree_file_bytes=snapshot.tree.file_bytes,
+            gpu_tree_bytes=snapshot.gpu_tree_bytes,
+            gpu_total_used_bytes=snapshot.gpu_used_bytes,
+            system_available_bytes=snapshot.system.available_bytes,
+            swap_used_bytes=snapshot.system.swap_used_bytes,
+            swap_growth_bytes=snapshot.swap_growth_bytes,
+            disk_free_bytes=snapshot.system.disk_free_bytes,
+            processes=len(snapshot.tree.pids),
             cpu_percent=round(100 * cpu_s / since_s, 1) if self._rows else 0.0,
         )
-        with contextlib.suppress(OSError):  # a full disk must not end the watch
+        with contextlib.suppress(OSError):  # a full disk must not end the supervision
             append_row(self._folder / MONITOR_FILE, row)
-        self._rows = int(look.elapsed_s / self._interval_s) + 1
-        self._row_at_s, self._row_cpu_s = look.elapsed_s, look.tree.cpu_s
+        self._rows = int(snapshot.elapsed_s / self._interval_s) + 1
+        self._row_at_s, self._row_cpu_s = snapshot.elapsed_s, snapshot.tree.cpu_s
 
 
 def append_row(path: Path, row: MonitorRow) -> None:
-    """Append ``row`` to the CSV file at ``path`` in one write; a new file gets the header first."""
+    """Append ``row`` to the CSV file at ``path`` in one write. A new file gets the header first."""
     line = ",".join("" if value is None else str(value) for value in row) + "\n"
     with path.open("a", encoding="utf-8") as file:
         header = ",".join(MonitorRow._fields) + "\n" if file.tell() == 0 else ""
@@ -207,5 +223,5 @@ def append_row(path: Path, row: MonitorRow) -> None:
 
 
 def now_iso() -> str:
-    """Local time to the second, with its offset from UTC."""
+    """Return the local time to the second, with its offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,6 +1,6 @@
-"""The process that can never let training take the desktop down: starts one child, watches it, says how it ended.
+"""The supervisor: start one child process, stop it before it harms the machine, and write how it ended.
 
-Run as ``python -m minivess.supervision.supervisor SPEC.json``. Imports neither torch nor numpy.
+Run as ``python -m minivess.worker supervisor SPEC.json``. Imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from minivess.text import format_bytes
 
 LOG_FILE = "log.txt"
 ORDER_FILE = "supervisor.json"
-"""In the cell folder: what the supervisor was told."""
+"""Name of the file in the cell folder that holds the `SupervisorSpec`."""
 GPU_SILENCE_S = 30.0
-"""A GPU reading older than this is a hung driver."""
+"""If the last GPU reading is older than this many seconds, the GPU driver counts as hung."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class SupervisorSpec:
 
     Attributes:
         argv: The command.
-        folder: The cell folder, which exists: log, monitor CSV, heartbeat and outcome are in it.
-        limits: When to stop it.
-        environment: Variables set for the child on top of the supervisor's own. A CUDA_VISIBLE_DEVICES among them, with
-            the uuid or the index of one card, is the card whose memory is watched.
-        interval_s: Time between two rows of the monitor CSV.
-        poll_s: Longest time between two checks of the limits, at most 1 s.
-        grace_s: Time that the child has to write a checkpoint and leave when asked.
+        folder: The cell folder, which must exist: it holds log, monitor CSV, heartbeat and outcome.
+        limits: When to stop the command.
+        environment: Variables to set for the child in addition to those of the supervisor. If CUDA_VISIBLE_DEVICES is
+            among them, with the uuid or the index of one GPU, the memory of that GPU is watched.
+        interval_s: Seconds between two rows of the monitor CSV.
+        poll_s: Longest time in seconds between two checks of the limits, at most 1 s.
+        grace_s: Seconds that the child has to write a checkpoint and exit after it was asked to stop.
     """
 
     argv: tuple[str, ...]
@@ -61,23 +61,30 @@ class SupervisorSpec:
 
     @classmethod
     def read(cls, path: Path) -> SupervisorSpec:
-        """Read a spec from a JSON file; raises RunError if it is damaged."""
-        return read_state(path, cls, "delete it; the same command writes it again")
+        """Read a spec from a JSON file.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        return read_state(path, cls, "delete it; the same command then writes it again")
 
 
 def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outcome:
-    """Run the child to its end and write ``outcome.json``; nothing that it started outlives it.
+    """Run the child until it ends, kill everything that it has left running, and write ``outcome.json``.
 
-    To be called from the main thread of a process that has no other children in sessions of their own: the child
-    dies with that thread, and its orphans are adopted by that process. SIGTERM, SIGHUP and SIGINT, and the end of
-    the parent, ask the child to stop; a second SIGINT kills it.
+    Call it from the main thread of a process that has no other children in their own sessions: the kernel kills the
+    child when that thread ends, and that process adopts the orphans of the child. SIGTERM, SIGHUP, SIGINT and the end
+    of the parent process ask the child to stop; a second SIGINT kills it.
 
     Args:
         spec: What to run.
         gpu_reader: How to read GPU memory; by default NVML, then nvidia-smi, then not at all.
+
+    Returns:
+        How the child ended.
     """
     (spec.folder / OUTCOME_FILE).unlink(missing_ok=True)
-    _note(spec.folder, f"starts {shlex.join(spec.argv)}")
+    _note(spec.folder, f"start {shlex.join(spec.argv)}")
     with signals_held() as (held, mask):
         try:
             child = start_child(spec.argv, spec.folder / LOG_FILE, spec.environment, mask)
@@ -89,20 +96,20 @@ def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outc
         outcome = watch.outcome(returncode)
         try:
             write_outcome(spec.folder, outcome)
-        except OSError as error:  # a full disk: the exit code still tells the category
+        except OSError as error:  # a full disk: the exit code still names the category
             print(f"could not write {spec.folder / OUTCOME_FILE}: {error}\n{outcome}", file=sys.stderr)
     return outcome
 
 
 class _Watch:
-    """One child under watch, and what was asked of it."""
+    """State of one supervised child: snapshots, warnings, and the request to stop."""
 
     def __init__(self, spec: SupervisorSpec, child: subprocess.Popen[bytes], gpu: GpuWatch) -> None:
         self._spec, self._child, self._gpu = spec, child, gpu
         self._parent_pid, self._oom_kills = os.getppid(), count_oom_kills()
         self._started_iso, self._log_start_bytes = now_iso(), (spec.folder / LOG_FILE).stat().st_size
         self._recorder = Recorder(spec.folder, gpu, spec.interval_s, spec.limits.gpu_shared)
-        self._last = self._recorder.look()
+        self._last = self._recorder.take_snapshot()
         self._asked: Breach | None = None
         self._deadline_s = float("inf")
         self._killed = False
@@ -110,16 +117,17 @@ class _Watch:
         self._warnings: dict[str, str] = {}
 
     def until_exit(self, held: set[signal.Signals]) -> int:
-        """Watch until the child has ended; its return code. ``held`` are the signals that wake the watch."""
+        """Watch the child until it ends and return its return code. A signal in ``held`` ends a wait early."""
         while (returncode := self._child.poll()) is None:
-            self._last = look = self._recorder.look()
-            self._act_on(look)
+            self._last = snapshot = self._recorder.take_snapshot()
+            self._act_on(snapshot)
             limit_bytes, poll_s = self._spec.limits.memory_limit_bytes, self._spec.poll_s
-            self._listen(held, next_wait_s(look.tree.anonymous_bytes, look.growth_bytes_per_s, limit_bytes, poll_s))
+            used_bytes, growth = snapshot.tree.anonymous_bytes, snapshot.growth_bytes_per_s
+            self._wait_for_signal(held, next_wait_s(used_bytes, growth, limit_bytes, poll_s))
         return returncode
 
     def outcome(self, returncode: int) -> Outcome:
-        """What became of it, given the return code of `until_exit`."""
+        """Return how the child ended, given the return code of `until_exit`."""
         cause, message = self._conclude(returncode)
         peaks = self._recorder.peaks
         return Outcome(
@@ -139,12 +147,12 @@ class _Watch:
             warnings=tuple(self._warnings.values()),
         )
 
-    def _act_on(self, look: Snapshot) -> None:
-        for about, text in find_warnings(look, self._spec.limits):
-            self._warn(about, text)
+    def _act_on(self, snapshot: Snapshot) -> None:
+        for key, text in find_warnings(snapshot, self._spec.limits):
+            self._warn(key, text)
         if self._spec.limits.gpu_limit_bytes is not None:
-            self._warn_of_blindness()
-        breach = find_breach(look, self._spec.limits)
+            self._warn_if_gpu_unread()
+        breach = find_breach(snapshot, self._spec.limits)
         if breach and breach.verdict is Verdict.KILL:
             self._kill(breach)
         elif breach:
@@ -154,18 +162,18 @@ class _Watch:
         if self._asked and time.monotonic() >= self._deadline_s:
             self._kill(self._asked)
 
-    def _warn_of_blindness(self) -> None:
+    def _warn_if_gpu_unread(self) -> None:
         if self._gpu.trouble:
-            self._warn_unseen()
+            self._warn_gpu_unread()
         elif time.monotonic() - self._gpu.read_at_s > GPU_SILENCE_S:
-            self._warn("gpu hangs", f"the graphics driver gave no reading for {GPU_SILENCE_S:g} s")
+            self._warn("gpu hangs", f"the GPU driver gave no reading for {GPU_SILENCE_S:g} s")
 
-    def _warn_unseen(self) -> None:
-        why = self._gpu.trouble or "no reading of this cell by itself"
-        self._warn("gpu unseen", f"GPU memory could not be read, and was not watched meanwhile: {why}")
+    def _warn_gpu_unread(self) -> None:
+        why = self._gpu.trouble or "the driver gives no reading for this cell alone"
+        self._warn("gpu unseen", f"GPU memory could not be read and was not limited during that time: {why}")
 
-    def _listen(self, held: set[signal.Signals], wait_s: float) -> None:
-        """Wait for ``wait_s``, or until a signal comes: the child ended, or somebody asks to stop."""
+    def _wait_for_signal(self, held: set[signal.Signals], wait_s: float) -> None:
+        """Wait ``wait_s`` seconds, or less if a signal arrives because the child has ended or a stop is requested."""
         received = signal.sigtimedwait(held, wait_s)
         if received is None or received.si_signo not in ASKING:
             return
@@ -188,33 +196,36 @@ class _Watch:
             self._asked, self._killed = breach, True
             _note(self._spec.folder, f"killed the process: {breach.message}")
 
-    def _warn(self, about: str, text: str) -> None:
-        if about not in self._warnings:
-            self._warnings[about] = text
+    def _warn(self, key: str, text: str) -> None:
+        if key not in self._warnings:
+            self._warnings[key] = text
             _note(self._spec.folder, f"warning: {text}")
 
     def _conclude(self, returncode: int) -> tuple[Cause, str]:
         limits = self._spec.limits
         if limits.gpu_limit_bytes is not None and self._recorder.peaks.gpu_bytes is None:
-            self._warn_unseen()
+            self._warn_gpu_unread()
         asked, left = self._asked, returncode in {ExitCode.STOPPED, -signal.SIGTERM}
         if asked and (self._killed or left):
-            return asked.cause, f"{asked.message}; " + ("killed" if self._killed else "left when asked to")
+            return asked.cause, f"{asked.message}; " + (
+                "the process was killed" if self._killed else "the process stopped when asked"
+            )
         cause = cause_of(returncode)
         if cause is Cause.KILLED and count_oom_kills() > self._oom_kills:
             cause = Cause.KERNEL_OUT_OF_MEMORY
         if asked:
-            self._warn("asked", f"had been asked to stop, and ended otherwise: {asked.message}")
+            self._warn("asked", f"the process was asked to stop but ended in another way: {asked.message}")
         return cause, self._describe(cause, returncode)
 
     def _describe(self, cause: Cause, returncode: int) -> str:
-        how = _in_words(returncode)
+        how = _describe_returncode(returncode)
         if cause in {Cause.KILLED, Cause.KERNEL_OUT_OF_MEMORY}:
             tree, available = self._last.tree, format_bytes(self._last.system.available_bytes)
             held = f"{format_bytes(tree.rss_bytes)} ({format_bytes(tree.anonymous_bytes)} of it anonymous)"
             kernel = cause is Cause.KERNEL_OUT_OF_MEMORY
-            by = "by the kernel, which ran out of memory" if kernel else "by another process"
-            return f"{how} {by}; last seen holding {held}, with {available} available on the machine"
+            sender = "sent by the kernel, which ran out of memory" if kernel else "sent by another process"
+            last = f"the last snapshot shows that it held {held} and that the machine had {available} available"
+            return f"{how}, {sender}; {last}"
         if cause in {Cause.FINISHED, Cause.INTERRUPTED}:
             return how
         return "\n".join([how, *_last_lines(self._spec.folder / LOG_FILE, self._log_start_bytes)])
@@ -224,7 +235,7 @@ def _interruption(message: str) -> Breach:
     return Breach(Cause.INTERRUPTED, message, Verdict.ASK)
 
 
-def _in_words(returncode: int) -> str:
+def _describe_returncode(returncode: int) -> str:
     if returncode < 0:
         return f"ended by signal {-returncode} ({signal.strsignal(-returncode)})"
     name = f" ({ExitCode(returncode).name})" if returncode in set(ExitCode) else ""
@@ -232,7 +243,7 @@ def _in_words(returncode: int) -> str:
 
 
 def _last_lines(log: Path, from_bytes: int, count: int = 15, tail_bytes: int = 8192) -> list[str]:
-    """The last lines of what this attempt wrote."""
+    """Return the last non-empty lines that this attempt wrote to the log."""
     with log.open("rb") as file:
         end_bytes = file.seek(0, os.SEEK_END)
         file.seek(max(from_bytes, end_bytes - tail_bytes))
@@ -241,11 +252,15 @@ def _last_lines(log: Path, from_bytes: int, count: int = 15, tail_bytes: int = 8
 
 
 def _note(folder: Path, text: str) -> None:
-    """A line of our own in the child's log; a full disk must not end the watch."""
+    """Append a line of the supervisor to the log of the child. A full disk must not end the supervision."""
     with contextlib.suppress(OSError), (folder / LOG_FILE).open("a", encoding="utf-8") as log:
         log.write(f"[supervisor {now_iso()}] {text}\n")
 
 
 def main(spec: str) -> int:
-    """Supervise what the JSON file ``spec`` describes; the exit code is the outcome's category."""
+    """Supervise what the JSON file ``spec`` describes.
+
+    Returns:
+        The exit code, which names the category of the outcome.
+    """
     return supervise(SupervisorSpec.read(Path(spec))).supervisor_exit_code

@@ -1,1 +1,1 @@
-"""Where facts about a run are kept."""
+"""Tracking: records of a run in MLflow, the model registry and provenance."""

@@ -1,7 +1,7 @@
-"""Brings MLflow up to date with a run: what it lacks is added, nothing is added twice, and it may be repeated at any time.
+"""Update MLflow from a run: add what MLflow does not have, add nothing twice; a sync may be repeated at any time.
 
-The run folder is the truth. MLflow is asked what it knows of the run (its runs carry the run folder's key as a tag), so a
-deleted database, a second server or a sync that was killed half-way need no special care.
+The run folder is the source of truth. Each sync asks MLflow which runs have the run folder's key as a tag. So a deleted
+database, a second server or a sync that was killed half-way need no special handling.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the next sync is the retry
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # it prints the traceback of what it raises
-    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # no handle outlives a deleted database
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # MLflow prints the traceback of every error that it raises
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # keeps no handle to a deleted database
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # a model would hold the uv.lock of the working directory
+    "MLFLOW_UV_AUTO_DETECT": "false",  # otherwise a model includes the uv.lock of the working directory
 }
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-_OPENING_S = 60.0  # others may be making the tables first
+_OPENING_S = 60.0  # another process may be creating the tables first
 _SYNCING_S = 10.0
 _LOCKED_S = 10.0
 
 
 class TrackingError(MinivessError):
-    """MLflow could not be brought up to date; nothing of the run is lost."""
+    """MLflow could not be updated; no result of the run is lost."""
 
     exit_code = 6
 
@@ -58,11 +58,11 @@ class TrackingError(MinivessError):
 
 @dataclass(frozen=True)
 class SyncResult:
-    """Where MLflow keeps a run.
+    """Where MLflow stores a run.
 
     Attributes:
         experiment_id: MLflow's id of the experiment.
-        cell_run_ids: MLflow's ids of the cells' runs, by the cell's name.
+        cell_run_ids: MLflow's run id of each cell, by the name of the cell.
     """
 
     experiment_id: str
@@ -70,22 +70,27 @@ class SyncResult:
 
 
 def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) -> SyncResult:
-    """Bring MLflow up to date with ``record``: one experiment, one parent run, one nested run a cell.
+    """Update MLflow to ``record``: one experiment, one parent run, one nested run per cell.
 
-    Metrics beyond the last step sent, parameters that MLflow lacks, tags and final metrics that differ, status and end; then
-    files whose size or time of change is new. Parameters cannot be changed in MLflow: the first value stays.
+    Sent first are metrics after the last step that was sent, parameters that MLflow does not have, tags and final metrics that
+    differ, status and end time; then files whose size or modification time is new. MLflow cannot change a parameter: the first
+    value stays.
 
     Args:
         record: The facts, read from the run folder.
         uri: MLflow's tracking URI; for SQLite ``sqlite:///`` and an absolute path.
-        artifacts_root: Where a new experiment in a SQLite database keeps its artifacts; a server decides for itself.
-        ids: JSON file in the run folder (the parent run takes the folder's name): the key that marks the MLflow runs of this
-            run folder, and what each has received. Written here; without it, a sync makes new runs.
+        artifacts_root: Folder in which a new experiment in a SQLite database stores its artifacts; ignored for a server,
+            which decides itself.
+        ids: JSON file in the run folder. It has the key that marks the MLflow runs of this run folder, and what each has
+            received. It is written here; without it, a sync creates new runs. The parent run gets the name of its folder.
+
+    Returns:
+        Where MLflow stores the run.
 
     Raises:
-        TrackingError: MLflow is missing, out of reach or locked, or another sync of this run is at work; within about 15 s
-            (20 s more where the database is locked in the midst of a sync, a minute where another process is making it).
-            What was sent before stays.
+        TrackingError: MLflow is missing, cannot be reached or is locked, or another sync of this run is active. Raised within
+            about 15 s; 20 s more if the database becomes locked during a sync, a minute if another process is creating it.
+            What was sent before stays in MLflow.
     """
     location = artifacts_root.resolve().as_uri() if artifacts_root and _database(uri) else None
     with answering(uri), hold(ids, _SYNCING_S):
@@ -94,20 +99,26 @@ def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) ->
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Whatever keeps MLflow from its work within is raised as a TrackingError."""
+    """Raise every error from the body as a TrackingError, except a MinivessError, which is raised unchanged."""
     try:
         yield
     except MinivessError:
         raise
-    except Exception as error:  # MLflow lets through what a dozen libraries raise
-        raise TrackingError("an MLflow that can be written", f"{uri}: {error}") from error
+    except Exception as error:  # MLflow passes on the errors of a dozen libraries
+        raise TrackingError("an MLflow store that can be written", f"{uri}: {error}") from error
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client without global state, telemetry or long retries; settings of MLflow that stand in the environment win.
+    """Open a client without global state, telemetry or long retries; MLflow settings in the environment take precedence.
 
-    A SQLite database that is not there yet is made under another name and renamed: that takes seconds, and MLflow can neither
-    share the work between processes nor go on with it after a kill.
+    A missing SQLite database is created under another name and renamed. Creating it takes seconds, and MLflow can neither share
+    this work between processes nor continue it after a kill.
+
+    Args:
+        uri: MLflow's tracking URI.
+
+    Raises:
+        TrackingError: Another process holds the lock of the database for more than 60 s.
     """
     database = _database(uri)
     if database is None:
@@ -124,7 +135,7 @@ def _connect(uri: str) -> MlflowClient:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # SQLAlchemy's, about MLflow's models, on first use
+        warnings.simplefilter("ignore", DeprecationWarning)  # from SQLAlchemy, about MLflow's models, on first use
         from mlflow.tracking import MlflowClient
 
         return MlflowClient(uri)
@@ -135,7 +146,7 @@ def _database(uri: str) -> Path | None:
 
 
 def _check_unlocked(database: Path) -> None:
-    """Raise in good time where the database cannot be written; MLflow would try for longer."""
+    """Raise within 10 s if the database is locked; MLflow would try for longer."""
     with closing(sqlite3.connect(database, timeout=_LOCKED_S, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
@@ -143,17 +154,25 @@ def _check_unlocked(database: Path) -> None:
 
 @contextmanager
 def hold(path: Path, patience_s: float) -> Iterator[None]:
-    """Hold the lock beside ``path``; the kernel releases it when its holder is gone."""
+    """Hold the lock file next to ``path``; the kernel releases the lock when the process that holds it ends.
+
+    Args:
+        path: The file to protect.
+        patience_s: Seconds to wait for the lock.
+
+    Raises:
+        TrackingError: Another process still holds the lock after ``patience_s``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f"{path.name}.lock").open("a") as file:
         if not acquire(file.fileno(), path, patience_s):
-            raise TrackingError(f"{path.name} to itself", "another sync is at work on it")
+            raise TrackingError(f"exclusive use of {path.name}", "another sync is using it")
         yield
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """Content of the ledger file: the key of the run folder, and by MLflow run id what that run has received."""
+    """Content of the ledger file: the key of the run folder, and what each MLflow run has received, by run id."""
 
     key: str
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -166,12 +185,12 @@ class _Ledger:
         self._path = path
         self._sent = _Sent(uuid4().hex)
         if path.is_file():
-            self._sent = read_state(path, _Sent, "delete it; the next sync sends the run to MLflow as a new one")
+            self._sent = read_state(path, _Sent, "delete this file; the next sync sends the run to MLflow as a new run")
         self.key = self._sent.key
         self.save()
 
     def of(self, run: Run) -> dict[str, Any]:
-        """Of one run: its name, the last step sent, and size and time of change of each file sent."""
+        """Return the entry of one run: its name, the last step sent, and size and modification time of each file sent."""
         new = {"name": run.info.run_name, "last_step": -1, "files": {}}
         entry: dict[str, Any] = self._sent.runs.setdefault(run.info.run_id, new)
         return entry
@@ -181,7 +200,7 @@ class _Ledger:
 
 
 def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Path) -> SyncResult:
-    """Facts of all runs first, files after: a full disk must not leave a dead run "running"."""
+    """Send the facts of all runs first and the files after, so that a full disk does not leave a finished run as "running"."""
     ledger = _Ledger(ids)
     experiment_id = _experiment(client, record.name, location)
     marks = {RUN_TAG: ledger.key}
@@ -210,12 +229,14 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
             return str(client.create_experiment(name, location))
         except MlflowException:
             found = client.get_experiment_by_name(name)
-            if found is None:  # else another process was first
+            if found is None:  # otherwise another process has created it first
                 raise
     if found.lifecycle_stage != "active":
         restore = f"restore it (`mlflow experiments restore --experiment-id {found.experiment_id}`)"
         raise TrackingError(
-            "an experiment to write to", f"{name!r}, which is deleted in MLflow", f"{restore} or use another name"
+            "an experiment that can be written",
+            f"{name!r}, which is deleted in MLflow",
+            f"{restore} or use another name",
         )
     return str(found.experiment_id)
 
@@ -223,7 +244,7 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
 def _send_facts(
     client: MlflowClient, run: Run, facts: CellRecord | RunRecord, marks: dict[str, str], ledger: _Ledger
 ) -> None:
-    """Send all that is new but the files."""
+    """Send everything that is new except the files."""
     from mlflow.entities import Metric, Param, RunTag
 
     sent = ledger.of(run)
@@ -235,7 +256,9 @@ def _send_facts(
     tags = [RunTag(key, text) for key, text in texts.items() if run.data.tags.get(key) != text]
     new = points(cell.history if cell else (), after=sent["last_step"])
     last_step = max([sent["last_step"], *(step for _, _, step in new)])
-    metrics = [Metric(key, value, facts.started_ms, step) for key, value, step in new]  # the same if sent again
+    metrics = [
+        Metric(key, value, facts.started_ms, step) for key, value, step in new
+    ]  # MLflow ignores an identical metric that is sent again
     metrics += [
         Metric(key, value, time.time_ns() // 1_000_000, max(last_step, 0))
         for key, value in numbers(cell.metrics if cell else {}).items()
@@ -259,7 +282,7 @@ def _send_status(client: MlflowClient, run: Run, facts: CellRecord | RunRecord) 
 
 
 def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledger: _Ledger) -> None:
-    """Send the files that changed since they were sent last."""
+    """Send the files that are new or have changed since they were last sent."""
     known, new = ledger.of(run)["files"], False
     try:
         for file, folder in _files(artifacts):
@@ -275,7 +298,7 @@ def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledge
 
 
 def _files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Each file and the artifact folder it goes to; half-written ones (``.tmp-``, see ``minivess.atomic``) are left out."""
+    """Yield each file and its artifact folder, without temporary files (``.tmp-``, see ``minivess.atomic``)."""
     for path in artifacts:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:

@@ -1,7 +1,7 @@
-"""MLflow's model registry: a trained model is put there once, as alias ``staging``, and may become alias ``champion``.
+"""MLflow's model registry: each trained model is registered once with the alias ``staging``, and can get the alias ``champion``.
 
-A version holds the weights as they are (safetensors and JSON, no pickle) with the name of the module that loads them. MLflow 3
-has aliases in place of stages; the tag ``stage`` says in words of the stages what the aliases say.
+A version stores the weights unchanged (safetensors and JSON, no pickle) and the name of the module that loads them. MLflow 3
+has aliases instead of stages; the tag ``stage`` gives the stage that corresponds to the aliases.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord:
-    """A trained model as the registry is told of it.
+    """A trained model, described for the registry.
 
     Attributes:
-        name: The registered model, without ``/ : . % " '``.
-        description: For people.
-        weights: Folder that the loader is given.
-        weights_sha256: What tells a version from another: the same weights are registered once.
+        name: Name of the registered model, without ``/ : . % " '``.
+        description: Description for users.
+        weights: Folder with the weights, which is passed to the loader.
+        weights_sha256: Hash that identifies a version: the same weights are registered only once.
         loader: Importable module with ``_load_pyfunc(folder)``, whose result takes a table with the optional columns ``path``
             (text) and ``voxels`` (array), and ``params``.
-        params: Names and defaults of what may be set from call to call.
-        example: A value of ``voxels``.
+        params: Names and default values of the parameters of a call.
+        example: An example value of ``voxels``.
         requirements: Lines of requirements.txt.
-        evidence: Text files kept beside the model, by name.
-        tags: Short texts to search by.
+        evidence: Texts of the files that are stored with the model, by file name.
+        tags: Short texts that can be searched.
     """
 
     name: str
@@ -70,10 +70,10 @@ class Version:
 class ModelRegistry:
     """The registry behind a tracking URI.
 
-    Every method raises TrackingError where MLflow is missing, out of reach or locked.
+    Every method raises TrackingError if MLflow is missing, cannot be reached or is locked.
 
     Args:
-        uri: As for ``sync``.
+        uri: MLflow's tracking URI, as in ``sync``.
     """
 
     def __init__(self, uri: str) -> None:
@@ -82,13 +82,19 @@ class ModelRegistry:
             self._client = open_client(uri)
 
     def register(self, record: ModelRecord, experiment_id: str, run_id: str, ids: Path) -> tuple[Version, bool]:
-        """The version with these weights, and whether it is new. The newest version, while its stage is Staging, is ``staging``.
+        """Register a model unless its weights are registered already.
+
+        The newest version gets the alias ``staging`` while its stage is Staging.
 
         Args:
             record: The model.
-            experiment_id: MLflow's id of the experiment it belongs to.
-            run_id: MLflow's id of the run that trained it.
-            ids: As for ``sync``; a sync and a registration of one run folder wait for each other.
+            experiment_id: MLflow's id of the experiment of the model.
+            run_id: MLflow's id of the run that trained the model.
+            ids: The JSON file of the run folder, as in ``sync``. Its lock makes a sync and a registration of one run folder
+                wait for each other.
+
+        Returns:
+            The version with these weights, and whether it is new.
         """
         with answering(self._uri), hold(ids, _PATIENCE_S):
             self._ensure_model(record.name)
@@ -96,29 +102,32 @@ class ModelRegistry:
             known = next((one for one in versions if one.tags.get(WEIGHTS_TAG) == record.weights_sha256), None)
             version = known or self._add(record, experiment_id, run_id)
             newest = version is not known or version == versions[-1]
-            if (
-                newest and version.tags.get(STAGE_TAG) == "Staging"
-            ):  # again, should it have been killed before this line
+            # Also for a known version: an earlier call may have been killed before this line.
+            if newest and version.tags.get(STAGE_TAG) == "Staging":
                 self._client.set_registered_model_alias(record.name, STAGING, str(version.number))
             return version, known is None
 
     def version(self, name: str, number: int) -> Version:
-        """A version by its number."""
+        """Return a version by its number.
+
+        Raises:
+            TrackingError: The model has no such version.
+        """
         with answering(self._uri):
             found = next((one for one in self._versions(name) if one.number == number), None)
             if found is None:
                 known = ", ".join(str(one.number) for one in self._versions(name)) or "none"
-                raise TrackingError(f"version {number} of {name}", f"versions: {known}", "name one of these")
+                raise TrackingError(f"version {number} of {name}", f"versions: {known}", "use one of these")
             return found
 
     def champion(self, name: str) -> Version | None:
-        """The version with alias ``champion``."""
+        """Return the version with the alias ``champion``; None if there is none."""
         with answering(self._uri):
             number = self._client.get_registered_model(name).aliases.get(CHAMPION)
             return None if number is None else self.version(name, int(number))
 
     def read_evidence(self, version: Version, file: str) -> str:
-        """The text of a file that was registered with a version."""
+        """Return the text of a file that was registered with a version."""
         with answering(self._uri), TemporaryDirectory() as folder:
             from mlflow.artifacts import download_artifacts
 
@@ -127,7 +136,7 @@ class ModelRegistry:
             return Path(found).read_text(encoding="utf-8")
 
     def promote(self, version: Version, former: Version | None) -> None:
-        """Give ``version`` the alias ``champion`` and the stage Production; the former champion's stage becomes Archived."""
+        """Give ``version`` the alias ``champion`` and the stage Production; set the stage of the former champion to Archived."""
         name, number = version.name, str(version.number)
         with answering(self._uri):
             self._client.set_registered_model_alias(name, CHAMPION, number)
@@ -138,7 +147,7 @@ class ModelRegistry:
                 self._client.delete_registered_model_alias(name, STAGING)
 
     def _versions(self, name: str) -> list[Version]:
-        """By number."""
+        """Return all versions of a model, sorted by number."""
         found = [_version(one) for one in self._client.search_model_versions(f"name = '{name}'")]
         return sorted(found, key=lambda version: version.number)
 
@@ -147,7 +156,7 @@ class ModelRegistry:
             self._client.create_registered_model(name)
 
     def _add(self, record: ModelRecord, experiment_id: str, run_id: str) -> Version:
-        """Log the model and register it; tags come with it, so that no version is without."""
+        """Log the model and register it together with its tags, so that no version exists without tags."""
         tags = flat_tags({**record.tags, WEIGHTS_TAG: record.weights_sha256, STAGE_TAG: "Staging"})
         model = self._client.create_logged_model(experiment_id, record.name, run_id, tags)
         with TemporaryDirectory() as folder:
@@ -156,7 +165,7 @@ class ModelRegistry:
         self._client.finalize_logged_model(model.model_id, "READY")
         version = self._client.create_model_version(
             record.name,
-            model.artifact_location,  # "models:/ID" would be looked up in the global tracking URI
+            model.artifact_location,  # "models:/ID" would be resolved with the global tracking URI
             run_id,
             tags,
             description=record.description,
@@ -170,9 +179,9 @@ def _version(found: ModelVersion) -> Version:
 
 
 def _save(record: ModelRecord, folder: Path, model_id: str) -> None:
-    """The model as a folder in MLflow's format, with the evidence in it."""
+    """Write the model, with its evidence, to a folder in MLflow's format."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MLflow's own imports
+        warnings.simplefilter("ignore")  # from MLflow's own imports
         from mlflow import pyfunc
         from mlflow.models import Model
 
@@ -191,7 +200,10 @@ def _save(record: ModelRecord, folder: Path, model_id: str) -> None:
 
 
 def _signature(params: Mapping[str, float | bool]) -> Any:
-    """A path or voxels in, voxels out; MLflow would take minutes to check every number of a volume, so it checks none."""
+    """Return the signature: a path or voxels in, voxels out.
+
+    The type of ``voxels`` is Any, because MLflow would take minutes to check every number of a volume.
+    """
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, Array, ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec

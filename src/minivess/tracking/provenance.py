@@ -1,4 +1,4 @@
-"""What a result was made with: the code, the libraries, the machine's kind, the version of the data."""
+"""Provenance of a result: the versions of the code, the libraries and the data, and the kind of machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _DVC_FACTS = ("path", "md5", "size", "nfiles")
 
 
 def describe_environment() -> dict[str, Any]:
-    """What the program runs on and of, as JSON-able values without paths or names of people and machines.
+    """Describe code, libraries and machine as JSON-compatible values, without paths, user names or host names.
 
     Returns:
         ``minivess``, ``python``, ``platform``, ``processor``, ``cpus``; ``git`` (see ``git_state``); ``packages``: versions of
-        the libraries that decide results, None for one that is not installed; ``frozen``: every installed distribution as
-        sorted ``name==version``.
+        the libraries that influence results, None for a library that is not installed; ``frozen``: every installed
+        distribution as ``name==version``, sorted.
     """
     installed = {str(found.metadata["Name"]): found.version for found in distributions() if found.metadata["Name"]}
     return {
@@ -51,10 +51,12 @@ def describe_environment() -> dict[str, Any]:
 
 
 def git_state(file: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that tracks ``file``: ``sha``, and ``dirty`` where anything in it is changed or untracked.
+    """Return the commit of the checkout that tracks ``file``.
 
-    None where git does not track the file (a package installed below somebody's checkout is not of that checkout), where
-    git is missing, or where it does not answer within 10 s.
+    Returns:
+        ``sha``, and ``dirty``: whether the checkout has changed or untracked files. None if git does not track the file (e.g.
+        for a package that is installed inside the checkout of another project), if git is missing, or if it does not answer
+        within 10 s.
     """
     if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None
@@ -63,11 +65,12 @@ def git_state(file: Path) -> dict[str, Any] | None:
 
 
 def data_version(folder: Path) -> dict[str, Any] | None:
-    """What DVC says of a data folder, from the nearest ``.dvc`` file or ``dvc.lock`` beside or above it.
+    """Return DVC's record of a data folder, from the nearest ``.dvc`` file or ``dvc.lock`` next to or above the folder.
 
     Returns:
-        ``file`` (that file's name), ``path`` (what it tracks: the folder or one that holds it), ``md5``, and ``size`` and
-        ``nfiles`` where given; None where DVC does not track the folder. The hash is DVC's record, not of what is on disk now.
+        ``file`` (name of that file), ``path`` (the tracked path: the folder or a folder that contains it), ``md5``, and
+        ``size`` and ``nfiles`` if the file has them; None if DVC does not track the folder. The hash is DVC's record and not
+        computed from the files on disk.
     """
     folder = folder.resolve()
     for place in folder.parents:
@@ -80,7 +83,7 @@ def data_version(folder: Path) -> dict[str, Any] | None:
 
 
 def _dvc_outputs(file: Path) -> list[dict[str, Any]]:
-    """Outputs with a hash that a ``.dvc`` file or the stages of a ``dvc.lock`` name; none where it is not DVC's."""
+    """Return the outputs with a hash in a ``.dvc`` file or in the stages of a ``dvc.lock``; [] for any other content."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         parts = [content, *(content.get("stages") or {}).values()]
@@ -99,7 +102,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name as the kernel has it, else what Python knows."""
+    """Return the processor's name from /proc/cpuinfo, else from the module platform."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""What a tracker is told of a run: plain values read from the run folder, and the shape MLflow wants them in."""
+"""Records of a run for tracking: plain values from the run folder, and their conversion to the form that MLflow requires."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class CellRecord:
     """One loss on one fold.
 
     Attributes:
-        name: Unique within the run; the cell's folder.
-        method: The loss, or the name of a baseline; logged as a parameter.
-        fold: Logged as a parameter.
-        status: How its last attempt ended.
-        params: Configuration, nested as it comes.
-        history: One mapping an epoch: ``step`` and numbers; what is no number, or has no step, is left out.
+        name: Name of the cell's folder, unique within the run.
+        method: Name of the loss or baseline; logged as a parameter.
+        fold: Number of the fold, from 0; logged as a parameter.
+        status: How the last attempt ended.
+        params: Configuration, nested.
+        history: One mapping per epoch: ``step`` and numbers. Other values, and rows without a step, are ignored.
         metrics: Final values, e.g. ``dsc/mean``, ``dsc/low``, ``dsc/high``.
-        tags: Short texts to search by.
-        artifacts: Files, kept by their name, and folders, kept with what is in them; what is not there is left out.
-        started_ms: First start, in Unix milliseconds; history is dated by it, so it must not change from call to call.
-        ended_ms: End of the last attempt; None where its supervisor was killed.
+        tags: Short texts that can be searched.
+        artifacts: Files, stored under their names, and folders, stored with their content; missing ones are ignored.
+        started_ms: First start, in Unix milliseconds. It is the timestamp of the history, so it must be the same in every call.
+        ended_ms: End of the last attempt, in Unix milliseconds; None if its supervisor was killed.
     """
 
     name: str
@@ -52,12 +52,12 @@ class CellRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run of an experiment; attributes as in ``CellRecord``.
+    """One run of an experiment; attributes that are not listed here are as in ``CellRecord``.
 
     Attributes:
-        name: The experiment's name; runs of one name are listed together.
-        status: "finished" only when every planned cell is.
-        cells: Those that were begun.
+        name: Name of the experiment; MLflow lists runs with the same name together.
+        status: "finished" only if every planned cell is finished.
+        cells: The cells that were started.
     """
 
     name: str
@@ -71,17 +71,17 @@ class RunRecord:
 
 
 def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
-    """Nested parameters as one level: keys joined by dots, values as text (JSON for what is no text), cut to MLflow's limit."""
+    """Flatten nested parameters: keys joined by dots, values as text (JSON for other types), cut to MLflow's limit of 6000 characters."""
     return {_clean_key(key): _cut(value, _PARAM_LIMIT) for key, value in _leaves(params, "")}
 
 
 def flat_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags with keys and values as MLflow takes them."""
+    """Return tags with keys that MLflow allows and values cut to its limit of 8000 characters."""
     return {_clean_key(key): _cut(str(value), _TAG_LIMIT) for key, value in tags.items()}
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """What of ``values`` is a number, as MLflow keeps it: infinity becomes the largest float, NaN stays."""
+    """Return the values that are numbers, as MLflow stores them: infinity becomes the largest float, NaN stays."""
     return {
         _clean_key(key): min(max(float(value), -sys.float_info.max), sys.float_info.max)
         for key, value in values.items()
@@ -90,7 +90,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def points(history: Sequence[Mapping[str, Any]], after: int) -> list[tuple[str, float, int]]:
-    """Name, value and step of every number in the rows whose ``step`` lies beyond ``after``."""
+    """Return name, value and step of every number in the rows whose ``step`` is greater than ``after``."""
     rows = [row for row in history if isinstance(row.get("step"), int) and row["step"] > after]
     return [(key, value, row["step"]) for row in rows for key, value in numbers(row).items() if key != "step"]
 
@@ -104,12 +104,12 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _clean_key(key: str) -> str:
-    """``key`` as MLflow allows names: characters it refuses become ``_``, a path in normal form, no longer than its limit."""
+    """Return ``key`` as MLflow allows it: forbidden characters become ``_``, normalised as a path, at most 250 characters."""
     return posixpath.normpath(re.sub(r"[^\w/.\- ]", "_", key)[:_KEY_LIMIT]).lstrip("./") or "_"
 
 
 def _cut(text: str, limit: int) -> str:
-    """``text`` if it is no longer than ``limit``, else its beginning and a note of how long it was."""
+    """Return ``text`` if it has at most ``limit`` characters, else its beginning and a note with its length."""
     if len(text) <= limit:
         return text
     note = f"... (cut, {len(text)} characters)"

@@ -1,1 +1,1 @@
-"""A plan becomes weights."""
+"""Training of a network: loop, step, state, checkpoints and callbacks."""

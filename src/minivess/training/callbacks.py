@@ -1,4 +1,4 @@
-"""What happens beside training: a heartbeat, a journal, checkpoints, a look at held-out volumes, a polite stop."""
+"""Callbacks of the training loop: heartbeat, journal with scores of held-out volumes, checkpoints, graceful stop."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from typing import Any
 from minivess.atomic import write_text
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.config import TrainingConfig
+from minivess.training.learning_rate import learning_rate
 from minivess.training.loop import Callback
-from minivess.training.state import TrainState, learning_rate
+from minivess.training.state import TrainState
 
 
 class StopRequestedError(Exception):
-    """Training ended early because it was asked to; a checkpoint holds everything."""
+    """Training was stopped by a signal. A checkpoint contains its complete state."""
 
 
 class Heartbeat(Callback):
-    """Says each step how far training is, in a file that the supervisor and the live view watch."""
+    """Reports after each step how far training is.
+
+    Args:
+        beat: Called with "train", the finished steps and all steps. It writes the file that the supervisor and the live
+            view read.
+        steps: Optimizer steps of the whole training.
+    """
 
     def __init__(self, beat: Callable[[str, int, int], None], steps: int) -> None:
         self._beat = beat
@@ -33,7 +40,14 @@ class Heartbeat(Callback):
 
 
 class Journal(Callback):
-    """One JSON line an epoch: step, mean loss, learning rate, seconds, and what ``measure`` adds on the epochs it is due."""
+    """Writes one JSON line per epoch: step, mean loss, learning rate, steps per second, and the values of ``measure``.
+
+    Args:
+        path: File to append to. Lines after step ``start`` are removed, because those epochs are trained again.
+        config: Configuration of the training. ``measure`` is called every ``validate_every`` epochs and after the last.
+        start: Step that training starts from.
+        measure: Returns further values for the line, such as scores of held-out volumes.
+    """
 
     def __init__(
         self,
@@ -66,7 +80,7 @@ class Journal(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves when ``checkpoint_minutes`` have passed, every ``checkpoint_steps``, and at the end."""
+    """Saves a checkpoint every ``checkpoint_minutes``, every ``checkpoint_steps`` and at the end of training."""
 
     def __init__(self, manager: CheckpointManager, config: TrainingConfig) -> None:
         self._manager = manager
@@ -88,9 +102,13 @@ class Checkpoints(Callback):
 
 
 class GracefulStop(Callback):
-    """On SIGTERM or SIGINT: save at the end of the step, then raise ``StopRequestedError``; a second SIGINT ends at once.
+    """On SIGTERM or SIGINT, saves at the end of the step and raises ``StopRequestedError``.
 
-    Comes last of the callbacks: at the end of training the checkpoint is there already.
+    A second SIGINT raises ``KeyboardInterrupt`` immediately. This callback must be the last one, so that the checkpoint
+    at the end of training is written before it raises.
+
+    Args:
+        save: Writes a checkpoint.
     """
 
     def __init__(self, save: Callable[[TrainState], None]) -> None:
@@ -108,7 +126,7 @@ class GracefulStop(Callback):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         if self._asked:
-            raise StopRequestedError(f"stopped after step {state.step}, the last one")
+            raise StopRequestedError(f"stopped after step {state.step}, the last step")
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked and number == signal.SIGINT:
@@ -117,7 +135,7 @@ class GracefulStop(Callback):
 
 
 def _keep_lines_until(path: Path, step: int) -> None:
-    """Drop what was written after the checkpoint that training resumes from; those epochs come again."""
+    """Remove the lines written after the checkpoint that training resumes from. Those epochs are trained again."""
     if not path.is_file():
         return
     kept = []

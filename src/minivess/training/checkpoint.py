@@ -1,7 +1,8 @@
-"""Checkpoints that survive a kill at any instant: one folder a generation, written whole, two generations kept.
+"""Checkpoints that survive a kill of the process at any time.
 
-Weights are safetensors and facts are JSON, so nothing is ever unpickled. A generation counts only when its JSON names the
-digest of its tensors; a damaged one is renamed, with a warning, and the one before is taken.
+Each checkpoint is a folder, written atomically; the newest two are kept. Tensors are stored as safetensors and other
+facts as JSON, so nothing is unpickled. A checkpoint is valid only if its JSON contains the digest of its tensors. A
+damaged checkpoint is renamed with a warning, and the previous one is used.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class CheckpointManager:
     """The checkpoints of one cell.
 
     Args:
-        folder: Holds one folder a generation.
-        keep: Generations to keep.
+        folder: Contains one folder per checkpoint.
+        keep: Number of checkpoints to keep.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -41,7 +42,16 @@ class CheckpointManager:
             shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
 
     def save(self, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
-        """Write one generation; the older ones go only after it stands. Where one of this step stands, it is left alone."""
+        """Write a checkpoint, then remove the oldest ones. If a checkpoint of this step exists, nothing is written.
+
+        Args:
+            step: Number of finished optimizer steps.
+            tensors: Tensors by name.
+            facts: Values for JSON.
+
+        Returns:
+            Folder of the checkpoint.
+        """
         target = self._folder / f"step-{step:08d}"
         if target.exists():
             return target
@@ -54,22 +64,26 @@ class CheckpointManager:
         return target
 
     def restore(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Tensors and facts of the newest generation that is whole; None where there is none.
+        """Read the tensors and facts of the newest valid checkpoint.
 
-        A damaged one is renamed to ``damaged-NAME``, for a person to look at. It must not count any more: training begins again
-        before it, and ``save`` keeps those of the highest steps.
+        A damaged checkpoint is renamed to ``damaged-NAME``, so that a user can inspect it. It must not stay under its
+        name: training continues from an earlier step, and ``save`` keeps the checkpoints with the highest steps.
+
+        Returns:
+            Tensors and facts, or None if there is no valid checkpoint.
 
         Raises:
-            OSError: What is there cannot be read now, as on a network disk that is away; that is no damage.
+            OSError: A checkpoint cannot be read now, for example because a network disk is not available. It is not
+                treated as damaged.
         """
         for path in reversed(self._generations()):
             try:
                 facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
                 if facts.pop("digest") != _digest(path / _TENSORS):
-                    raise ValueError("its tensors do not match their digest")
+                    raise ValueError("the tensors do not match their digest")
                 return load_file(path / _TENSORS), facts
             except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
-                _log.warning("Checkpoint %s is damaged (%s); falling back to the one before.", path.name, error)
+                _log.warning("Checkpoint %s is damaged (%s); the previous one is used.", path.name, error)
             damaged = path.with_name(f"damaged-{path.name}")
             if damaged.exists():
                 shutil.rmtree(damaged)

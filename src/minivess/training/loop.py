@@ -1,4 +1,4 @@
-"""The training loop. It knows no model, no tracker and no file; everything optional hangs on its three moments."""
+"""The training loop. It does not depend on a model, tracker or file; everything optional is a callback."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from minivess.training.step import Batch, Step
 
 
 class Callback:
-    """What happens beside training; each moment does nothing unless a subclass says otherwise.
+    """Base class of callbacks. Each method does nothing by default.
 
-    After the last step of an epoch ``after_epoch`` comes before ``after_step``, so that what is saved there leaves nothing of
-    that epoch to be said: training that goes on from it begins the next one.
+    After the last step of an epoch, ``after_epoch`` is called before ``after_step``. A checkpoint saved in
+    ``after_step`` therefore contains no losses of the finished epoch, and training that resumes from it starts with the
+    next epoch.
     """
 
     def after_step(self, state: TrainState) -> None: ...
@@ -23,7 +24,14 @@ class Callback:
 
 
 def fit(state: TrainState, step: Step, batches: Iterator[Batch], callbacks: Sequence[Callback]) -> None:
-    """Train from ``state.step`` to the configured end; ``batches`` begins with the batch of ``state.step``."""
+    """Train until ``batches`` ends.
+
+    Args:
+        state: State to train; changed in place.
+        step: Computes one optimizer step and returns the loss.
+        batches: Batches of all steps from ``state.step`` to the end of training.
+        callbacks: Called in their order after each epoch, after each step and at the end.
+    """
     state.network.train()
     for batch in batches:
         state.losses.append(step(state, batch))

@@ -1,13 +1,12 @@
-"""Everything that changes while training, and how it becomes plain tensors and JSON and back, bit for bit.
+"""The state of training, and its exact conversion to plain tensors and JSON and back.
 
-Random state is not among it: batches follow from their index, and the generators are seeded anew at each step from
-(seed, step), so there is nothing to save.
+Random state is not part of it. Batches depend only on their index, and the generators are seeded again at each step
+from (seed, step), so there is no random state to save.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,16 @@ from minivess.training.config import TrainingConfig
 
 @dataclass
 class TrainState:
-    """Network, its running average, optimizer and scaler, after ``step`` optimizer steps; ``losses`` are this epoch's so far."""
+    """State of training after ``step`` optimizer steps.
+
+    Attributes:
+        network: Network that is trained.
+        average: Exponential moving average of the network, in evaluation mode.
+        optimizer: Optimizer of ``network``.
+        scaler: Loss scaler; only enabled for fp16.
+        step: Number of finished optimizer steps.
+        losses: Losses of the steps of the current epoch.
+    """
 
     network: torch.nn.Module
     average: torch.nn.Module
@@ -30,7 +38,7 @@ class TrainState:
 
     @classmethod
     def start(cls, network: torch.nn.Module, config: TrainingConfig, precision: str) -> TrainState:
-        """State before the first step; the average begins as the network itself."""
+        """Create the state before the first step. The average is a copy of the network."""
         device = next(network.parameters()).device
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         average = copy.deepcopy(network).eval().requires_grad_(False)
@@ -38,7 +46,7 @@ class TrainState:
         return cls(network, average, optimizer, scaler)
 
     def update_average(self, decay: float) -> None:
-        """Move the average towards the network; slower decay at first, so that the random start is soon forgotten."""
+        """Move the average towards the network. The decay is smaller at first, so that the random start is soon forgotten."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mine, other in zip(self.average.parameters(), self.network.parameters(), strict=True):
@@ -47,7 +55,7 @@ class TrainState:
                 kept.copy_(buffer)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All tensors under flat names; they still share memory with the state."""
+        """All tensors under flat names. They share memory with the state."""
         flat = {f"network/{name}": value for name, value in tensors_of(self.network).items()}
         flat |= {f"average/{name}": value for name, value in tensors_of(self.average).items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
@@ -55,11 +63,11 @@ class TrainState:
         return flat
 
     def facts(self) -> dict[str, Any]:
-        """What is no tensor, ready for JSON."""
+        """All values that are not tensors, ready for JSON."""
         return {"step": self.step, "losses": self.losses, "scaler": self.scaler.state_dict()}
 
     def restore(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-        """Take over what ``tensors`` and ``facts`` gave; the learning rate follows from the step."""
+        """Restore the state from ``tensors`` and ``facts``. The learning rate follows from the step."""
         load_tensors(self.network, _below(tensors, "network"))
         load_tensors(self.average, _below(tensors, "average"))
         slots: dict[int, dict[str, torch.Tensor]] = {}
@@ -69,15 +77,6 @@ class TrainState:
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.scaler.load_state_dict(facts["scaler"])
         self.step, self.losses = int(facts["step"]), list(facts["losses"])
-
-
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up to the peak, then half a cosine down to zero at the last step."""
-    warmup = config.warmup_fraction * config.steps
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    share = (step - warmup) / max(config.steps - warmup, 1)
-    return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
 
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

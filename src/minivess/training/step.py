@@ -1,4 +1,4 @@
-"""One optimizer step: forward pass, loss, gradients over micro-batches, update, average."""
+"""One training step: forward pass, loss, gradients accumulated over micro-batches, weight update, weight average."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from dataclasses import dataclass
 import torch
 
 from minivess.training.config import Precision, TrainingConfig
-from minivess.training.state import TrainState, learning_rate
+from minivess.training.learning_rate import learning_rate
+from minivess.training.state import TrainState
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class NanLossError(RuntimeError):
-    """The loss is no longer a number; going on would only spoil the weights."""
+    """The loss is NaN or infinite. Training stops, because further steps would only damage the weights."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """How one optimizer step is computed.
+    """Computes one optimizer step.
 
     Attributes:
         loss: Called as loss(logits, label, mask).
-        config: Learning rate, clipping, averaging.
-        seed: Seed of the run; each step reseeds from it.
-        micro_batch: Patches a forward pass; the gradient of a batch is accumulated over them.
-        precision: Type of the forward pass.
+        config: Learning rate, gradient clipping and averaging.
+        seed: Seed of the run. Each step seeds torch from this seed and its number.
+        micro_batch: Patches per forward pass. The gradient of a batch is accumulated over its micro-batches.
+        precision: Number type of the forward pass.
     """
 
     loss: torch.nn.Module
@@ -37,7 +38,18 @@ class Step:
     precision: Precision = "fp32"
 
     def __call__(self, state: TrainState, batch: Batch) -> float:
-        """One optimizer step; returns the loss of the batch."""
+        """Run one optimizer step.
+
+        Args:
+            state: State of training; changed in place.
+            batch: Image, label and mask, each (B, 1, X, Y, Z).
+
+        Returns:
+            The loss of the batch.
+
+        Raises:
+            NanLossError: The loss is NaN or infinite.
+        """
         torch.manual_seed(self.seed * 1_000_003 + state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, self.config)
@@ -70,7 +82,14 @@ class Step:
 def supervised(
     loss: torch.nn.Module, outputs: torch.Tensor | list[torch.Tensor], label: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """The loss of all outputs; each deeper head of a supervised network counts half of the one above."""
+    """Weighted mean of the loss over all outputs. Each deeper head has half the weight of the previous one.
+
+    Args:
+        loss: Called as loss(logits, label, mask).
+        outputs: Logits (B, 2, X, Y, Z), or a list of logits from a network with deep supervision.
+        label: (B, 1, X, Y, Z).
+        mask: (B, 1, X, Y, Z), False in padding.
+    """
     if isinstance(outputs, torch.Tensor):
         outputs = [outputs]
     weights = [0.5**level for level in range(len(outputs))]
@@ -79,7 +98,7 @@ def supervised(
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Context of the forward pass in the chosen precision."""
+    """Context manager that runs the forward pass in the given precision."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)

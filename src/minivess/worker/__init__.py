@@ -1,1 +1,1 @@
-"""Child processes of minivess: everything that runs as ``python -m minivess.worker TASK``."""
+"""Entry points of the child processes of minivess, which run as ``python -m minivess.worker TASK``."""

@@ -1,13 +1,13 @@
-"""Main of every child process: ``python -m minivess.worker TASK [ARGUMENT]``.
+"""Entry point of every child process: ``python -m minivess.worker TASK [ARGUMENT]``.
 
 TASK         started by                   does
-supervisor   experiments/cell_process     watches one child process, and ends it before it harms the machine
+supervisor   experiments/cell_process     watches one child process and stops it before it harms the machine
 cell         supervision/supervisor       trains one loss on one fold, then predicts and scores the held-out cases
 dry_start    supervision/supervisor       tries a step of each loss, a checkpoint, a prediction and a scoring
 score        evaluation/scoring           scores one predicted mask
-peaks        planning/memory/process      answers questions about memory and time, one JSON line each
+peaks        planning/memory/process      predicts memory and time of a step; requests and replies are lines of JSON
 
-Only the module of the task is imported: the supervisor must not import torch.
+Only the module of the task is imported, because the supervisor must not import torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TASKS = {
 
 
 def main() -> int:
-    """Run the task that the command line names; returns its exit code."""
+    """Run the task that the command line names and return its exit code."""
     if len(sys.argv) < 2 or sys.argv[1] not in TASKS:
         print(f"usage: python -m minivess.worker {{{','.join(TASKS)}}} [ARGUMENT]", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""One loss on one fold, in a process of its own: train, keep the weights, predict and score the held-out cases.
+"""Run one cell, which is one loss on one fold: train, save the weights, predict and score the held-out cases.
 
 Run as ``python -m minivess.worker cell CELL_FOLDER`` under the supervisor. Every stage continues where an earlier
-attempt stopped; ``result.json`` is written last and makes the cell finished.
+attempt stopped. ``result.json`` is written last; a cell is finished when it exists.
 """
 
 from __future__ import annotations
@@ -43,14 +43,26 @@ from minivess.worker.exit_status import Beat, exit_code_of, heartbeat
 
 
 def run_cell(folder: CellFolder) -> CellResult:
-    """Bring a cell to its end, from wherever it stands."""
+    """Run a cell to its end, continuing from what earlier attempts left in its folder.
+
+    Args:
+        folder: The cell folder, with ``cell.json``.
+
+    Returns:
+        The result, which is also written to ``result.json``.
+
+    Raises:
+        NanLossError: The weights contain NaN or infinity after the last step.
+    """
     began = time.monotonic()
     spec = folder.read_spec()
     store = Store(spec.store)
     beat = heartbeat(folder.path)
     micro_batch = folder.read_retry(spec).micro_batch
     predict, note = (
-        _baseline(spec, store, beat) if spec.method in BASELINES else _trained(spec, store, folder, micro_batch, beat)
+        _baseline_predictor(spec, store, beat)
+        if spec.method in BASELINES
+        else _trained_predictor(spec, store, folder, micro_batch, beat)
     )
     rows = evaluate_cases(
         folder.path,
@@ -79,7 +91,7 @@ def run_cell(folder: CellFolder) -> CellResult:
 Predict = Callable[[StoredCase], Any]
 
 
-def _baseline(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
+def _baseline_predictor(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
     baseline = BASELINES[spec.method]
     level = baseline.choose_level([store.case(name) for name in spec.train], partial(beat, "choose the level"))
 
@@ -89,25 +101,34 @@ def _baseline(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
     return predict, f"cut at {level:.3g}: {baseline.meaning}"
 
 
-def _trained(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> tuple[Predict, str]:
+def _trained_predictor(
+    spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat
+) -> tuple[Predict, str]:
     device = device_of(spec.plan, folder.path)
     if not folder.trained:
-        # Scores of other weights must not stand beside these.
+        # Remove scores of older weights, so that they are not mixed with the new ones.
         shutil.rmtree(folder.path / "cases", ignore_errors=True)
         write_state(folder.environment, describe_environment())
         network = _train(spec, store, folder, micro_batch, beat)
         save_network(folder.weights, network, spec.plan.network)
         del network
-        reset_gpu_peak()  # what training kept of the card would count against its limit while volumes are predicted
+        reset_gpu_peak()  # GPU memory that training still holds would count against the limit during prediction
     network = load_network(folder.weights).to(device)
     note = f"averaged weights after {spec.training.steps} steps"
     if micro_batch < spec.plan.micro_batch:
-        note += f"; {micro_batch} a forward pass in place of {spec.plan.micro_batch}, after memory ran out"
+        note += f"; {micro_batch} patches per forward pass instead of {spec.plan.micro_batch}, because memory ran out"
     return predictor(network, spec.plan, beat), note
 
 
 def device_of(plan: TrainingPlan, folder: Path) -> torch.device:
-    """The plan's device; on a card torch itself refuses what would break the supervisor's limit, also while cuDNN tries algorithms."""
+    """Return the device of the plan. On a GPU, also cap the memory of torch at the limit of the supervisor.
+
+    With the cap, torch itself refuses an allocation that would break the limit, also while cuDNN tries algorithms.
+
+    Args:
+        plan: The training plan.
+        folder: Folder with the `SupervisorSpec`, for its GPU limit.
+    """
     if plan.device == "cuda":
         order = SupervisorSpec.read(folder / ORDER_FILE)
         cap_gpu_memory(order.limits.gpu_limit_bytes)
@@ -115,15 +136,20 @@ def device_of(plan: TrainingPlan, folder: Path) -> torch.device:
 
 
 def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
-    """State and step of a cell before its first step; the same start for every loss of a fold."""
+    """Build the training state and the step function of a cell. Every loss of a fold starts from the same weights.
+
+    Args:
+        spec: The cell.
+        micro_batch: Patches per forward pass.
+    """
     training, plan = spec.training, spec.plan
-    if training.deterministic:  # also to switch it off would import torch's compiler, seconds and megabytes
+    if training.deterministic:  # even a call that switches it off imports torch's compiler: seconds and megabytes
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not training.deterministic
     torch.manual_seed(spec.seed * 1_000_003 + spec.fold)
     state = TrainState.start(build_network(plan.network).to(plan.device), training, plan.precision)
     if training.compile:
-        state.network.compile()  # in place: its parameters keep their names
+        state.network.compile()  # in place: the parameters keep their names
     loss = build_loss(spec.method, **spec.loss_options).to(plan.device)
     return state, Step(loss, training, spec.seed, micro_batch, plan.precision)
 
@@ -146,12 +172,12 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
         seed=spec.seed,
         augment=training.augment,
     )
-    watched = spec.held_out[len(spec.held_out) // 2]
+    validation_case = spec.held_out[len(spec.held_out) // 2]
 
     def measure(state: TrainState) -> dict[str, Any]:
-        case = store.case(watched)
+        case = store.case(validation_case)
         mask = predictor(state.average, plan, beat)(case)
-        return {"dsc": dsc(mask != 0, case.label != 0), "case": watched}
+        return {"dsc": dsc(mask != 0, case.label != 0), "case": validation_case}
 
     checkpoints = Checkpoints(manager, training)
     callbacks = [
@@ -162,12 +188,18 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
     ]
     fit(state, step, batches(sampler, state.step, training.steps, plan.workers), callbacks)
     if not all(value.isfinite().all() for value in state.average.parameters()):
-        raise NanLossError("the weights are no longer numbers after the last step")
+        raise NanLossError("the weights contain NaN or infinity after the last step")
     return state.average
 
 
 def predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Predict:
-    """From a stored case to its mask, as the plan says."""
+    """Return a function that predicts the mask of a stored case with the patches, overlap and precision of the plan.
+
+    Args:
+        network: The network, on the device of the plan.
+        plan: The training plan.
+        beat: Called with the progress in percent.
+    """
 
     def predict(case: StoredCase) -> Any:
         return predict_volume(
@@ -184,5 +216,5 @@ def predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Predi
 
 
 def main(folder: str) -> int:
-    """Run the cell in ``folder``; returns the exit code."""
+    """Run the cell in ``folder`` and return the exit code."""
     return exit_code_of(lambda: logging.info("finished in %.0f s", run_cell(CellFolder(Path(folder))).seconds))

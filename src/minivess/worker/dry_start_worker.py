@@ -1,8 +1,9 @@
-"""Everything that a cell does, once, before epoch 1: what fails, fails here and not after a night.
+"""The dry start: do everything that a cell does once, before epoch 1, so that an error shows now and not after hours.
 
-Run as ``python -m minivess.worker dry_start FOLDER`` under the supervisor. For each loss two real steps on the largest
-patch, and the loss by itself as if the network had learnt to segment; then a checkpoint, a prediction of the widest volume
-(two windows deep: memory does not grow with depth) and the scoring of the largest.
+Run as ``python -m minivess.worker dry_start FOLDER`` under the supervisor. For each loss it does two real steps on the
+largest patch (three on a GPU), and computes the loss alone as if the network had learnt to segment. Then it saves a
+checkpoint, predicts the volume that needs the most memory (cut to a depth of two windows, because memory does not grow
+with depth) and scores the largest volume.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ from minivess.worker.exit_status import Beat, exit_code_of, heartbeat
 
 
 def dry_start(folder: DryStartFolder) -> DryStartResult:
-    """Try everything; writes the result, and leaves no checkpoint behind."""
-    spec = read_state(folder.spec, DryStartSpec, "delete the folder; the same command writes it again")
+    """Run the dry start in ``folder``, write its result and remove its checkpoint.
+
+    Raises:
+        NanLossError: A loss or its gradient is NaN or infinite.
+        RunError: The file that says what to try is damaged.
+    """
+    spec = read_state(folder.spec, DryStartSpec, "delete the folder; the same command then writes it again")
     store = Store(spec.cells[0].store)
     beat = heartbeat(folder.path)
     plan = spec.cells[0].plan
@@ -44,14 +50,14 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
     state: TrainState | None = None
     for number, cell in enumerate(spec.cells):
         beat(f"step with {cell.method}", number, len(spec.cells))
-        state = None  # weights and moments of two losses at a time are more than any cell holds
+        state = None  # weights and moments of two losses at the same time need more memory than any cell
         reset_gpu_peak()
         state, step_seconds[cell.method] = _real_steps(cell, store, spec.scored)
         if plan.device == "cuda":
             card_use[cell.method] = read_step_on_gpu(step_seconds[cell.method])
     assert state is not None
     checkpoint_bytes, checkpoint_seconds = _checkpoint(folder.checkpoints, state)
-    predictor(state.average, plan, beat)(_shallow(store.case(spec.predicted), 2 * plan.patch[2]))
+    predictor(state.average, plan, beat)(_cut_depth(store.case(spec.predicted), 2 * plan.patch[2]))
     result = DryStartResult(
         step_seconds=step_seconds,
         card_use=card_use,
@@ -65,9 +71,10 @@ def dry_start(folder: DryStartFolder) -> DryStartResult:
 
 
 def _real_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, float]:
-    """The last step has the optimizer's moments, and none of the first one's preparations.
+    """Do two real steps on a CPU, three on a GPU, and return the state and the seconds of a step late in training.
 
-    On a card there is one between them: in the first cuDNN tries algorithms, after which the card's memory is taken anew.
+    The last step is timed: the optimizer's moments exist by then, and the one-time work of the first step is done. On
+    a GPU, the GPU memory is measured from the second step on, because cuDNN tries algorithms in the first.
     """
     plan, training = cell.plan, cell.training
     state, step = start_training(cell, plan.micro_batch)
@@ -90,56 +97,62 @@ def _real_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, fl
 
 
 def _late_seconds(cell: CellSpec, step: Step, store: Store, name: str) -> float:
-    """What a step takes longer once the network segments: some of a loss may run, and fail, only then.
+    """Return how many seconds longer a step takes when the network already segments well.
+
+    Parts of a loss may run, or fail, only then. The loss is timed on logits that are right and on logits that are
+    wrong.
 
     Raises:
-        NanLossError: The loss or its gradient is no number.
+        NanLossError: The loss or its gradient is NaN or infinite.
     """
     plan = cell.plan
     sampler = PatchSampler(
         store, [name], [plan.patch], batch=plan.micro_batch, foreground_fraction=1.0, seed=cell.seed, augment=False
     )
     _, label, mask = (torch.from_numpy(part).to(plan.device) for part in sampler.batch(0))
-    late = _close_to(label)
+    late = _almost_right_logits(label)
     right, wrong = (
-        min(_seconds_of_loss(step.loss, logits, label, mask, of) for _ in range(2))
-        for logits, of in ((late, f"{cell.method} of right logits"), (-late, f"{cell.method} of wrong logits"))
+        min(_seconds_of_loss(step.loss, logits, label, mask, what) for _ in range(2))
+        for logits, what in ((late, f"{cell.method} on right logits"), (-late, f"{cell.method} on wrong logits"))
     )
     calls = math.ceil(plan.batch / plan.micro_batch) * (1 + plan.network.heads)
     return max(right - wrong, 0.0) * calls
 
 
 def _seconds_of_loss(
-    loss: torch.nn.Module, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor, of: str
+    loss: torch.nn.Module, logits: torch.Tensor, label: torch.Tensor, mask: torch.Tensor, what: str
 ) -> float:
-    """Forward and backward through the loss alone."""
+    """Time a forward and a backward pass through the loss alone. ``what`` names both in an error."""
     logits = logits.clone().requires_grad_()
     began = time.perf_counter()
     value = loss(logits, label, mask)
     value.backward()
     if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
-        raise NanLossError(f"{of} is {value.item()}, or its gradient is no number")
+        raise NanLossError(f"the loss {what} is {value.item()}, or its gradient is not finite")
     return time.perf_counter() - began
 
 
-def _close_to(label: torch.Tensor) -> torch.Tensor:
-    """Logits (B, 2, X, Y, Z) of a network that is sure and right, but for one voxel in 50 of the vessel and about as many beside."""
+def _almost_right_logits(label: torch.Tensor) -> torch.Tensor:
+    """Return logits (B, 2, X, Y, Z) of a network that is confident and almost always right.
+
+    It misses one vessel voxel in 50 and marks about as many background voxels.
+    """
     found = label.flatten() > 0.5
-    vessel, beside = found.nonzero()[:, 0], found.logical_not().nonzero()[:, 0]
+    vessel, background = found.nonzero()[:, 0], found.logical_not().nonzero()[:, 0]
     missed = vessel[::50]
     found[missed] = False
-    found[beside[:: max(len(beside) // max(len(missed), 1), 1)]] = True
+    found[background[:: max(len(background) // max(len(missed), 1), 1)]] = True
     foreground = torch.where(found.view(label.shape), 5.0, -5.0)
     return torch.cat([-foreground, foreground], 1)
 
 
 def _most_reserved(card_use: dict[str, GpuStep]) -> int:
-    """Of all steps, and of what came after the last of them."""
+    """Return the most bytes that torch reserved on the GPU, in the steps and after the last of them."""
     return max(torch.cuda.max_memory_reserved(), *(use.reserved_bytes for use in card_use.values()))
 
 
 def _checkpoint(folder: Path, state: TrainState) -> tuple[int, float]:
-    shutil.rmtree(folder, ignore_errors=True)  # of a dry start that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by a dry start that was killed
     began = time.perf_counter()
     try:
         written = CheckpointManager(folder).save(state.step, state.tensors(), state.facts())
@@ -149,7 +162,7 @@ def _checkpoint(folder: Path, state: TrainState) -> tuple[int, float]:
     return size, time.perf_counter() - began
 
 
-def _shallow(case: StoredCase, depth: int) -> StoredCase:
+def _cut_depth(case: StoredCase, depth: int) -> StoredCase:
     shape = (*case.stats.shape[:2], min(case.stats.shape[2], depth))
     return replace(case, stats=case.stats.model_copy(update={"shape": shape}), image=case.image[..., : shape[2]])
 
@@ -162,5 +175,5 @@ def _score(case: StoredCase, tolerance_um: float, beat: Beat) -> float:
 
 
 def main(folder: str) -> int:
-    """Run the dry start in ``folder``; returns the exit code."""
+    """Run the dry start in ``folder`` and return the exit code."""
     return exit_code_of(lambda: logging.info("%s", dry_start(DryStartFolder(Path(folder)))))

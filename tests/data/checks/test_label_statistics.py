@@ -8,7 +8,7 @@ from minivess.data.checks.label_statistics import count_label
 
 class TestCountLabel:
     @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
-    def test_a_good_label_of_any_type(self, dtype: type) -> None:
+    def test_a_valid_label_of_any_type(self, dtype: type) -> None:
         counts = count_label(np.array([[0, 1, 0], [1, 1, 0]], dtype))
         assert (counts.voxels, counts.foreground, counts.fraction, counts.wrong) == (6, 3, 0.5, ())
 
@@ -20,7 +20,7 @@ class TestCountLabel:
         counts = count_label([np.array([0, np.nan, 1, 0.5], np.float32)])
         assert (counts.nan, counts.foreground, counts.wrong) == (1, 2, (0.5,))
 
-    def test_checksum_tells_labels_apart(self) -> None:
+    def test_different_labels_have_different_checksums(self) -> None:
         first, second = np.array([0, 1], np.uint8), np.array([1, 0], np.uint8)
         assert count_label([first]).checksum == count_label([first[:1], first[1:]]).checksum
         assert count_label([first]).checksum != count_label([second]).checksum

@@ -1,4 +1,4 @@
-"""Bytes as stored."""
+"""Tests of reading plain and gzip files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TestStoredReader:
         [TEXT, gzip.compress(TEXT), gzip.compress(TEXT[:999]) + gzip.compress(TEXT[999:]) + bytes(512)],
         ids=["plain", "gzip", "two members and padding"],
     )
-    def test_gives_the_content_and_hashes_the_file(self, stored: bytes) -> None:
+    def test_returns_the_content_and_hashes_the_stored_bytes(self, stored: bytes) -> None:
         digest = hashlib.blake2b()
         reader = StoredReader(io.BytesIO(stored), digest)
         assert reader.read(1000) + reader.read(10**6) == TEXT[: 10**6 + 1000]
@@ -28,16 +28,16 @@ class TestStoredReader:
         assert reader.read(1) == b""
         assert digest.digest() == hashlib.blake2b(stored).digest()
 
-    def test_a_megabyte_from_a_kilobyte_comes_in_pieces(self) -> None:
+    def test_highly_compressed_data_is_returned_in_pieces(self) -> None:
         reader = StoredReader(io.BytesIO(gzip.compress(bytes(10**7))))
         assert [len(reader.read(10**6)) for _ in range(11)] == [10**6] * 10 + [0]
 
     @pytest.mark.parametrize("end", [-1, -8, 2000])
-    def test_a_cut_is_noticed(self, end: int) -> None:
-        with pytest.raises(EOFError, match="ends too early"):
+    def test_truncated_data_raises_eof_error(self, end: int) -> None:
+        with pytest.raises(EOFError):
             StoredReader(io.BytesIO(gzip.compress(TEXT)[:end])).drain()
 
-    def test_a_flipped_bit_is_noticed(self) -> None:
+    def test_a_flipped_bit_raises_os_error(self) -> None:
         stored = bytearray(gzip.compress(TEXT, compresslevel=0))
         stored[5000] ^= 1
         with pytest.raises(OSError, match="incorrect data check"):
@@ -46,10 +46,10 @@ class TestStoredReader:
 
 class TestPeek:
     @pytest.mark.parametrize("stored", [TEXT, gzip.compress(TEXT)], ids=["plain", "gzip"])
-    def test_gives_the_beginning_and_the_length(self, tmp_path: Path, stored: bytes) -> None:
+    def test_returns_the_first_bytes_and_the_length(self, tmp_path: Path, stored: bytes) -> None:
         (tmp_path / "file").write_bytes(stored)
         assert peek(tmp_path / "file", 300) == (TEXT[:300], len(TEXT))
 
-    def test_an_empty_file_has_none(self, tmp_path: Path) -> None:
+    def test_an_empty_file_has_no_bytes(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         assert peek(tmp_path / "file", 300) == (b"", 0)

@@ -1,4 +1,4 @@
-"""Volumes opened for prediction, and masks written beside them."""
+"""Tests of opening volumes for prediction and of writing masks on their grid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minivess.data.formats.nifti_file import open_volume, write_alike
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """True millimetres, big-endian, with an oblique affine, an extension and a display range, in a plain file."""
+    """Plain big-endian file in real millimetres, with a rotated affine, an extension and a display range."""
     turned = np.array([[0, -0.00099, 0, 3], [0.00099, 0, 0, 4], [0, 0, 0.005, 5], [0, 0, 0, 1]])
     header = nib.Nifti1Header(endianness=">")
     header.set_xyzt_units("mm")
@@ -38,7 +38,7 @@ class TestOpenVolume:
         assert volume.dtype == np.int16
         np.testing.assert_array_equal(volume, voxels)
 
-    def test_scaled_numbers_come_as_their_values(self, tmp_path: Path) -> None:
+    def test_slope_and_intercept_are_applied(self, tmp_path: Path) -> None:
         image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
         image.header.set_slope_inter(2, 1)
         nib.save(image, tmp_path / "a.nii")
@@ -47,7 +47,7 @@ class TestOpenVolume:
 
 class TestWriteAlike:
     @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-    def test_the_grid_is_that_of_the_source(self, source: Path, tmp_path: Path, suffix: str) -> None:
+    def test_the_grid_equals_that_of_the_source(self, source: Path, tmp_path: Path, suffix: str) -> None:
         mask = (np.arange(120).reshape(6, 5, 4) % 3 == 0).astype(np.uint8)
         target = tmp_path / f"mask{suffix}"
         write_alike(target, mask, source)
@@ -57,13 +57,13 @@ class TestWriteAlike:
         assert (ours.dtype, ours.is_scaled) == ("uint8", False)
         np.testing.assert_array_equal(read_volume(target), mask)
 
-    def test_neither_display_range_nor_extensions_are_taken_over(self, source: Path, tmp_path: Path) -> None:
+    def test_display_range_and_extensions_are_not_copied(self, source: Path, tmp_path: Path) -> None:
         write_alike(tmp_path / "mask.nii", np.zeros((6, 5, 4), np.uint8), source)
         header = nib.load(tmp_path / "mask.nii").header
         assert header["cal_max"] == 0
         assert not header.extensions
 
-    def test_nifti_2_stays_nifti_2(self, tmp_path: Path) -> None:
+    def test_the_mask_of_a_nifti_2_file_is_nifti_2(self, tmp_path: Path) -> None:
         nib.save(nib.Nifti2Image(np.zeros((2, 3, 4), np.int16), np.diag([1, 1, 5, 1])), tmp_path / "source.nii")
         write_alike(tmp_path / "mask.nii", np.ones((2, 3, 4), np.float32), tmp_path / "source.nii")
         assert isinstance(nib.load(tmp_path / "mask.nii"), nib.Nifti2Image)

@@ -1,4 +1,4 @@
-"""Voxel sizes in JSON; what is wrong between volumes is tested fault by fault in test_faults."""
+"""Tests of finding voxel sizes in JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestStatedSize:
             ome(990, 990, 5, "nm", "nm", "\N{GREEK SMALL LETTER MU}m"),
         ],
     )
-    def test_under_the_names_and_in_the_units_that_programs_use(self, facts: Any) -> None:
+    def test_keys_and_units_of_microscopy_programs_are_recognised(self, facts: Any) -> None:
         found = stated_size(facts)
         assert found is not None
         assert found.spacing_um == pytest.approx((0.99, 0.99, 5.0))
@@ -39,16 +39,16 @@ class TestStatedSize:
     @pytest.mark.parametrize(
         "facts", [{}, [], 3, {"spacing": 5}, {"spacing": [1, 1]}, {"spacing": [0, 1, 1]}, {"PhysicalSizeX": 1}]
     )
-    def test_none_where_none_is_given(self, facts: Any) -> None:
+    def test_no_voxel_size_gives_none(self, facts: Any) -> None:
         assert stated_size(facts) is None
 
     @pytest.mark.parametrize("facts", [{"spacing_px": [1, 1, 5]}, ome(1, 1, 5, "pixel"), ome(1, 1, 5, "m", "m", "m")])
-    def test_an_unknown_unit_is_no_micrometre(self, facts: Any) -> None:
+    def test_an_unknown_unit_gives_no_spacing(self, facts: Any) -> None:
         found = stated_size(facts)
         assert found is not None
         assert (found.spacing_um, found.certain) == (None, False)
 
-    def test_what_leaves_nothing_to_guess_comes_first(self) -> None:
+    def test_a_certain_voxel_size_is_preferred(self) -> None:
         found = stated_size({"voxel_size": [5, 1, 1], "more": {"spacing_um": [1, 1, 5]}})
         assert found is not None
         assert (found.key, found.spacing_um, found.certain) == ("spacing_um", (1, 1, 5), True)

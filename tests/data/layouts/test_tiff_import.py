@@ -1,4 +1,4 @@
-"""TIFF stacks in."""
+"""Tests of the import of TIFF stacks."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class TestImport:
         assert read_header(tmp_path / "out/raw/mouse1.nii.gz").spacing_um == SPACING_UM
         np.testing.assert_array_equal(read_volume(tmp_path / "out/seg/mouse1_y.nii.gz"), LABEL.T // 255)
 
-    def test_what_comes_out_is_a_good_data_set(self, source: Path, tmp_path: Path) -> None:
+    def test_the_imported_data_set_has_no_findings(self, source: Path, tmp_path: Path) -> None:
         _import(source, tmp_path / "out")
         assert scan_dataset(tmp_path / "out", voxels=True).findings == []
 
-    def test_lzw_as_vesselnn_is_compressed(self, source: Path, tmp_path: Path) -> None:
+    def test_lzw_compression_is_read(self, source: Path, tmp_path: Path) -> None:
         pages = [Image.fromarray(page) for page in STACK]
         path = source / "denoised/mouse1_BM4D_denoised.tif"
         pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
@@ -60,24 +60,24 @@ class TestImport:
         np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK.T)
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.float16, np.float32, ">u2"])
-    def test_other_types_are_kept(self, source: Path, tmp_path: Path, dtype: str) -> None:
+    def test_values_of_other_types_are_kept(self, source: Path, tmp_path: Path, dtype: str) -> None:
         _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK.astype(dtype))
         _import(source, tmp_path / "out")
         np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK.T)
 
-    def test_macos_hidden_files_are_no_stacks(self, source: Path, tmp_path: Path) -> None:
+    def test_hidden_files_of_macos_are_ignored(self, source: Path, tmp_path: Path) -> None:
         (source / "denoised/._mouse1_BM4D_denoised.tif").write_bytes(b"Mac OS X")
         (source / "labels/._mouse1_manualLabels_v2.tif").write_bytes(b"Mac OS X")
         _import(source, tmp_path / "out")
         assert [path.name for path in (tmp_path / "out/raw").iterdir()] == ["mouse1.nii.gz"]
 
-    def test_an_empty_folder_will_do(self, source: Path, tmp_path: Path) -> None:
+    def test_an_empty_output_folder_is_accepted(self, source: Path, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         _import(source, tmp_path / "out")
         assert (tmp_path / "out/raw/mouse1.nii.gz").is_file()
 
     @pytest.mark.parametrize("out", [".", "link"])
-    def test_the_present_folder_or_a_link_to_an_empty_one_will_do_as_well(
+    def test_the_current_folder_or_a_link_to_an_empty_folder_is_accepted(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
     ) -> None:
         (tmp_path / "elsewhere").mkdir()
@@ -86,57 +86,62 @@ class TestImport:
         _import(source, Path(out))
         assert (tmp_path / "elsewhere" / "raw" / "mouse1.nii.gz").is_file()
 
-    def test_a_folder_that_fills_meanwhile_is_said(self, source: Path, tmp_path: Path) -> None:
+    def test_an_output_folder_filled_during_the_import_is_an_error(self, source: Path, tmp_path: Path) -> None:
         def fill(name: str) -> None:
             (tmp_path / "out").mkdir()
             (tmp_path / "out" / "mine.txt").touch()
 
-        with pytest.raises(DataError, match="which was filled meanwhile"):
+        with pytest.raises(DataError) as caught:
             import_tiffs(find_tiffs(source, SPACING_UM), tmp_path / "out", fill)
+        assert str(tmp_path / "out") in caught.value.got
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
-    def test_nothing_is_written_over(self, source: Path, tmp_path: Path) -> None:
+    def test_existing_files_are_not_overwritten(self, source: Path, tmp_path: Path) -> None:
         _import(source, tmp_path / "out")
         (tmp_path / "out/raw/mouse1.nii.gz").write_text("mine")
-        with pytest.raises(DataError, match=r"a new or empty folder; got .*out, which holds raw, seg"):
+        with pytest.raises(DataError) as caught:
             _import(source, tmp_path / "out")
+        assert str(tmp_path / "out") in caught.value.got
+        assert "raw, seg" in caught.value.got
         assert (tmp_path / "out/raw/mouse1.nii.gz").read_text() == "mine"
 
 
 class TestFaults:
     @pytest.mark.parametrize(
-        ("image", "label", "message"),
+        ("image", "label", "got"),
         [
-            (STACK[0], LABEL, "one channel"),
-            (np.stack([STACK] * 3, -1), LABEL, "one channel"),
-            (STACK.astype(np.complex64), LABEL, "one real number"),
+            (STACK[0], LABEL, "(7, 9)"),
+            (np.stack([STACK] * 3, -1), LABEL, "(5, 7, 9, 3)"),
+            (STACK.astype(np.complex64), LABEL, "complex64"),
             (STACK, LABEL[:4], "label 9 x 7 x 4, stack 9 x 7 x 5"),
-            (STACK, STACK, "label of two values"),
+            (STACK, STACK, "mouse1: 0, 1, 3"),
         ],
         ids=["one page", "colours", "complex", "other shape", "grey label"],
     )
-    def test_stacks_that_will_not_do(
-        self, source: Path, tmp_path: Path, image: np.ndarray, label: np.ndarray, message: str
+    def test_unusable_stacks_are_refused_and_nothing_is_written(
+        self, source: Path, tmp_path: Path, image: np.ndarray, label: np.ndarray, got: str
     ) -> None:
         photometric = "rgb" if image.shape[-1] == 3 else "minisblack"
         _write(source, "denoised/mouse1_BM4D_denoised.tif", image, photometric=photometric)
         _write(source, "labels/mouse1_manualLabels_v2.tif", label)
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError) as caught:
             _import(source, tmp_path / "out")
+        assert got in caught.value.got
         assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
-    def test_every_fault_of_names_and_headers_is_listed_before_a_voxel_is_read(self, source: Path) -> None:
+    def test_all_faults_of_names_and_headers_are_in_one_error(self, source: Path) -> None:
         _write(source, "denoised/mouse2_raw.tif", STACK[0])
         _write(source, "denoised/mouse3_raw.tif", STACK)
         _write(source, "labels/mouse3_seg.tif", LABEL[1:])
         _write(source, "labels/mouse4_seg.tif", LABEL)
         (source / "spacing.csv").write_text("name,x_um,y_um,z_um\nmouse1,1,1,5\nmouse2,1,1,5\n")
-        with pytest.raises(DataError, match=r"4 of them") as caught:
+        with pytest.raises(DataError) as caught:
             find_tiffs(source)
         for fault in ("image_missing: mouse4", "voxel_size: mouse3", "dimensions: mouse2", "pair_shape: mouse3"):
             assert fault in str(caught.value)
+        assert str(caught.value).count("critical: ") == 4
 
-    def test_every_fault_of_voxels_is_listed(self, source: Path, tmp_path: Path) -> None:
+    def test_all_faults_of_voxels_are_in_one_error(self, source: Path, tmp_path: Path) -> None:
         _write(source, "denoised/mouse2_raw.tif", STACK)
         _write(source, "labels/mouse2_seg.tif", STACK)
         path = source / "denoised/mouse1_BM4D_denoised.tif"
@@ -145,7 +150,7 @@ class TestFaults:
             _import(source, tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
-    def test_an_lzw_stack_cut_short_anywhere_is_a_fault_and_no_traceback(self, source: Path) -> None:
+    def test_a_truncated_lzw_stack_raises_a_volume_error_or_nothing(self, source: Path) -> None:
         pages = [Image.fromarray(page) for page in STACK]
         path = source / "denoised/mouse1_BM4D_denoised.tif"
         pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
@@ -156,34 +161,44 @@ class TestFaults:
                 read_stack_shape(path)
                 read_stack(path)
 
-    def test_no_tiff(self, source: Path, tmp_path: Path) -> None:
-        (source / "denoised/mouse1_BM4D_denoised.tif").write_text("hello")
-        with pytest.raises(DataError, match="a TIFF stack"):
+    def test_a_text_file_is_refused(self, source: Path, tmp_path: Path) -> None:
+        path = source / "denoised/mouse1_BM4D_denoised.tif"
+        path.write_text("hello")
+        with pytest.raises(DataError) as caught:
             _import(source, tmp_path / "out")
+        assert caught.value.got.startswith(f"mouse1: {path}")
 
-    def test_names(self, source: Path) -> None:
+    def test_a_label_without_a_stack_is_refused(self, source: Path) -> None:
         _write(source, "labels/mouse2_labels.tif", LABEL)
-        with pytest.raises(DataError, match="a stack for every label; got mouse2: none"):
+        with pytest.raises(DataError) as caught:
             find_tiffs(source, SPACING_UM)
+        assert caught.value.got == f"mouse2: none in {source / 'denoised'}"
+
+    def test_two_stacks_of_one_case_are_refused(self, source: Path) -> None:
         _write(source, "denoised/mouse2_raw.tif", STACK)
         _write(source, "denoised/mouse2_denoised.tif", STACK)
-        with pytest.raises(DataError, match=r"one file a case; got mouse2: mouse2_denoised\.tif and"):
+        with pytest.raises(DataError) as caught:
             find_tiffs(source, SPACING_UM)
+        assert caught.value.got.startswith("mouse2: ")
+        assert "mouse2_raw.tif" in caught.value.got
+        assert "mouse2_denoised.tif" in caught.value.got
 
-    def test_folders(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="a folder denoised"):
+    def test_missing_folders_and_stacks_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError) as caught:
             find_tiffs(tmp_path, SPACING_UM)
+        assert caught.value.got == f"none in {tmp_path}"
         (tmp_path / "denoised").mkdir()
-        with pytest.raises(DataError, match="TIFF stacks"):
+        with pytest.raises(DataError) as caught:
             find_tiffs(tmp_path, SPACING_UM)
+        assert caught.value.got == f"none in {tmp_path / 'denoised'}"
 
 
 class TestSpacing:
-    def test_from_the_table(self, source: Path) -> None:
+    def test_is_read_from_the_table(self, source: Path) -> None:
         (source / "spacing.csv").write_text("name,x_um,y_um,z_um\nmouse1,0.62,0.62,5\n")
         assert find_tiffs(source)[0].spacing_um == (0.62, 0.62, 5.0)
 
-    def test_from_a_sidecar(self, source: Path) -> None:
+    def test_is_read_from_a_sidecar(self, source: Path) -> None:
         (source / "denoised/mouse1_BM4D_denoised.json").write_text('{"spacing_um": [1.59, 1.59, 5]}')
         assert find_tiffs(source)[0].spacing_um == (1.59, 1.59, 5.0)
 
@@ -199,27 +214,34 @@ class TestSpacing:
             ),
         ],
     )
-    def test_a_size_whose_unit_or_order_would_be_guessed_is_refused(self, source: Path, facts: str, key: str) -> None:
-        (source / "denoised/mouse1_BM4D_denoised.json").write_text(facts)
-        with pytest.raises(DataError, match=rf'under "spacing_um" or OME.*"{key}" in .*denoised\.json') as caught:
+    def test_a_voxel_size_of_uncertain_unit_or_order_is_refused(self, source: Path, facts: str, key: str) -> None:
+        sidecar = source / "denoised/mouse1_BM4D_denoised.json"
+        sidecar.write_text(facts)
+        with pytest.raises(DataError) as caught:
             find_tiffs(source)
-        assert "a voxel size for every stack" not in str(caught.value)
+        # The only fault: the stack is not also reported as one without a voxel size.
+        assert caught.value.got == f'mouse1: "{key}" in {sidecar}'
+        assert "spacing_um" in caught.value.cure
 
-    def test_ome_s_unit_is_converted(self, source: Path) -> None:
+    def test_the_unit_of_ome_is_converted(self, source: Path) -> None:
         sizes = {"X": 990, "Y": 990, "Z": 5000}
         facts = {f"PhysicalSize{axis}": size for axis, size in sizes.items()}
         facts |= {f"PhysicalSize{axis}Unit": "nm" for axis in sizes}
         (source / "denoised/mouse1_BM4D_denoised.json").write_text(json.dumps({"Pixels": facts}))
         assert find_tiffs(source)[0].spacing_um == pytest.approx((0.99, 0.99, 5.0))
 
-    def test_none_is_refused(self, source: Path) -> None:
-        with pytest.raises(DataError, match="a voxel size for every stack"):
+    def test_a_missing_voxel_size_is_refused(self, source: Path) -> None:
+        with pytest.raises(DataError) as caught:
             find_tiffs(source)
+        assert caught.value.got == "mouse1: none"
+        assert "--spacing-um" in caught.value.cure
 
     @pytest.mark.parametrize(
         "table", ["name,x\nmouse1,1\n", "name,x_um,y_um,z_um\nmouse1,1,-1,5\n", "name,x_um,y_um,z_um\nmouse1,1\n"]
     )
     def test_a_wrong_table_is_refused(self, source: Path, table: str) -> None:
         (source / "spacing.csv").write_text(table)
-        with pytest.raises(DataError, match="columns name,x_um,y_um,z_um"):
+        with pytest.raises(DataError) as caught:
             find_tiffs(source)
+        assert "name,x_um,y_um,z_um" in caught.value.expected
+        assert str(source / "spacing.csv") in caught.value.got

@@ -22,7 +22,7 @@ class TestDrawTubes:
         assert label[0, :, 1].tolist() == [0, 0, 1, 1, 1, 0, 0]
         assert label[6, :, 2].tolist() == [0, 1, 1, 1, 1, 1, 0]
 
-    def test_a_tube_without_length_is_a_ball(self):
+    def test_a_tube_of_length_zero_is_a_ball(self):
         label, _ = draw_tubes(tube((3, 3, 3), (3, 3, 3), 1.5), (7, 7, 7), (1.0, 1.0, 1.0))
         assert label.sum() == 1 + 6 + 12  # itself, faces, edges; a corner is 1.73 away
 
@@ -33,17 +33,17 @@ class TestDrawTubes:
         assert pieces == 1
         assert label.any(axis=(0, 1))[1:10].all()
 
-    def test_fluorescence_is_where_the_label_is(self):
+    def test_fluorescence_equals_the_label_for_brightness_1(self):
         label, fluorescence = draw_tubes(tube((0, 0, 0), (9, 9, 9), 2.0), (9, 9, 9), (1.0, 1.0, 1.0))
         assert np.array_equal(fluorescence, label.astype(np.float32))
 
-    def test_a_tube_beside_the_grid_leaves_it_empty(self):
+    def test_a_tube_outside_the_grid_leaves_it_empty(self):
         label, _ = draw_tubes(tube((-9, -9, -9), (-9, 40, -9), 3.0), (8, 8, 8), (1.0, 1.0, 1.0))
         assert not label.any()
 
 
 class TestBlur:
-    def test_longer_in_depth_than_in_plane(self):
+    def test_is_longer_in_depth_than_in_plane(self):
         point = np.zeros((41, 41, 41), dtype=np.float32)
         point[20, 20, 20] = 1.0
         blur(point, (1.0, 1.0, 1.0))
@@ -54,7 +54,7 @@ class TestBlur:
 
 
 class TestAttenuation:
-    def test_falls_by_e_in_110_um(self):
+    def test_falls_by_a_factor_of_e_in_110_um(self):
         assert attenuation(23, 5.0)[[0, 11, 22]] == pytest.approx([1.0, math.exp(-0.5), math.exp(-1)])
 
     def test_one_slice_is_not_dimmed(self):

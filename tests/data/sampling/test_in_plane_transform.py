@@ -21,20 +21,20 @@ def _bend(along_x: float, along_y: float, size: int) -> np.ndarray:
 
 
 class TestInPlane:
-    def test_source_of_a_turned_square_is_its_bounding_box(self) -> None:
-        # 100 sqrt 2 rounded up, and one; even as 100 is
+    def test_source_of_a_rotated_square_is_its_bounding_box(self) -> None:
+        # 100 sqrt 2 rounded up, plus 1, then made even because 100 is even
         assert InPlane(angle_rad=np.pi / 4).source_size((100, 100)) == (144, 144)
 
     def test_scaling_by_2_shows_every_second_voxel(self) -> None:
         shown = sample_linear(BLOCK, InPlane(scale=2.0).places((3, 3)))
         np.testing.assert_allclose(shown[:, 0, 0], [2, 4, 6], atol=1e-5)
 
-    def test_control_points_that_move_alike_shift_the_patch(self) -> None:
+    def test_equal_displacements_shift_the_patch(self) -> None:
         places = InPlane(bend=_bend(1.5, -2.0, 5)).places((5, 5))
         np.testing.assert_allclose(places[0][:, 0], np.arange(5) - 2 + 1.5, atol=1e-12)
         np.testing.assert_allclose(places[1][0], np.arange(5) - 2 - 2.0, atol=1e-12)
 
-    def test_a_bent_patch_lies_within_its_source(self) -> None:
+    def test_a_bent_patch_is_inside_its_source(self) -> None:
         rng = np.random.default_rng(0)
         for _ in range(100):
             change = draw_in_plane(rng, (40, 57))

@@ -1,4 +1,4 @@
-"""Random changes of a patch."""
+"""Random augmentation of a patch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def _patch(*shape: int) -> np.ndarray:
 
 
 class TestFlips:
-    def test_all_eight_mirrors_come(self) -> None:
+    def test_all_eight_combinations_occur(self) -> None:
         rng = np.random.default_rng(0)
         assert len({str(draw_flips(rng)) for _ in range(100)}) == 8
 
 
 class TestIntensity:
-    def test_keeps_shape_type_and_order_and_stays_finite(self) -> None:
+    def test_keeps_shape_type_and_memory_order_and_stays_finite(self) -> None:
         rng, patch = np.random.default_rng(0), _patch(16, 12, 4)
         for _ in range(100):
             changed = change_intensity(patch.copy(order="F"), rng)
@@ -33,7 +33,7 @@ class TestIntensity:
             other = change_intensity(patch.copy(order="C"), np.random.default_rng(seed))
             np.testing.assert_allclose(one, other, atol=1e-4)
 
-    def test_a_constant_patch_survives(self) -> None:
+    def test_a_constant_patch_stays_finite(self) -> None:
         rng = np.random.default_rng(0)
         assert all(np.isfinite(change_intensity(np.ones((4, 4, 4), np.float32), rng)).all() for _ in range(50))
 
@@ -51,12 +51,12 @@ class TestIntensity:
 
 
 class TestLowerResolution:
-    def test_half_the_voxels_and_back(self) -> None:
+    def test_to_half_the_voxels_and_back(self) -> None:
         ramp = np.arange(8, dtype=np.float32)[:, None, None] * np.ones((8, 4, 1), np.float32)
-        # Of 0 to 7 remain 1, 3, 5, 7 at 0.5, 2.5, 4.5, 6.5.
+        # The values 1, 3, 5, 7 of 0 to 7 are kept, at positions 0.5, 2.5, 4.5, 6.5.
         shown = _lower_resolution(ramp, 0.5)[:, 0, 0]
         np.testing.assert_allclose(shown, [1, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7])
 
-    def test_all_the_voxels_is_no_change(self) -> None:
+    def test_to_all_the_voxels_changes_nothing(self) -> None:
         patch = _patch(7, 5, 3)
         np.testing.assert_array_equal(_lower_resolution(patch, 1.0), patch)

@@ -1,4 +1,4 @@
-"""Batches ahead of the step."""
+"""Batches prepared ahead of the training step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def sampler(store: Store) -> PatchSampler:
 
 
 class TestBatches:
-    def test_workers_change_nothing(self, sampler: PatchSampler) -> None:
+    def test_the_number_of_workers_does_not_change_the_batches(self, sampler: PatchSampler) -> None:
         alone, helped = list(batches(sampler, 0, 12)), list(batches(sampler, 0, 12, workers=3))
         assert len(alone) == len(helped) == 12
         assert all(
             torch.equal(a, b) for one, two in zip(alone, helped, strict=True) for a, b in zip(one, two, strict=True)
         )
 
-    def test_beginning_later_gives_the_later_batches(self, sampler: PatchSampler) -> None:
+    def test_a_later_first_batch_gives_the_same_later_batches(self, sampler: PatchSampler) -> None:
         whole, rest = list(batches(sampler, 0, 6)), list(batches(sampler, 4, 6))
         assert torch.equal(whole[4][0], rest[0][0])
 

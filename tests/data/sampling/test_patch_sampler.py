@@ -1,4 +1,4 @@
-"""Patches by index."""
+"""Random patches by batch number."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _sampler(
 
 
 class TestBatch:
-    def test_follows_from_seed_and_step_alone(self, store: Store) -> None:
+    def test_depends_only_on_seed_and_step(self, store: Store) -> None:
         first, second = _sampler(store), _sampler(store)
         second.batch(7)
         for one, other in zip(first.batch(3), second.batch(3), strict=True):
             np.testing.assert_array_equal(one, other)
         assert not np.array_equal(first.batch(3)[0], _sampler(store, seed=1).batch(3)[0])
 
-    def test_a_patch_without_augmentation_is_a_piece_of_its_volume(self, store: Store) -> None:
+    def test_a_patch_without_augmentation_is_part_of_its_volume(self, store: Store) -> None:
         image, label, mask = _sampler(store, augment=False).batch(0)
         assert mask.all()
         assert any(_occurs(image[0, 0], store.case(name).stats.normalise(store.case(name).image)) for name in NAMES)
@@ -40,20 +40,20 @@ class TestBatch:
 
     @pytest.mark.parametrize("batch", [1, 2, 3])
     @pytest.mark.parametrize("share", [0, 0.25, 0.5, 1])
-    def test_the_share_on_vessel_is_kept_whatever_the_batch(self, store: Store, batch: int, share: float) -> None:
-        """A patch of one voxel is its centre; of those that lie anywhere few are vessel."""
+    def test_the_share_on_vessel_is_kept_for_any_batch_size(self, store: Store, batch: int, share: float) -> None:
+        """A patch of one voxel is its own centre, and few patches at random positions are on vessel."""
         sampler = PatchSampler(store, NAMES, ((1, 1, 1),), batch=batch, foreground_fraction=share, augment=False)
         on_vessel = sum(int(sampler.batch(step)[1].sum()) for step in range(240 // batch))
         assert 240 * share <= on_vessel <= 240 * (share + 0.2 * (1 - share))
 
-    def test_has_channel_axes(self, store: Store) -> None:
+    def test_has_a_channel_axis(self, store: Store) -> None:
         image, label, mask = _sampler(store, batch=3).batch(0)
         assert image.shape == label.shape == mask.shape == (3, 1, 32, 32, 4)
         assert (image.dtype, label.dtype, mask.dtype) == (np.float32, np.uint8, np.bool_)
 
 
 class TestGroups:
-    def test_a_batch_has_the_deepest_patch_that_its_volumes_hold(self, store: Store) -> None:
+    def test_a_batch_has_the_deepest_patch_that_fits_its_volumes(self, store: Store) -> None:
         sampler = _sampler(store, (32, 32, 4), (16, 16, 12))
         shapes = {sampler.batch(step)[0].shape[2:] for step in range(8)}
         assert shapes == {(32, 32, 4), (16, 16, 12)}
@@ -61,7 +61,7 @@ class TestGroups:
 
     @pytest.mark.parametrize("batch", [1, 2, 3])
     @pytest.mark.parametrize("patches", [((32, 32, 4),), ((32, 32, 4), (16, 16, 12))])
-    def test_over_a_round_every_case_comes_equally_often(
+    def test_in_a_round_every_case_occurs_equally_often(
         self, store: Store, batch: int, patches: tuple[Shape, ...]
     ) -> None:
         sampler = _sampler(store, *patches, batch=batch)
@@ -85,24 +85,24 @@ class TestCut:
         assert mask.sum() == 16 * 16 * 5
         assert not label[~mask].any()
 
-    def test_a_turn_by_a_quarter_is_a_transposition(self, store: Store) -> None:
+    def test_a_rotation_by_90_degrees_equals_rot90(self, store: Store) -> None:
         case = store.case("phantom02")
         plain = _cut(case, (40, 40, 6), (17, 17, 4), InPlane())
         turned = _cut(case, (40, 40, 6), (17, 17, 4), InPlane(angle_rad=np.pi / 2))
         np.testing.assert_array_equal(turned[1], np.rot90(plain[1], -1))
         np.testing.assert_allclose(turned[0], np.rot90(plain[0], -1), atol=1e-4)
 
-    def test_image_and_label_stay_together_under_any_change(self, store: Store) -> None:
+    def test_image_and_label_are_transformed_alike(self, store: Store) -> None:
         case = store.case("phantom03")
         shown = case.label.astype(np.float32)
-        marked = type(case)(case.stats.model_copy(update=_as_it_is()), shown, case.label, case.foreground)
+        marked = type(case)(case.stats.model_copy(update=_identity_normalisation()), shown, case.label, case.foreground)
         image, label, mask = _cut(marked, (44, 52, 8), (32, 32, 4), InPlane(angle_rad=0.7, scale=0.8))
         assert mask.all()
         assert np.abs(image - label)[np.abs(image - 0.5) > 0.49].max() < 0.51
 
 
 class TestDrawCentre:
-    def test_the_patch_lies_within_the_volume(self, store: Store) -> None:
+    def test_the_patch_is_inside_the_volume(self, store: Store) -> None:
         case, patch = store.case("phantom02"), (32, 32, 4)
         rng = np.random.default_rng(0)
         for _ in range(200):
@@ -113,8 +113,8 @@ class TestDrawCentre:
             assert all(end <= whole for end, whole in zip(ends, case.image.shape, strict=True))
 
 
-def _as_it_is() -> dict[str, float]:
-    """Facts under which normalising changes nothing."""
+def _identity_normalisation() -> dict[str, float]:
+    """Statistics with which normalisation changes nothing."""
     return {"intensity_low": 0.0, "intensity_high": 1.0, "intensity_mean": 0.0, "intensity_std": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""Bytes within kernels, against what torch's profiler saw on a CPU."""
+"""Temporary memory of kernels, compared with torch's profiler on a CPU."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def _forward(batch: int, channels: int, filters: int, kernel: tuple[int, ...], d
 
 
 class TestOwnConvolution:
-    """One small patch: torch's own kernel, which lays out every window."""
+    """One small patch: torch's own kernel, which copies every window into a column."""
 
-    def test_a_column_for_each_tap(self) -> None:
+    def test_one_column_per_kernel_element(self) -> None:
         assert _forward(1, 8, 8, (3, 3, 1)) == 8 * 9 * 8192 * 4 == 2.25 * MIB
 
-    def test_none_where_a_window_is_a_voxel(self) -> None:
+    def test_no_column_if_a_window_is_one_voxel(self) -> None:
         assert _forward(1, 8, 2, (1, 1, 1)) == 0
 
-    def test_as_many_for_the_gradient(self) -> None:
+    def test_the_gradient_needs_the_same_columns(self) -> None:
         image, weight, gradient = (
             torch.empty(1, 8, 32, 32, 8),
             torch.empty(8, 8, 3, 3, 1),
@@ -42,20 +42,20 @@ class TestOwnConvolution:
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 class TestOneDnn:
-    """Two patches: oneDNN, which copies into blocks of sixteen channels."""
+    """Two patches: oneDNN, which copies tensors into blocks of sixteen channels."""
 
     def test_copies_of_image_and_output(self) -> None:
-        blocks = 2 * 16 * 8192 * 4  # 8 channels as 16: 1 MiB; the result itself, 0.5 MiB, is not counted
+        blocks = 2 * 16 * 8192 * 4  # 8 channels as 16: 1 MiB; the result, 0.5 MiB, is not counted
         weight = 16 * 16 * 9 * 4
         assert _forward(2, 16, 8, (3, 3, 1)) == 2 * blocks + weight - blocks // 2
 
-    def test_an_image_of_one_channel_stays(self) -> None:
-        assert _forward(2, 1, 8, (3, 3, 1)) == 2 * 16 * 8192 * 4  # at last a blocked and a plain output
+    def test_an_image_with_one_channel_is_not_copied(self) -> None:
+        assert _forward(2, 1, 8, (3, 3, 1)) == 2 * 16 * 8192 * 4  # at the end, a blocked and a plain output
 
 
 class TestOthers:
-    def test_a_card_is_allowed_a_copy_of_every_operand(self) -> None:
+    def test_on_a_gpu_every_operand_is_copied_once(self) -> None:
         assert _forward(1, 8, 16, (3, 3, 1), "cuda") == 4 * (8 * 8192 + 16 * 8192 + 16 * 8 * 9)
 
-    def test_most_operators_need_nothing(self) -> None:
+    def test_most_operators_need_no_temporary_memory(self) -> None:
         assert kernel_bytes(ATEN.add.Tensor, (torch.empty(4), torch.empty(4)), torch.empty(4), "cpu") == 0

@@ -1,4 +1,4 @@
-"""The process that predicts for others."""
+"""The child process that predicts peaks."""
 
 from __future__ import annotations
 
@@ -25,29 +25,31 @@ def _work(network: NetworkSpec, loss: str = "dice_ce") -> TrainingWorkload:
 
 
 class TestPeak:
-    def test_answers_as_a_prediction_here_and_goes_on_after_an_error(
+    def test_gives_the_same_peak_as_this_process_and_continues_after_an_error(
         self, process: PeakProcess, one_layer: NetworkSpec
     ) -> None:
-        with pytest.raises(ConfigError, match="did you mean 'dice_ce'"):
+        with pytest.raises(ConfigError, match="'dice_ce'"):
             process.peak(_work(one_layer, "dice_cc"))
         assert process.peak(_work(one_layer)) == predict_peak(_work(one_layer))
 
-    def test_its_death_is_an_error_with_a_cure(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
+    def test_an_unexpected_end_is_an_error_with_the_exit_status(
+        self, process: PeakProcess, one_layer: NetworkSpec
+    ) -> None:
         with pytest.raises(PlanError, match="exit status 9"):
             process.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
 
-    def test_runs_in_the_environment_of_its_lane(self, one_layer: NetworkSpec) -> None:
-        own = PeakProcess({"MINIVESS_TEST_STATUS": "7"})
+    def test_runs_in_the_environment_of_its_slot(self, one_layer: NetworkSpec) -> None:
+        process = PeakProcess({"MINIVESS_TEST_STATUS": "7"})
         with pytest.raises(PlanError, match="exit status 7"):
-            own.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
+            process.peak(_work(one_layer.model_copy(update={"builder": "one_layer:die"})))
 
 
 class TestSeconds:
-    def test_times_real_steps_in_proportion_to_the_voxels(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
+    def test_step_time_is_proportional_to_the_voxels(self, process: PeakProcess, one_layer: NetworkSpec) -> None:
         small = TrainingWorkload(
             network=one_layer, loss="dice_ce", patch=(64, 64, 16), batch=1, precision="fp32", device="cpu"
         )
         large = small.model_copy(update={"batch": 8})
         once, eight = process.seconds(small), process.seconds(large)
         assert 0 < once < 5
-        assert 2 < eight / once < 32  # the same steps, eight times as many voxels
+        assert 2 < eight / once < 32  # eight times as many voxels

@@ -35,40 +35,40 @@ def _held_at_end(trace: Trace) -> Counter[str]:
 
 
 class TestTraining:
-    def test_what_outlives_a_step_is_known_by_role(self, one_layer: NetworkSpec) -> None:
+    def test_memory_that_remains_after_a_step_has_the_right_roles(self, one_layer: NetworkSpec) -> None:
         held = _held_at_end(trace_training(_training(one_layer)))
         assert held["parameters"] == held["gradients"] == held["average"] == 224
-        assert held["optimizer"] == 2 * 224 + 2 * 4  # both moments, and a count for weight and bias
+        assert held["optimizer"] == 2 * 224 + 2 * 4  # both moments, and a step count for weight and for bias
         assert held["inputs"] == 2 * VOXELS * (4 + 1 + 1)
         assert held["activations"] == held["temporaries"] == held["workspace"] == 0
 
-    def test_a_settled_step_leaves_no_more_than_it_found(self, one_layer: NetworkSpec) -> None:
+    def test_a_settled_step_releases_all_that_it_allocates(self, one_layer: NetworkSpec) -> None:
         trace = trace_training(_training(one_layer))
         assert sum(change.size_bytes for change in trace.changes[trace.settled :]) == 0
 
-    def test_the_phases_follow_each_other(self, one_layer: NetworkSpec) -> None:
+    def test_the_phases_are_in_the_right_order(self, one_layer: NetworkSpec) -> None:
         trace = trace_training(_training(one_layer))
         phases = [change.phase for change in trace.changes[trace.settled :]]
         assert list(dict.fromkeys(phases)) == ["update", "forward", "loss", "backward"]  # zero_grad comes first
         assert phases[-1] == "update"
 
-    def test_loss_scaling_is_traced_though_it_asks_for_values(self, one_layer: NetworkSpec) -> None:
+    def test_loss_scaling_is_traced_although_it_reads_values(self, one_layer: NetworkSpec) -> None:
         held = _held_at_end(trace_training(_training(one_layer, precision="fp16")))
         assert held["optimizer"] == 2 * 224 + 2 * 4
 
-    def test_random_numbers_of_the_caller_are_left_alone(self, one_layer: NetworkSpec) -> None:
+    def test_the_random_state_of_the_caller_does_not_change(self, one_layer: NetworkSpec) -> None:
         before = torch.random.get_rng_state()
         trace_training(_training(one_layer))
         assert torch.equal(torch.random.get_rng_state(), before)
 
-    def test_a_network_that_looks_at_values_is_refused(self, one_layer: NetworkSpec) -> None:
+    def test_a_network_with_value_dependent_shapes_is_refused(self, one_layer: NetworkSpec) -> None:
         peeking = one_layer.model_copy(update={"builder": "one_layer:build_peeking"})
         with pytest.raises(PlanError, match="DynamicOutputShape"):
             trace_training(_training(peeking))
 
 
 class TestInference:
-    def test_the_accumulators_are_a_slab_deep(self, one_layer: NetworkSpec) -> None:
+    def test_the_accumulators_are_as_deep_as_a_slab(self, one_layer: NetworkSpec) -> None:
         work = InferenceWorkload(
             network=one_layer, patch=(8, 8, 4), volume_shape=(16, 12, 9), precision="fp32", device="cpu"
         )
@@ -78,4 +78,4 @@ class TestInference:
             for change in trace.changes[: trace.settled]
             if trace.roles[change.block] == "inputs" and change.size_bytes > 0
         )
-        assert inputs == 4 * (VOXELS + 3 * 16 * 12 * 4)  # weights of a window; two logits and their weights a voxel
+        assert inputs == 4 * (VOXELS + 3 * 16 * 12 * 4)  # weights of a window; per voxel two logits and their weight

@@ -1,4 +1,4 @@
-"""What is wrong between volumes, and between a volume and the JSON beside it."""
+"""Checks across volumes: duplicate images and labels, and voxel sizes that differ from a JSON sidecar."""
 
 from __future__ import annotations
 
@@ -15,26 +15,41 @@ from minivess.text import first_few, format_shape
 
 
 def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
-    """The same image, or the same label, under two names.
+    """Find images, and labels, that occur under two names.
 
-    An image in two folds is trained on and held out at once, so that is critical. One label for two images may be meant,
-    as for two recordings of one place.
+    A duplicate image is critical: in two folds, it is trained on and held out at the same time. A duplicate label is
+    only a warning, because it can be intended, e.g. for two recordings at one place. Empty and full labels are
+    ignored.
+
+    Args:
+        volumes: The volumes, with checksums if their voxels were read.
+
+    Returns:
+        One finding for each group of identical images or labels.
     """
-    image_cure = "keep one: across folds the network would be tested on what it was trained on"
-    label_cure = "check that no label was copied to the wrong name"
+    image_cure = "keep only one of them: across folds the network would be tested on an image that it was trained on"
+    label_cure = "check that no label was saved under the wrong name"
     found = []
-    for same in _alike(volumes, lambda volume: volume.image_checksum):
-        expected = "every image once"
+    for same in _find_identical(volumes, lambda volume: volume.image_checksum):
+        expected = "every image only once"
         found.append(Finding("critical", "same_image", " = ".join(same), expected, "identical voxels", image_cure))
     filled = [volume for volume in volumes if volume.foreground_fraction and volume.foreground_fraction < 1]
-    for same in _alike(filled, lambda volume: volume.label_checksum):
-        expected = "a label of its own for every image"
+    for same in _find_identical(filled, lambda volume: volume.label_checksum):
+        expected = "a different label for every image"
         found.append(Finding("warning", "same_label", " = ".join(same), expected, "identical labels", label_cure))
     return found
 
 
 def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> list[Finding]:
-    """Whether the voxel size that a sidecar gives, if it gives one, is the header's."""
+    """Check that the voxel size in a JSON sidecar, if there is one, equals the one in the header within 2 %.
+
+    Args:
+        cases: The cases, with the paths of their sidecars.
+        volumes: The volumes of these cases.
+
+    Returns:
+        At most two findings: sidecars with another voxel size, and sidecars that cannot be read.
+    """
     by_name = {volume.name: volume for volume in volumes}
     differing, unread = [], []
     for case in cases:
@@ -50,16 +65,17 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
             differing.append(f"{case.name} ({format_shape(header)} µm, {case.sidecar.name} {format_shape(spacing)})")
     found = []
     if differing:
-        cure = "find out which is true; the run uses the header"
+        cure = "find out which one is correct; the run uses the header"
         got = first_few(differing)
-        found.append(Finding("warning", "sidecar_spacing", "data set", "one voxel size a volume", got, cure))
+        found.append(Finding("warning", "sidecar_spacing", "data set", "the same voxel size in both", got, cure))
     if unread:
-        cure = "mend or remove them; the run does not use them"
-        found.append(Finding("warning", "sidecar_json", "data set", "JSON beside volumes", first_few(unread), cure))
+        cure = "fix or remove these files; the run does not use them"
+        found.append(Finding("warning", "sidecar_json", "data set", "valid JSON sidecars", first_few(unread), cure))
     return found
 
 
-def _alike(volumes: Sequence[VolumeStats], key: Callable[[VolumeStats], Hashable]) -> list[list[str]]:
+def _find_identical(volumes: Sequence[VolumeStats], key: Callable[[VolumeStats], Hashable]) -> list[list[str]]:
+    """Names of the volumes with the same key and the same shape, for each such group of two or more."""
     groups: dict[Hashable, list[str]] = {}
     for volume in volumes:
         if key(volume) is not None:

@@ -1,9 +1,10 @@
-"""Statistics of voxels that stream by: exact mean, deviation and percentiles in a few megabytes, however large the volume.
+"""Statistics of streamed voxels: exact mean, standard deviation and percentiles of any volume in a few megabytes.
 
-Integers of one or two bytes are counted value by value. Four-byte numbers are taken as their bits, put in the order of
-the numbers: a first pass counts the upper half of the bits, a second one the lower half of those few whose upper half
-holds a wanted percentile. So no percentile is estimated, and no copy of the volume is sorted. What clipping to the percentiles
-leaves is counted as well: for four-byte numbers in a third pass, since the percentiles must be known.
+Integers of one or two bytes are counted value by value. For four-byte numbers, a first pass over the volume counts the
+upper 16 bits of each number. A second pass counts the lower 16 bits, but only for the few upper halves that contain a
+requested percentile. The halves are counted in the order of the numbers that they belong to, so percentiles are exact
+and no copy of the volume is sorted. The statistics after clipping to the percentiles are computed as well. For
+four-byte numbers this takes a third pass, because the percentiles must be known first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ _HALF = 2**16
 
 @dataclass(frozen=True)
 class Moments:
-    """Of a number of finite voxels; all zero where there is none."""
+    """Statistics of the finite voxels; all fields are zero if there are none.
+
+    Attributes:
+        number: Number of finite voxels.
+        mean: Mean intensity.
+        std: Population standard deviation.
+        minimum: Lowest intensity.
+        maximum: Highest intensity.
+    """
 
     number: int = 0
     mean: float = 0.0
@@ -32,22 +41,23 @@ class Moments:
     maximum: float = 0.0
 
     def scaled(self, slope: float, intercept: float) -> Moments:
-        """The same for ``slope * voxels + intercept``."""
+        """The moments of ``slope * voxels + intercept``."""
         minimum, maximum = sorted((slope * self.minimum + intercept, slope * self.maximum + intercept))
         return Moments(self.number, slope * self.mean + intercept, abs(slope) * self.std, minimum, maximum)
 
 
 @dataclass(frozen=True)
 class Intensities:
-    """What a volume holds.
+    """Statistics of the voxels of one volume.
 
     Attributes:
-        moments: Of its finite voxels.
-        clipped: Of its finite voxels, clipped to the first and the last of the percentiles.
-        percentiles: In the order asked for, interpolated as ``numpy.percentile`` does by default; zero without finite voxels.
-        nan: Voxels that are not a number.
-        infinite: Voxels that are infinite.
-        checksum: CRC-32 of the voxels; equal volumes have equal ones.
+        moments: Moments of the finite voxels.
+        clipped: Moments of the finite voxels after clipping to the first and the last percentile.
+        percentiles: In the requested order, interpolated as ``numpy.percentile`` does by default; zero without finite
+            voxels.
+        nan: Number of NaN voxels.
+        infinite: Number of infinite voxels.
+        checksum: CRC-32 of the voxels; equal volumes have equal checksums.
     """
 
     moments: Moments
@@ -58,7 +68,10 @@ class Intensities:
     checksum: int
 
     def scaled(self, slope: float, intercept: float) -> Intensities:
-        """The same for ``slope * voxels + intercept``, where the percentiles lie symmetrically, such as 0.5 and 99.5."""
+        """The statistics of ``slope * voxels + intercept``.
+
+        The percentiles must be symmetric, such as 0.5 and 99.5, because a negative slope reverses their order.
+        """
         return replace(
             self,
             moments=self.moments.scaled(slope, intercept),
@@ -68,13 +81,13 @@ class Intensities:
 
 
 def measure_intensities(blocks: Blocks, dtype: np.dtype, percentiles: Sequence[float]) -> Intensities:
-    """Statistics of a volume of integers or floats of at most four bytes each.
+    """Compute the statistics of a volume of integers or floats of at most four bytes each.
 
     Args:
-        blocks: Gives the volume from its beginning, in flat pieces; called again where percentiles need a second pass, and clipping
-            a third.
-        dtype: The type of the pieces.
-        percentiles: Ascending, in percent.
+        blocks: Returns the volume from its beginning as flat blocks. Each pass calls it once, at most three times in
+            all.
+        dtype: Data type of the blocks.
+        percentiles: Requested percentiles in ascending order, in percent.
     """
     counter = _SmallIntegers(dtype) if dtype.itemsize < 4 else _FourBytes(dtype)
     total = nan = checksum = 0
@@ -99,7 +112,7 @@ def measure_intensities(blocks: Blocks, dtype: np.dtype, percentiles: Sequence[f
 
 
 class _SmallIntegers:
-    """Integers of one or two bytes: the number of voxels of each value says it all."""
+    """Integers of one or two bytes: counts the voxels of each value, from which all statistics follow."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self._values = np.arange(np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
@@ -114,7 +127,7 @@ class _SmallIntegers:
         if self._unsigned.itemsize == 2:
             self._counts += np.bincount(keys, minlength=_HALF)
             return
-        # Counting neighbours in pairs takes half the time of counting bytes.
+        # Counting pairs of neighbouring bytes takes half the time of counting single bytes.
         pairs = np.bincount(keys[: keys.size & ~1].view(np.uint16), minlength=_HALF).reshape(256, 256)
         self._counts += pairs.sum(axis=0) + pairs.sum(axis=1)
         if keys.size & 1:
@@ -127,7 +140,7 @@ class _SmallIntegers:
         return self._moments(self._values.clip(low, high))
 
     def _moments(self, values: np.ndarray) -> Moments:
-        """As if each value were the one of ``values``, which ascend, in its place."""
+        """The moments after each possible value is replaced by the entry of ``values`` (ascending) at its position."""
         number = int(self._counts.sum())
         if not number:
             return Moments()
@@ -142,7 +155,7 @@ class _SmallIntegers:
 
 
 class _FourBytes:
-    """Four-byte integers and floats: moments block by block, ranks by halves of their bits."""
+    """Four-byte integers and floats: computes moments block by block, and percentiles from the halves of the bits."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self._dtype = dtype
@@ -179,28 +192,28 @@ class _FourBytes:
         }
 
     def _value(self, upper: int, rank: int, counts: np.ndarray) -> float:
-        """The number of that rank among those with the same upper half."""
-        falling = self._dtype.kind == "f" and upper >= _HALF // 2  # a negative float falls as its bits rise
+        """The number with that rank among the numbers with the same upper half."""
+        falling = self._dtype.kind == "f" and upper >= _HALF // 2  # negative floats: higher bits, lower number
         found = int(np.searchsorted((counts[::-1] if falling else counts).cumsum(), rank, side="right"))
         bits = upper * _HALF + (_HALF - 1 - found if falling else found)
         return float(np.array([bits], np.uint32).view(self._dtype)[0])
 
 
 class _RunningMoments:
-    """Of numbers that come in pieces."""
+    """Moments of numbers that arrive in blocks."""
 
     def __init__(self) -> None:
         self.moments, self._square = Moments(), 0.0
 
     def take(self, values: np.ndarray) -> None:
-        """Takes float64, at least one, and overwrites them."""
+        """Add a block of float64 numbers, at least one; the block is overwritten."""
         before, number, mean = self.moments, values.size, float(values.mean())
         total, apart = before.number + number, mean - before.mean
         minimum, maximum = float(values.min()), float(values.max())
         if before.number:
             minimum, maximum = min(minimum, before.minimum), max(maximum, before.maximum)
         values -= mean
-        # Chan, Golub and LeVeque 1979: moments of two parts become those of the whole without losing digits.
+        # Chan, Golub and LeVeque 1979: combines the moments of two parts without loss of precision.
         self._square += float(values @ values)
         self._square += apart**2 * before.number * number / total
         std = math.sqrt(self._square / total)
@@ -215,7 +228,7 @@ def _halves(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _order_of_upper_halves(dtype: np.dtype) -> np.ndarray:
-    """All upper halves, in the order of the numbers they belong to: negative ones have the highest bit set."""
+    """All upper halves in the order of the numbers that they belong to; negative numbers have the highest bit set."""
     positive, negative = np.arange(_HALF // 2), np.arange(_HALF // 2, _HALF)
     if dtype.kind == "u":
         return np.concatenate([positive, negative])

@@ -1,4 +1,4 @@
-"""What a label holds, counted as it streams by."""
+"""Statistics of a streamed label: its voxels, foreground, NaN and invalid values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _WRONG_VALUES = 6
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """A label's voxels.
+    """Counts of the voxels of one label.
 
     Attributes:
-        voxels: All of them.
-        foreground: Those that are neither 0 nor NaN.
-        nan: Those that are not a number.
-        wrong: Some of the values other than 0, 1 and NaN, ascending; empty in a good label.
-        checksum: CRC-32 of the voxels; equal labels of one type have equal ones.
+        voxels: Number of voxels.
+        foreground: Number of voxels that are neither 0 nor NaN.
+        nan: Number of NaN voxels.
+        wrong: Up to six values other than 0, 1 and NaN, ascending; empty if the label is valid.
+        checksum: CRC-32 of the voxels; equal labels with one data type have equal checksums.
     """
 
     voxels: int
@@ -31,12 +31,16 @@ class LabelCounts:
 
     @property
     def fraction(self) -> float:
-        """Share of foreground."""
+        """Share of foreground voxels, from 0 to 1."""
         return self.foreground / self.voxels
 
 
 def count_label(blocks: Iterable[np.ndarray]) -> LabelCounts:
-    """Count a label given in flat pieces of any real type."""
+    """Count the voxels of a label.
+
+    Args:
+        blocks: The label as flat blocks of any real data type.
+    """
     voxels = foreground = nan = checksum = 0
     wrong: set[float] = set()
     for block in blocks:

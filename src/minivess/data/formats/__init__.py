@@ -1,1 +1,1 @@
-"""File formats: bytes become arrays."""
+"""File formats: read and write volumes, headers and voxel sizes."""

@@ -1,4 +1,4 @@
-"""The bytes of a file as stored, read once in small pieces: hashed and decompressed on the way, never whole in memory."""
+"""Read a plain or gzip file once in small pieces: hash and decompress its bytes without loading the whole file."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import BinaryIO, Protocol
 
 _MAGIC = b"\x1f\x8b"
 _CHUNK = 2**18
-_GZIP = 31  # zlib's number for "gzip header, largest window"
+_GZIP = 31  # the wbits value of zlib for a gzip header and the largest window
 
 
 class Digest(Protocol):
-    """A hashlib object."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes, /) -> None: ...
 
 
 class StoredReader:
-    """Reads a file front to back; it is decompressed where its first bytes say gzip, whatever its name says.
+    """Sequential reader of a plain or gzip file. The first bytes decide whether it is gzip, not the file name.
 
     Args:
-        file: Open at its beginning.
-        digest: Fed every byte as stored; whole once ``drain`` has been called.
+        file: Binary file, open at its beginning.
+        digest: Hash object that receives every byte as stored; complete after ``drain``.
     """
 
     def __init__(self, file: BinaryIO, digest: Digest | None = None) -> None:
@@ -36,24 +36,29 @@ class StoredReader:
         self._inside = self._compressed
 
     def read(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer only at the end.
+        """Return the next ``size`` bytes of the decompressed content, or fewer at its end.
 
         Raises:
-            EOFError: The compressed data is cut short.
+            EOFError: The compressed data is truncated.
             OSError: The compressed data is damaged, or its checksum is wrong.
         """
         parts = []
-        while size and (part := self._some(size)):
+        while size and (part := self._read_part(size)):
             parts.append(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def drain(self) -> None:
-        """Read on to the end, so that checksums are seen and the digest is whole. Raises as ``read`` does."""
-        while self._some(_CHUNK):
+        """Read to the end, so that the checksums are verified and the digest is complete.
+
+        Raises:
+            EOFError, OSError: See ``read``.
+        """
+        while self._read_part(_CHUNK):
             pass
 
-    def _some(self, most: int) -> bytes:
+    def _read_part(self, most: int) -> bytes:
+        """Return between 1 and ``most`` bytes of the content; no bytes at its end."""
         while True:
             self._stored = self._stored or self._next_chunk()
             if not self._compressed:
@@ -90,9 +95,17 @@ class StoredReader:
 
 
 def peek(path: Path, size: int) -> tuple[bytes, int]:
-    """The first ``size`` bytes and the length of the whole, both decompressed, from a few bytes of the file.
+    """Return the first ``size`` bytes and the length of the decompressed content; read only a few bytes of the file.
 
-    The length of a gzip file is what its last four bytes say, modulo 4 GiB: a random number where the file was cut short.
+    For a gzip file the length comes from its last four bytes. It is modulo 4 GiB, and a random number if the file is
+    truncated.
+
+    Args:
+        path: A plain or gzip file.
+        size: Number of bytes; fewer are returned if the content is shorter.
+
+    Returns:
+        The first bytes, and the length in bytes.
 
     Raises:
         OSError: The file cannot be read, or its compressed data is damaged.

@@ -1,4 +1,4 @@
-"""The voxels of NIfTI files, in and out."""
+"""Read and write the voxels of NIfTI files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ _BLOCK_BYTES = 2**20
 
 
 def read_blocks(path: Path, header: Header, digest: Digest | None = None) -> Iterator[np.ndarray]:
-    """Stream the stored numbers in the file's order (X fastest) as flat arrays of ``Header.block_dtype``, not scaled.
+    """Stream the stored numbers of a file in blocks, without applying slope and intercept.
 
     Args:
         path: The file.
-        header: As ``read_header`` gave it.
-        digest: Fed every byte of the file as stored; whole when the last block has been taken.
+        header: Header of the file, from ``read_header``.
+        digest: Hash object that receives every byte of the file as stored; complete after the last block.
+
+    Yields:
+        1D arrays of type ``Header.block_dtype``, in the order of the file (X fastest).
 
     Raises:
-        VolumeError: The file is damaged or cut short.
+        VolumeError: The file is damaged or truncated.
     """
     stored = np.dtype(header.stored_dtype)
     missing = header.voxels * stored.itemsize
@@ -39,7 +42,8 @@ def read_blocks(path: Path, header: Header, digest: Digest | None = None) -> Ite
                 if len(block) % stored.itemsize or not block:
                     raise EOFError(f"{missing - len(block)} bytes of voxels are missing")
                 missing -= len(block)
-                with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which the checks report
+                # A float64 outside the range of float32 becomes infinite, which the checks report.
+                with np.errstate(over="ignore"):
                     numbers = np.frombuffer(block, stored).astype(header.block_dtype, copy=False)
                 yield numbers
             reader.drain()
@@ -47,12 +51,16 @@ def read_blocks(path: Path, header: Header, digest: Digest | None = None) -> Ite
         raise damaged(path, error) from error
 
 
-def read_volume(path: Path) -> np.ndarray:
-    """Read the voxels (X, Y, Z), X fastest, in the type that ``Header.read_dtype`` says.
+def read_volume(path: Path | str) -> np.ndarray:
+    """Read all voxels of a file, with slope and intercept applied.
+
+    Returns:
+        Array (X, Y, Z) of type ``Header.read_dtype``, X fastest.
 
     Raises:
-        VolumeError: As ``read_header``; also where the file is damaged or cut short.
+        VolumeError: The header is not usable (see ``read_header``), or the file is damaged or truncated.
     """
+    path = Path(path)
     header = read_header(path)
     flat = np.empty(header.voxels, header.read_dtype)
     done = 0
@@ -63,7 +71,7 @@ def read_volume(path: Path) -> np.ndarray:
 
 
 def scale(block: np.ndarray, header: Header) -> np.ndarray:
-    """The values that stored numbers stand for: the numbers themselves, or float32 where the header scales them."""
+    """Apply the header's slope and intercept; return float32, or ``block`` itself if the header has no scaling."""
     if not header.is_scaled:
         return block
     slope, intercept = header.scaling
@@ -74,7 +82,14 @@ def scale(block: np.ndarray, header: Header) -> np.ndarray:
 def write_volume(
     path: Path, array: np.ndarray, *, spacing_um: tuple[float, float, float], affine: np.ndarray | None = None
 ) -> None:
-    """Write ``array`` (X, Y, Z) atomically, unit micron; the affine is the diagonal of the spacing where none is given."""
+    """Write a NIfTI-1 file with the unit micron; the file appears complete or not at all.
+
+    Args:
+        path: The new file, ``.nii`` or ``.nii.gz``.
+        array: Voxels (X, Y, Z).
+        spacing_um: Voxel size along X, Y, Z in micrometres; used only if there is no ``affine``.
+        affine: Voxel-to-world matrix (4, 4) in micrometres; None for a diagonal matrix of the spacing.
+    """
     image = nib.Nifti1Image(array, np.diag([*spacing_um, 1.0]) if affine is None else affine)
     image.header.set_xyzt_units("micron", "sec")
     with atomic_path(path) as temporary:

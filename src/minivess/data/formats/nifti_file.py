@@ -1,4 +1,4 @@
-"""NIfTI files as predictions need them: opened without a copy where that can be, written on the grid of another."""
+"""NIfTI files for prediction: open a volume, without a copy if possible, and write a mask on the grid of a volume."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ _NIFTI2 = nib.Nifti2Header.sizeof_hdr
 
 
 def open_volume(path: Path) -> np.ndarray:
-    """The voxels (X, Y, Z), X fastest: mapped from a plain file, read into memory from a compressed or a scaled one.
+    """Open the voxels of a file: map a plain file; read a compressed or scaled one into memory.
+
+    Returns:
+        Read-only map in the stored type, or an array as ``read_volume`` returns it; (X, Y, Z), X fastest.
 
     Raises:
-        VolumeError: As ``read_volume``.
+        VolumeError: The header is not usable, or a compressed or scaled file is damaged or truncated.
     """
     header = read_header(path)
     with path.open("rb") as file:
@@ -29,13 +32,21 @@ def open_volume(path: Path) -> np.ndarray:
 
 
 def write_alike(path: Path, array: np.ndarray, source: Path) -> None:
-    """Write ``array`` (X, Y, Z) atomically on the grid of the file ``source``: its affines, voxel size and units as they stand."""
+    """Write a NIfTI file on the grid of another: the same affines, voxel size, units and NIfTI version.
+
+    The file appears complete or not at all. Extensions and the display range of the source are not copied.
+
+    Args:
+        path: The new file, ``.nii`` or ``.nii.gz``.
+        array: Voxels (X, Y, Z), of the shape of the source.
+        source: NIfTI file that gives the grid.
+    """
     block, _ = peek(source, _NIFTI2)
     is_second = _NIFTI2 in {int.from_bytes(block[:4], order) for order in ("little", "big")}
     kind = nib.Nifti2Image if is_second else nib.Nifti1Image
     header = kind.header_class(block[: kind.header_class.sizeof_hdr], check=False).as_byteswapped("<")
     header.set_data_dtype(array.dtype)
-    header["cal_min"] = header["cal_max"] = 0  # the display range of the image would show a mask black
-    header["vox_offset"] = 0  # where the voxels begin without the extensions of the source
+    header["cal_min"] = header["cal_max"] = 0  # viewers would show a mask as black with the display range of the image
+    header["vox_offset"] = 0  # lets nibabel compute the offset; the extensions of the source are not copied
     with atomic_path(path) as temporary:
         nib.save(kind(array, None, header), temporary)

@@ -1,4 +1,4 @@
-"""The voxel size that a JSON beside a volume states, under the names that microscopy programs use."""
+"""Find the voxel size in a JSON file about a volume, under the keys that microscopy programs use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _IN_UM = {
 
 @dataclass(frozen=True)
 class StatedSize:
-    """Three numbers that a JSON calls a voxel size.
+    """A voxel size that was found in JSON.
 
     Attributes:
-        key: Under which they stand; of three keys the first.
-        spacing_um: Micrometre along X, Y, Z, by the unit and order of axes that the key names; where it names none,
-            micrometre and X, Y, Z are taken for granted. None where the unit is none that is known.
-        certain: Whether nothing was taken for granted: "spacing_um", or OME's PhysicalSizeX, Y and Z.
+        key: Key of the three numbers; the first of the keys if there are three.
+        spacing_um: Micrometres along X, Y, Z. The key gives the unit and the order of the axes, or another key gives
+            the unit; without them, micrometres and X, Y, Z are assumed. None if the unit is unknown.
+        certain: Whether nothing was assumed: true for "spacing_um", and for OME's PhysicalSizeX, Y and Z.
     """
 
     key: str
@@ -35,42 +35,50 @@ class StatedSize:
 
 
 def stated_size(facts: Any) -> StatedSize | None:
-    """The voxel size somewhere in nested JSON, a certain one if there is one; None without any.
+    """Find the voxel size anywhere in nested JSON.
 
-    Known are three numbers under a key that speaks of spacing, voxel size or pixel size, as "voxel_size_zyx" and
-    "spacing_nm" do, and OME's PhysicalSizeX, Y and Z with their units.
+    Two forms are recognised: three numbers under a key that contains "spacing", "voxel size" or "pixel size", such as
+    "voxel_size_zyx" and "spacing_nm"; and OME's PhysicalSizeX, Y and Z with their units.
+
+    Args:
+        facts: Content of the JSON file.
+
+    Returns:
+        The first voxel size that is certain, otherwise the first one; None if there is none.
     """
-    found = list(_stated(facts))
+    found = list(_find_sizes(facts))
     return next((size for size in found if size.certain), found[0] if found else None)
 
 
-def _stated(facts: Any) -> Iterator[StatedSize]:
+def _find_sizes(facts: Any) -> Iterator[StatedSize]:
     if isinstance(facts, list):
         for part in facts:
-            yield from _stated(part)
+            yield from _find_sizes(part)
     if not isinstance(facts, dict):
         return
-    plain = {_letters(key): (key, value) for key, value in facts.items()}
+    plain = {_letters_only(key): (key, value) for key, value in facts.items()}
     for letters, (key, value) in plain.items():
         word = next((word for word in _WORDS if word in letters), None)
         if word and (sizes := _three_sizes(value)):
-            beside = (plain.get(name, ("", ""))[1] for name in (f"{letters}unit", f"{letters}units", "unit", "units"))
-            unit = next((unit for unit in beside if isinstance(unit, str)), "")
-            yield _named(key, letters.partition(word)[2], sizes, unit)
+            neighbours = (
+                plain.get(name, ("", ""))[1] for name in (f"{letters}unit", f"{letters}units", "unit", "units")
+            )
+            unit = next((unit for unit in neighbours if isinstance(unit, str)), "")
+            yield _size_from_key(key, letters.partition(word)[2], sizes, unit)
     yield from _ome(plain)
-    yield from _stated([value for value in facts.values() if isinstance(value, (dict, list))])
+    yield from _find_sizes([value for value in facts.values() if isinstance(value, (dict, list))])
 
 
-def _named(key: str, tail: str, sizes: Spacing, unit_beside: str) -> StatedSize:
-    """Of a key that ends in ``tail``, such as "zyx", "nm" or "inmicrons"."""
+def _size_from_key(key: str, tail: str, sizes: Spacing, other_unit: str) -> StatedSize:
+    """Read unit and order of axes from the end of the key, ``tail``, such as "zyx", "nm" or "inmicrons"."""
     order = next((order for order in map("".join, permutations("xyz")) if order in tail), "")
-    unit = tail.replace(order, "").removeprefix("in") or unit_beside or "um"
+    unit = tail.replace(order, "").removeprefix("in") or other_unit or "um"
     by_axis = dict(zip(order or "xyz", sizes, strict=True))
     return StatedSize(key, _in_um([by_axis[axis] for axis in "xyz"], [unit] * 3), key == "spacing_um")
 
 
 def _ome(plain: Mapping[str, tuple[str, Any]]) -> Iterator[StatedSize]:
-    """PhysicalSizeX, Y and Z with PhysicalSizeXUnit and so on, which OME has in micrometre where they are not given."""
+    """Find PhysicalSizeX, Y and Z, with PhysicalSizeXUnit, YUnit and ZUnit; OME's default unit is micrometre."""
 
     def ending(end: str) -> tuple[str, Any]:
         return next((found for letters, found in plain.items() if letters.endswith(end)), ("", None))
@@ -83,7 +91,7 @@ def _ome(plain: Mapping[str, tuple[str, Any]]) -> Iterator[StatedSize]:
 
 
 def _in_um(sizes: Spacing | list[float], units: list[str]) -> Spacing | None:
-    factors = [_IN_UM.get(_letters(unit).removesuffix("s"), 0.0) for unit in units]
+    factors = [_IN_UM.get(_letters_only(unit).removesuffix("s"), 0.0) for unit in units]
     x, y, z = (size * factor for size, factor in zip(sizes, factors, strict=True))
     return (x, y, z) if min(x, y, z) > 0 else None
 
@@ -98,6 +106,6 @@ def _three_sizes(value: Any) -> Spacing | None:
     return (x, y, z) if all(isfinite(size) and size > 0 for size in (x, y, z)) else None
 
 
-def _letters(text: str) -> str:
-    """Lower case, with one of the two signs for micro."""
+def _letters_only(text: str) -> str:
+    """Keep the letters in lower case; write the micro sign and the Greek letter mu as the same character."""
     return "".join(filter(str.isalpha, text.lower())).replace("\N{GREEK SMALL LETTER MU}", "µ")

@@ -1,1 +1,1 @@
-"""Folder layouts: folders become cases."""
+"""Folder layouts: find the cases of a data set folder."""

@@ -1,4 +1,4 @@
-"""Folder layouts that hold pairs of volume and label: MiniVess's own, nnU-Net's and the Medical Segmentation Decathlon's."""
+"""Find the cases of a data set folder, in the layout of MiniVess, nnU-Net or the Medical Segmentation Decathlon."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CHANNEL = re.compile(r"_\d{4}$")
 
 @dataclass(frozen=True)
 class Case:
-    """One volume: its name and its files.
+    """The name and the files of one volume.
 
     Attributes:
-        name: Unique in the data set.
-        image: The volume.
-        label: Its label; None where none lies beside it.
-        sidecar: JSON with facts about the volume; None where there is none.
+        name: Name of the case, unique in the data set.
+        image: File of the volume.
+        label: File of its label; None if there is none.
+        sidecar: JSON file with facts about the volume; None if there is none.
     """
 
     name: str
@@ -33,30 +33,41 @@ class Case:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Image and label, those there are."""
+        """The image, and the label if there is one."""
         return (self.image,) if self.label is None else (self.image, self.label)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies in a data set folder: its cases by name, and what is wrong with files and names."""
+    """The content of a data set folder.
+
+    Attributes:
+        cases: The cases, sorted by name.
+        findings: What is wrong with files and names.
+    """
 
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
 
 
 def read_layout(folder: Path) -> Layout:
-    """List the cases of a data set folder, sorted by name, what does not pair, and what is not read.
+    """List the cases of a data set folder, the files that do not pair, and the files that are not read.
 
-    Three layouts are known: ``raw/NAME.nii.gz`` with ``seg/NAME_y.nii.gz`` and ``json/NAME.json`` (MiniVess),
+    There are three layouts: ``raw/NAME.nii.gz`` with ``seg/NAME_y.nii.gz`` and ``json/NAME.json`` (MiniVess),
     ``imagesTr/NAME_0000.nii.gz`` with ``labelsTr/NAME.nii.gz`` (nnU-Net), and the same without ``_0000`` (Decathlon).
-    ``.nii`` will do as well, and hidden files are no files.
+    Uncompressed ``.nii`` files are read too. Hidden files are ignored.
+
+    Args:
+        folder: Folder of the data set.
+
+    Returns:
+        The cases and the findings.
 
     Raises:
-        DataError: The folder is missing, cannot be listed, follows no layout, or holds no volume.
+        DataError: The folder is missing, cannot be listed, has none of the layouts, or contains no volume.
     """
     if not folder.is_dir():
-        raise DataError("a data set folder", f"no folder at {folder}", "check --data-dir")
+        raise DataError("a data set folder", f"no folder at {folder}", "check the path (--data-dir of a run)")
     for images, read in _LAYOUTS.items():
         if (folder / images).is_dir():
             layout = read(folder)
@@ -66,13 +77,18 @@ def read_layout(folder: Path) -> Layout:
     folders = ", ".join(f"{path.name}/" for path in visible(folder) if path.is_dir())
     raise DataError(
         "raw/ and seg/ (MiniVess) or imagesTr/ and labelsTr/ (nnU-Net)",
-        f"neither in {folder}" + (f", which holds {folders}" if folders else ""),
-        "arrange the files so, `minivess data import-tiff` for TIFF stacks, or try `minivess data phantom OUT`",
+        f"neither in {folder}" + (f", which contains {folders}" if folders else ""),
+        "move the files into such folders, convert TIFF stacks with `minivess data import-tiff`, "
+        "or create example data with `minivess data phantom OUT`",
     )
 
 
 def find_cases(folder: Path) -> list[Case]:
-    """The cases of ``read_layout`` alone; raises as it does."""
+    """Return the cases of a data set folder, sorted by name, without the findings.
+
+    Raises:
+        DataError: See ``read_layout``.
+    """
     return list(read_layout(folder).cases)
 
 
@@ -99,32 +115,32 @@ _LAYOUTS: dict[str, Callable[[Path], Layout]] = {"raw": _minivess, "imagesTr": _
 
 
 def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
-    """The NIfTI files of a folder by name; of a name that is there twice the compressed one, and a finding."""
+    """Map names to the NIfTI files of a folder; if a name has two files, take the compressed one and add a finding."""
     found: dict[str, Path] = {}
     twice = []
     for path in reversed(nifti_files(folder)):
         name = name_of(path)
         if name in found:
-            twice.append(_file_twice(name, found[name], path, "one file a volume"))
+            twice.append(_file_twice(name, found[name], path, "one file per volume"))
         else:
             found[name] = path
     return dict(sorted(found.items())), twice
 
 
 def _without_suffix(labels: dict[str, Path], twice: list[Finding]) -> dict[str, Path]:
-    """The labels by the names of their volumes; of NAME_y and NAME the first is kept, with a finding."""
+    """Map the name of each volume to its label; if NAME_y and NAME both exist, take NAME_y and add a finding."""
     found: dict[str, Path] = {}
     for name, path in sorted(labels.items(), key=lambda label: not label[0].endswith("_y")):
         case = name.removesuffix("_y")
         if case in found:
-            twice.append(_file_twice(case, found[case], path, "one label a volume"))
+            twice.append(_file_twice(case, found[case], path, "one label per volume"))
         found.setdefault(case, path)
     return found
 
 
 def _file_twice(name: str, one: Path, other: Path, expected: str) -> Finding:
     got = f"{one.name} and {other.name} in {one.parent}"
-    return Finding("critical", "file_twice", name, expected, got, "keep one of the two")
+    return Finding("critical", "file_twice", name, expected, got, "remove one of the two")
 
 
 def _paired(images: dict[str, Path], labels: dict[str, Path], folders: Folders, found: list[Finding]) -> Layout:
@@ -138,13 +154,13 @@ def _paired(images: dict[str, Path], labels: dict[str, Path], folders: Folders, 
 
 
 def _channel_fault(name: str) -> Finding:
-    cure = "keep one channel a case"
-    return Finding("critical", "channels", name, "one channel a case (NAME_0000)", f"{name} in imagesTr", cure)
+    cure = "keep one channel per case"
+    return Finding("critical", "channels", name, "one channel per case (NAME_0000)", f"{name} in imagesTr", cure)
 
 
 def _no_volume(folder: Path) -> DataError:
     others = other_files(folder)
-    cure = "put NAME.nii.gz files there"
+    cure = "put NAME.nii.gz files into this folder"
     if ".tif" in others:
-        cure = "`minivess data import-tiff` makes NIfTI of TIFF stacks"
+        cure = "convert TIFF stacks to NIfTI with `minivess data import-tiff`"
     return DataError("NIfTI volumes", f"none in {folder}" + (f", only {others}" if others else ""), cure)

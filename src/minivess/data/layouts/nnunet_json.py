@@ -1,4 +1,4 @@
-"""nnU-Net's JSON beside its images: what ``dataset.json`` claims and how ``splits_final.json`` deals the cases out."""
+"""Read and check nnU-Net's JSON files: ``dataset.json`` (description) and ``splits_final.json`` (folds)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ Entries = list[dict[str, list[str]]]
 
 
 def read_splits(folder: Path) -> tuple[Entries | None, list[Finding]]:
-    """The folds of ``splits_final.json`` as they stand, None where there is no such file, and why it cannot be read."""
+    """Read the folds of ``splits_final.json`` without checking the names of the cases.
+
+    Returns:
+        The folds, each with lists "train" and "val", or None if the file is missing or invalid; and the findings that
+        say why it is invalid.
+    """
     path = folder / SPLITS
     if not path.is_file():
         return None, []
@@ -32,7 +37,12 @@ def read_splits(folder: Path) -> tuple[Entries | None, list[Finding]]:
 
 
 def check_splits(folder: Path, names: Sequence[str]) -> list[Finding]:
-    """Whether ``splits_final.json``, where there is one, deals out the cases that are there, each held out once."""
+    """Check that ``splits_final.json``, if it exists, names only existing cases and holds each case out once.
+
+    Args:
+        folder: Folder of the data set.
+        names: Names of the cases in the data set.
+    """
     entries, found = read_splits(folder)
     if entries is None:
         return found
@@ -43,22 +53,27 @@ def check_splits(folder: Path, names: Sequence[str]) -> list[Finding]:
     often = {name for name, count in held_out.items() if count > 1}
     empty = [str(number) for number, entry in enumerate(entries) if not entry["train"] or not entry["val"]]
     for expected, wrong in (
-        ("names of cases that are there", unknown),
-        ("no case both trained on and held out", both),
-        ("no case held out twice", often),
-        ("cases to train on and to hold out in every fold", [f"none in fold {number}" for number in empty]),
+        ("names of cases in the data set", unknown),
+        ("no case in both train and val of a fold", both),
+        ("every case at most once in the val lists", often),
+        ("cases in train and in val of every fold", [f"none in fold {number}" for number in empty]),
     ):
         if wrong:
             found.append(_splits_fault(expected, first_few(sorted(wrong))))
     if never := known - held_out.keys():
-        cure = f"add them to a val list of {SPLITS}; as it is they are not scored"
+        cure = f"add them to a val list of {SPLITS}; without that they are not scored"
         got = first_few(sorted(never))
-        found.append(Finding("warning", "splits_cover", SPLITS, "every case held out in a fold", got, cure))
+        found.append(Finding("warning", "splits_cover", SPLITS, "every case in val of one fold", got, cure))
     return found
 
 
 def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
-    """Whether ``dataset.json``, where there is one, speaks of the files that are there. minivess itself does not need it."""
+    """Check that ``dataset.json``, if it exists, agrees with the files. minivess itself does not need it.
+
+    Args:
+        folder: Folder of the data set.
+        cases: Cases of the data set.
+    """
     path = folder / DATASET
     if not path.is_file():
         return []
@@ -70,7 +85,7 @@ def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
         return [_dataset_fault("a dictionary", type(facts).__name__)]
     found = []
     if facts.get("numTraining", len(cases)) != len(cases):
-        found.append(_dataset_fault(f"numTraining {len(cases)}, as many as there are", str(facts["numTraining"])))
+        found.append(_dataset_fault(f"numTraining {len(cases)}, the number of cases", str(facts["numTraining"])))
     if (labels := facts.get("labels")) is not None and _label_values(labels) != {"0", "1"}:
         found.append(_dataset_fault("labels background: 0 and vessel: 1", json.dumps(labels)))
     channels = facts.get("channel_names", facts.get("modality"))
@@ -83,7 +98,7 @@ def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
 
 
 def _label_values(labels: Any) -> set[str]:
-    """As text; the old format has them as keys, the new one as values."""
+    """Return the label values as text; the old format of the file has them as keys, the new format as values."""
     if not isinstance(labels, dict):
         return set()
     new = all(isinstance(value, int) for value in labels.values())
@@ -98,8 +113,8 @@ def _is_fold(entry: Any) -> bool:
 
 
 def _splits_fault(expected: str, got: str) -> Finding:
-    return Finding("critical", "splits", SPLITS, expected, got, "mend the file, or remove it to have folds dealt anew")
+    return Finding("critical", "splits", SPLITS, expected, got, "fix the file, or remove it to get random folds")
 
 
 def _dataset_fault(expected: str, got: str) -> Finding:
-    return Finding("warning", "dataset_json", DATASET, expected, got, "mend the file; minivess goes by the files")
+    return Finding("warning", "dataset_json", DATASET, expected, got, "fix dataset.json; minivess does not use it")

@@ -1,4 +1,4 @@
-"""What does not pair by name among volumes and labels, and what else lies in their folders."""
+"""Check that volumes and labels pair by name, and report the other files in their folders."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a layout has its files.
+    """Folders of a layout.
 
     Attributes:
         images: Folder of the volumes.
-        labels: Folder of the labels; it need not be there.
-        sidecars: Folder of JSON about the volumes; it need not be there.
-        label_name: How the label of the volume NAME is called.
+        labels: Folder of the labels; it may be missing.
+        sidecars: Folder of the JSON files about the volumes; it may be missing.
+        label_name: File name of the label of the volume NAME.
     """
 
     images: Path
@@ -33,17 +33,20 @@ class Folders:
 
     @property
     def label(self) -> str:
-        """The same with its folder."""
+        """File name of the label of the volume NAME, with its folder."""
         return f"{self.labels.name}/{self.label_name}"
 
 
 def check_pairs(images: Set[str], labels: Mapping[str, Path], folders: Folders) -> list[Finding]:
-    """Whether each volume has a label and each label a volume, where there are labels, sorted by name.
+    """Check that each volume has a label and each label a volume; if there are no labels, return one finding for all.
 
     Args:
         images: Names of the volumes.
-        labels: The labels by the names of the volumes that they should belong to.
-        folders: Where both lie.
+        labels: The label files by the names of their volumes.
+        folders: Folders of volumes and labels.
+
+    Returns:
+        The findings, sorted by name.
     """
     if not labels:
         return [_no_labels(folders)]
@@ -53,9 +56,11 @@ def check_pairs(images: Set[str], labels: Mapping[str, Path], folders: Folders) 
     for name in images:
         if name in misnamed:
             got = f"only {folders.labels.name}/NAME{labels[misnamed[name]].name.removeprefix(name)}"
-            found.append(Finding("critical", "label_missing", name, expected, got, "rename the label so"))
+            found.append(
+                Finding("critical", "label_missing", name, expected, got, "rename the label to the expected name")
+            )
         elif name not in labels:
-            cure = "add the label, or take the volume out"
+            cure = "add the label, or remove the volume"
             found.append(Finding("critical", "label_missing", name, expected, "none", cure))
     for name in labels.keys() - images - set(misnamed.values()):
         got, cure = f"none in {folders.images}", "add the volume, or rename or remove the label"
@@ -64,23 +69,23 @@ def check_pairs(images: Set[str], labels: Mapping[str, Path], folders: Folders) 
 
 
 def check_names(names: Iterable[str]) -> list[Finding]:
-    """Whether other systems and programs will take the names of the volumes as they are."""
+    """Check that file systems and other programs accept the names of the volumes."""
     found = []
     alike: dict[str, str] = {}
     for name in names:
         if alike.setdefault(name.casefold(), name) != name:
-            got, cure = f"{alike[name.casefold()]} and {name}", "rename one: some file systems take them for one file"
+            got, cure = f"{alike[name.casefold()]} and {name}", "rename one: some file systems treat them as one file"
             expected = "names that differ by more than upper and lower case"
             found.append(Finding("warning", "name_alike", name, expected, got, cure))
         if not _PLAIN_NAME.fullmatch(name):
-            cure = "rename it: other programs may not take it as it is"
-            expected = "letters, digits, dot, dash and underscore in a name"
+            cure = "rename it: other programs may not accept this name"
+            expected = "a name of letters, digits, dots, dashes and underscores"
             found.append(Finding("warning", "name_letters", name, expected, repr(name), cure))
     return found
 
 
 def check_others(folders: Folders) -> list[Finding]:
-    """What is in the folders and is not read."""
+    """Report the files and folders that are not read."""
     places = [folders.images, folders.labels]
     held = [f"{others} in {place.name}/" for place in places if (others := other_files(place))]
     if not held:
@@ -90,7 +95,7 @@ def check_others(folders: Folders) -> list[Finding]:
 
 
 def _misnamed(images: Set[str], labels: Mapping[str, Path]) -> dict[str, str]:
-    """Labels of a volume's name and something more, such as NAME_seg, by the volume that has no other."""
+    """For each volume without a label, find a label whose name begins with the volume's name, such as NAME_seg."""
     lacking = images - labels.keys()
     owners = {
         label: [name for name in lacking if label.startswith((f"{name}_", f"{name}-", f"{name}."))]
@@ -102,20 +107,20 @@ def _misnamed(images: Set[str], labels: Mapping[str, Path]) -> dict[str, str]:
 def _no_labels(folders: Folders) -> Finding:
     place = folders.labels
     own = (folders.images, place, folders.sidecars)
-    beside = [path for path in visible(place.parent) if path not in own and _holds_nifti(path)]
-    got = f"no {place.name}/ beside {folders.images}"
+    candidates = [path for path in visible(place.parent) if path not in own and _holds_nifti(path)]
+    got = f"no folder {place.name}/ next to {folders.images}"
     if place.is_dir():
         got = f"no NIfTI file in {place}" + (f", only {others}" if (others := other_files(place)) else "")
-    cure = "add labels to train on them; they can be predicted as they are"
-    if beside:
-        seen = first_few([f"{path.name}/ with {counted(len(nifti_files(path)), 'NIfTI file')}" for path in beside])
+    cure = "add labels if you want to train; prediction needs none"
+    if candidates:
+        seen = first_few([f"{path.name}/ with {counted(len(nifti_files(path)), 'NIfTI file')}" for path in candidates])
         got += f", but {seen}"
-        cure = f"if {' or '.join(f'{path.name}/' for path in beside)} holds the labels, rename them to {folders.label}"
+        cure = f"if {' or '.join(f'{path.name}/' for path in candidates)} contains the labels, rename them to {folders.label}"
     return Finding("warning", "no_labels", "data set", "labels", got, cure)
 
 
 def _holds_nifti(path: Path) -> bool:
-    """Whether it is a folder with volumes; one that cannot be first_few, such as a disk's lost+found, is none."""
+    """Whether ``path`` is a folder with NIfTI files; false if it cannot be listed, such as lost+found of a disk."""
     try:
         return bool(nifti_files(path))
     except DataError:

@@ -1,1 +1,1 @@
-"""Phantoms: synthetic volumes of vasculature with an exact label."""
+"""Phantoms: synthetic vessel volumes with an exact label."""

@@ -1,4 +1,4 @@
-"""Tubes on a voxel grid: the label that is true of them, and the image a two-photon microscope would take of them."""
+"""Tubes on a voxel grid: their exact label, and the image that a two-photon microscope would record."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from scipy import ndimage
 from minivess.data.phantoms.vessel_tree import Tubes
 
 BLUR_UM = (0.6, 0.6, 2.5)
-VISIBLE_FLOOR = (
-    math.sqrt(3) / 2
-)  # half a voxel's diagonal: every point of a centreline is then this near to a voxel centre
+"""Standard deviation of the microscope's blur along X, Y and Z."""
+
+VISIBLE_FLOOR = math.sqrt(3) / 2
+"""Half the diagonal of a voxel, in voxels: every point of a centreline is this near to a voxel centre."""
+
 HAZE_STEP_UM = 8.0
+"""Distance between the samples of the background in plane."""
 
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
 
 
 def half_axes_um(radius_um: np.ndarray | float, spacing_um: Spacing) -> np.ndarray:
-    """Half-axes ``(..., 3)`` a tube is drawn with: its radius, but no less than ``VISIBLE_FLOOR`` voxels.
+    """Half-axes ``(..., 3)`` that a tube is drawn with: its radius, but at least ``VISIBLE_FLOOR`` voxels on each axis.
 
-    A vessel thinner than the voxel is long is stretched along that axis alone. It then touches every slice it runs
-    between and its label stays connected, as an annotator would draw what the optical section shows.
+    A vessel that is thin compared with the voxel size along one axis is widened along that axis only. It then touches
+    every slice that it crosses, and its label stays connected, as an annotator would draw what the optical section
+    shows.
     """
     return np.maximum(np.asarray(radius_um, dtype=np.float64)[..., None], VISIBLE_FLOOR * np.asarray(spacing_um))
 
@@ -31,9 +35,15 @@ def half_axes_um(radius_um: np.ndarray | float, spacing_um: Spacing) -> np.ndarr
 def draw_tubes(tubes: Tubes, shape: Shape, spacing_um: Spacing) -> tuple[np.ndarray, np.ndarray]:
     """Draw tubes on a grid whose voxel ``(i, j, k)`` has its centre at ``(i, j, k) * spacing_um``.
 
+    Args:
+        tubes: The tubes, which may extend beyond the grid.
+        shape: Voxels along X, Y and Z.
+        spacing_um: Voxel size along X, Y and Z.
+
     Returns:
-        The label, uint8 ``shape``: 1 where the voxel centre lies inside a tube or on its surface, and the fluorescence,
-        float32 ``shape``: the brightest tube there, dimmed where the tube is thinner than a voxel; 0 outside.
+        The label, uint8 of that shape: 1 if the voxel centre is inside a tube or on its surface, else 0. The
+        fluorescence, float32 of that shape: the brightness of the brightest tube, reduced if the tube is thinner than a
+        voxel; 0 outside.
     """
     label = np.zeros(shape, dtype=np.uint8)
     fluorescence = np.zeros(shape, dtype=np.float32)
@@ -53,7 +63,7 @@ def draw_tubes(tubes: Tubes, shape: Shape, spacing_um: Spacing) -> tuple[np.ndar
 
 
 def _inside(grid: list[np.ndarray], start_um: np.ndarray, end_um: np.ndarray, axes_um: np.ndarray) -> np.ndarray:
-    """Whether each point of an open grid lies within one half-axis of the straight line from start to end."""
+    """Whether each point of an open grid is within one half-axis of the line segment from start to end."""
     x, y, z = np.ix_(*((grid[k] - start_um[k]) / axes_um[k] for k in range(3)))
     along = (end_um - start_um) / axes_um
     square = float(along @ along)
@@ -63,15 +73,15 @@ def _inside(grid: list[np.ndarray], start_um: np.ndarray, end_um: np.ndarray, ax
 
 
 def take_image(fluorescence: np.ndarray, spacing_um: Spacing, rng: np.random.Generator) -> np.ndarray:
-    """What the microscope records: blur, haze and uneven background, dimming with depth, shot and read noise.
+    """Simulate the recorded image: blur, haze, uneven background, attenuation with depth, shot noise and read noise.
 
     Args:
-        fluorescence: Brightness of what is there, near 1 in a vessel, float32 ``(X, Y, Z)``. Overwritten with its blur.
-        spacing_um: Voxel size.
-        rng: Source of the exposure, of the background and of the noise.
+        fluorescence: Brightness, near 1 in a vessel, float32 ``(X, Y, Z)``. It is overwritten with the blurred one.
+        spacing_um: Voxel size along X, Y and Z.
+        rng: Source of the exposure, the background and the noise.
 
     Returns:
-        uint8 of the same shape; the first slice is the one nearest to the objective.
+        The image, uint8 with the same shape. The first slice is nearest to the objective.
     """
     background = _background(fluorescence, spacing_um, rng)
     blur(fluorescence, spacing_um)
@@ -87,22 +97,27 @@ def take_image(fluorescence: np.ndarray, spacing_um: Spacing, rng: np.random.Gen
 
 
 def blur(fluorescence: np.ndarray, spacing_um: Spacing) -> None:
-    """Blur in place by a Gaussian of ``BLUR_UM``, four times longer along the optical axis than in plane."""
+    """Blur in place with a Gaussian of ``BLUR_UM``, about four times longer along the optical axis than in plane."""
     sigma = [size / step for size, step in zip(BLUR_UM, spacing_um, strict=True)]
     ndimage.gaussian_filter(fluorescence, sigma, output=fluorescence, mode="nearest", truncate=3.0)
 
 
 def attenuation(depth: int, spacing_z_um: float) -> np.ndarray:
-    """Light that comes back from every slice, 1 from the first: it falls by e in 90 µm.
+    """Light that returns from every slice, 1 for the first slice: it falls by a factor of e every 110 µm.
 
-    In a stack deeper than 135 µm it falls by e^1.5 from first slice to last, as the operator raises the laser power.
+    In a stack deeper than 143 µm it falls by a factor of e^1.3 from the first slice to the last, because the operator
+    of a microscope raises the laser power for deep stacks.
+
+    Args:
+        depth: Number of slices.
+        spacing_z_um: Distance between slices.
     """
     depth_um = np.arange(depth) * spacing_z_um
     return np.exp(-depth_um / max(110.0, depth_um[-1] / 1.3))
 
 
 def _background(fluorescence: np.ndarray, spacing_um: Spacing, rng: np.random.Generator) -> np.ndarray:
-    """Tissue glow and out-of-focus light, coarse in plane (a sample every ``HAZE_STEP_UM``), one plane a slice."""
+    """Tissue glow and out-of-focus light, one coarse plane per slice (a sample every ``HAZE_STEP_UM`` in plane)."""
     step = [max(1, round(HAZE_STEP_UM / size)) for size in spacing_um[:2]]
     sparse = fluorescence[step[0] // 2 :: step[0], step[1] // 2 :: step[1]]
     coarse_um = np.array([step[0] * spacing_um[0], step[1] * spacing_um[1], spacing_um[2]])

@@ -1,4 +1,4 @@
-"""Phantom volumes with a true label: a demo set, and one with the shapes and spacings of the 70 volumes of MiniVess."""
+"""Phantom volumes with an exact label: a small demo set, and a set with the shapes and spacings of MiniVess."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from minivess.data.phantoms.vessel_tree import JUNCTION_SPACING_UM, Tubes, grow_
 from minivess.errors import DataError
 
 MARGIN_UM = 60.0
+"""Tissue on each side of the volume along X and Y."""
+
 TISSUE_DEPTH_UM = 280.0
+"""Smallest depth of the tissue block."""
+
 VIEWS = 32
+"""Number of random views of the tissue from which one is chosen."""
 
 _SMALL_PLANES = ((96, 96), (104, 88), (88, 104), (96, 112))
 _SMALL_DEPTHS = (5, 12, 16, 8, 20)
@@ -31,13 +36,13 @@ _MINIVESS_SPACINGS_UM = (
 
 @dataclass(frozen=True)
 class PhantomCase:
-    """All that a phantom volume depends on.
+    """Everything that a phantom volume depends on.
 
     Attributes:
-        name: Stem of its files.
+        name: Name of the case, from which its file names are made.
         shape: Voxels along X, Y, Z.
         spacing_um: Voxel size along X, Y, Z.
-        seed: Seed of its vessels and of its noise.
+        seed: Seed of the vessels and of the noise.
     """
 
     name: str
@@ -47,9 +52,13 @@ class PhantomCase:
 
 
 def make_phantom(case: PhantomCase) -> tuple[np.ndarray, np.ndarray]:
-    """Image and label, both uint8 ``case.shape``, the label 0 or 1: the same bytes for the same case.
+    """Make the image and the label of a case; the same case always gives the same bytes.
 
-    A network of vessels is grown in a block of tissue larger than the volume, and the volume is a view into it.
+    A network of vessels is grown in a block of tissue that is larger than the volume. The volume is a view of this
+    block.
+
+    Returns:
+        Image and label, both uint8 of shape ``case.shape``; the label is 0 or 1.
     """
     rng = np.random.default_rng(case.seed)
     view_um = np.array(case.shape) * case.spacing_um
@@ -68,10 +77,11 @@ def _choose_view(
     spacing_um: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> Tubes:
-    """The tubes seen from the corner of one of ``VIEWS`` views, each with a vessel in its middle.
+    """Choose one of ``VIEWS`` random views and return the tubes with the origin at the corner of that view.
 
-    Of them it is the one whose share of vessel comes nearest to a share drawn from 6 % to 14 %: a small view would
-    often hold next to nothing, or an arteriole and little else.
+    Each view has a vessel in its middle. The chosen view is the one whose share of vessel is nearest to a share drawn
+    from 6 % to 14 %. Without this choice, a small view would often contain almost no vessel, or little except an
+    arteriole.
     """
     low = np.array([0.0, 0.0, JUNCTION_SPACING_UM / 2])
     middle_um = (tubes.start_um + tubes.end_um) / 2
@@ -86,7 +96,12 @@ def _choose_view(
 
 
 def small_cases(count: int, seed: int = 0) -> tuple[PhantomCase, ...]:
-    """The demo set: about 96x96 voxels in plane, 5 to 20 slices, three spacings; the first case has 5 slices."""
+    """Cases of the demo set: about 96x96 voxels in plane, 5 to 20 slices, three spacings; the first case has 5 slices.
+
+    Args:
+        count: Number of cases.
+        seed: Seed of the vessels and of the noise.
+    """
     return tuple(
         PhantomCase(
             name=f"phantom{number + 1:02d}",
@@ -99,17 +114,22 @@ def small_cases(count: int, seed: int = 0) -> tuple[PhantomCase, ...]:
 
 
 def minivess_cases(count: int = 70, seed: int = 0) -> tuple[PhantomCase, ...]:
-    """The first ``count`` of mv01 to mv70, shaped and spaced as MiniVess (Poon et al. 2023, Sci. Data 10:141).
+    """The first ``count`` of mv01 to mv70, with shapes and spacings of MiniVess (Poon et al. 2023, Sci. Data 10:141).
 
-    All are 512x512 in plane; 5 to 110 slices, 45 on average. The true order of the volumes is known for mv02 and mv10
-    alone; the others are dealt by ``seed``, and of four spacings only the finest sides, 0.31 and 1 µm, are known.
+    All volumes have 512x512 voxels in plane and 5 to 110 slices, 45 on average. Which volume has which depth and
+    spacing is known only for mv02 and mv10; the others are shuffled by ``seed``. Of four spacings only the finest
+    values, 0.31 µm in plane and 1 µm in depth, are known.
+
+    Args:
+        count: Number of cases, at most 70.
+        seed: Seed of the shuffle, of the vessels and of the noise.
 
     Raises:
-        DataError: ``count`` is over 70.
+        DataError: ``count`` is larger than 70.
     """
     if count > 70:
         raise DataError(
-            "at most 70 cases, as MiniVess has", f"count {count}", "ask for 70 or fewer, or use small cases"
+            "at most 70 cases, the size of MiniVess", f"{count} cases", "request 70 or fewer, or use small cases"
         )
     rng = np.random.default_rng(seed)
     spacings = [_MINIVESS_SPACINGS_UM[k] for k in rng.permutation(68)]
@@ -126,18 +146,18 @@ def minivess_cases(count: int = 70, seed: int = 0) -> tuple[PhantomCase, ...]:
 def write_phantom(
     folder: Path, cases: Iterable[PhantomCase], progress: Callable[[PhantomCase], None] | None = None
 ) -> list[Path]:
-    """Write the cases as MiniVess is laid out, ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``, over earlier ones.
+    """Write cases in the layout of MiniVess, ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``; overwrite existing ones.
 
     Args:
-        folder: A new or empty folder, or one that holds files of these cases alone.
-        cases: What to write.
-        progress: Called with every case once both its files are there.
+        folder: A new or empty folder, or a folder that contains only files of these cases.
+        cases: The cases to write.
+        progress: Called with each case after both its files are written.
 
     Returns:
-        The images' paths, in the order of the cases.
+        Paths of the images, in the order of the cases.
 
     Raises:
-        DataError: ``folder`` is a file, or holds other files.
+        DataError: ``folder`` is a file, or contains other files.
     """
     cases = tuple(cases)
     images = [folder / "raw" / f"{case.name}.nii.gz" for case in cases]
@@ -157,5 +177,5 @@ def _refuse_other_files(folder: Path, own: set[Path]) -> None:
     other = [path for path in found if path not in own and not path.name.startswith(".")]
     if other:
         raise DataError(
-            "an empty or new folder for the phantom", str(other[0]), "name another folder, or empty this one"
+            "an empty or new folder for the phantom", str(other[0]), "choose another folder, or empty this one"
         )

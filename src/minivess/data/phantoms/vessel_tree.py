@@ -1,8 +1,8 @@
-"""A network of blood vessels in physical space: trees by Murray's law, their tips joined into loops.
+"""A network of blood vessels in physical space: trees by Murray's law, with their tips joined into loops.
 
-The tissue is a jittered lattice of junctions. Shortest paths from a few inlets at its top give one tree an inlet; every
-tree swells from its capillary tips towards its inlet by Murray's law (Murray 1926, PNAS 12:207), and the free tips are
-joined to their neighbours, so the network has loops and few dead ends, as a capillary bed has.
+The tissue is a jittered lattice of junctions. Shortest paths from a few inlets at the top give one tree for each inlet.
+The radius in a tree grows from the capillary tips to the inlet by Murray's law (Murray 1926, PNAS 12:207). Free tips
+are joined to their neighbours, so the network has loops and few dead ends, like a capillary bed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,19 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 JUNCTION_SPACING_UM = 35.0
+"""Mean distance between junctions along each axis."""
+
 CAPILLARY_RADIUS_UM = (2.0, 3.0)
+"""Smallest and largest radius of a capillary."""
+
 JUNCTIONS_AN_INLET = 350
+"""Number of junctions for each inlet."""
+
 PIAL_DEPTH_UM = 70.0
+"""Depth of the surface layer that contains the inlets; shortest paths prefer this layer."""
+
 SHORTEST_PIECE_UM = 4.0
+"""Lower limit of the length of a tube that a vessel is cut into."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +37,7 @@ class Network:
 
     Attributes:
         junction_um: Positions of the junctions, ``(J, 3)``.
-        vessels: Junctions at the two ends of every vessel, upstream first, ``(V, 2)``.
+        vessels: Indices of the junctions at the two ends of every vessel, upstream first, ``(V, 2)``.
         radius_um: Radius of every vessel, ``(V,)``.
         brightness: Fluorescence of every vessel, near 1, ``(V,)``.
     """
@@ -41,7 +50,14 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Tubes:
-    """Straight pieces of vessel with round ends: ends ``(N, 3)``, radius in micrometre, brightness near 1, ``(N,)``."""
+    """Straight pieces of vessels with round ends.
+
+    Attributes:
+        start_um: Start points, ``(N, 3)``.
+        end_um: End points, ``(N, 3)``.
+        radius_um: Radius of every piece, ``(N,)``.
+        brightness: Fluorescence of every piece, near 1, ``(N,)``.
+    """
 
     start_um: np.ndarray
     end_um: np.ndarray
@@ -50,15 +66,20 @@ class Tubes:
 
 
 def grow_network(tissue_um: np.ndarray, rng: np.random.Generator) -> Network:
-    """Fill a block of tissue, ``tissue_um`` along X, Y and depth, with one network of vessels.
+    """Fill a block of tissue with one network of vessels.
 
-    Radii run from ``CAPILLARY_RADIUS_UM`` to about 15 µm at the inlets near depth 0 (twice that in a block 2.5 mm wide,
-    whose inlets at the rim feed its middle). A volume holds about 1.1 m/mm³ of vessel, the order found in mouse cortex.
+    Radii increase from ``CAPILLARY_RADIUS_UM`` to about 15 µm at the inlets near depth 0. In a block 2.5 mm wide they
+    reach twice that, because the inlets at the rim also feed the middle. The length of vessel per volume is about 1.1
+    m/mm³, the order of magnitude found in mouse cortex.
+
+    Args:
+        tissue_um: Size of the block along X, Y and depth.
+        rng: Source of all random numbers.
     """
     junction_um = _jittered_lattice(tissue_um, rng)
     pairs, length_um = _neighbours(junction_um)
     upstream, order = _shortest_path_trees(junction_um, pairs, length_um, rng)
-    fed = np.array([j for j in order if upstream[j] >= 0], dtype=np.intp)  # inlets first, so a child after its parent
+    fed = np.array([j for j in order if upstream[j] >= 0], dtype=np.intp)  # parents before children
     tree = np.column_stack([upstream[fed], fed])
     loops = _join_tips(len(junction_um), tree, pairs, length_um)
 
@@ -70,12 +91,12 @@ def grow_network(tissue_um: np.ndarray, rng: np.random.Generator) -> Network:
 
 
 def trace_tubes(network: Network, rng: np.random.Generator, piece_um: float = SHORTEST_PIECE_UM) -> Tubes:
-    """Bend every vessel smoothly from junction to junction, the thin ones more, and cut it into straight tubes.
+    """Bend every vessel smoothly from junction to junction, thin ones more strongly, and cut it into straight tubes.
 
     Args:
         network: The network to trace.
-        rng: Source of the bends and of the beads along a vessel.
-        piece_um: Length aimed at for one tube; coarser is faster.
+        rng: Source of the bends and of the changes of brightness along a vessel.
+        piece_um: Approximate length of one tube; longer tubes are faster.
     """
     pieces = max(2, math.ceil(JUNCTION_SPACING_UM / max(piece_um, SHORTEST_PIECE_UM)))
     at = np.linspace(0.0, 1.0, pieces + 1)[None, :, None]
@@ -100,7 +121,7 @@ def _jittered_lattice(tissue_um: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _neighbours(junction_um: np.ndarray, count: int = 9) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of near junctions, ``(P, 2)``, each pair once, and the distance between the two."""
+    """Pairs of neighbouring junctions, ``(P, 2)``, each pair once, and their distances, ``(P,)``."""
     _, near = cKDTree(junction_um).query(junction_um, k=min(count, len(junction_um)))
     here = np.repeat(np.arange(len(junction_um)), near.shape[1])
     pairs = np.sort(np.column_stack([here, near.ravel()]), axis=1)
@@ -111,7 +132,7 @@ def _neighbours(junction_um: np.ndarray, count: int = 9) -> tuple[np.ndarray, np
 def _shortest_path_trees(
     junction_um: np.ndarray, pairs: np.ndarray, length_um: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Upstream junction of every junction (negative for an inlet), and the junctions from the inlets outwards."""
+    """Upstream junction of every junction (negative for an inlet), and all junctions by distance from the inlets."""
     count = len(junction_um)
     cost = length_um * rng.lognormal(0.0, 1.0, size=len(pairs))
     pial = junction_um[:, 2] < PIAL_DEPTH_UM
@@ -125,7 +146,7 @@ def _shortest_path_trees(
 
 
 def _join_tips(count: int, tree: np.ndarray, pairs: np.ndarray, length_um: np.ndarray) -> np.ndarray:
-    """Loops, ``(L, 2)``: the shortest unused pairs that take a tip to a junction with fewer than three vessels."""
+    """Loops, ``(L, 2)``: the shortest unused pairs that join a tip to a junction with fewer than three vessels."""
     degree = np.bincount(tree.ravel(), minlength=count)
     used = {(min(a, b), max(a, b)) for a, b in tree.tolist()}
     loops = []
@@ -137,7 +158,7 @@ def _join_tips(count: int, tree: np.ndarray, pairs: np.ndarray, length_um: np.nd
 
 
 def _murray(tree: np.ndarray, tip_radius_um: np.ndarray) -> np.ndarray:
-    """Radius of every tree vessel: a parent's cube is the sum of its children's cubes, a tip's is its own."""
+    """Radius of every tree vessel: a parent's radius cubed is the sum of its children's; a tip has the given radius."""
     cubes = np.zeros(len(tip_radius_um))
     radius_um = np.empty(len(tree))
     for row in range(len(tree) - 1, -1, -1):
@@ -149,7 +170,7 @@ def _murray(tree: np.ndarray, tip_radius_um: np.ndarray) -> np.ndarray:
 
 
 def _brightness(vessels: np.ndarray, radius_um: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness that drifts from a vessel to the next one downstream: little along a trunk, much among capillaries."""
+    """Brightness of every vessel; it changes from a vessel to the next: little in trunks, much in capillaries."""
     level = rng.normal(0.0, 0.4, size=vessels.max() + 1)
     shock = rng.normal(0.0, 0.5, size=len(vessels)) * np.minimum(1.0, 3.0 / radius_um)
     for row, (parent, child) in enumerate(vessels):
@@ -159,7 +180,7 @@ def _brightness(vessels: np.ndarray, radius_um: np.ndarray, rng: np.random.Gener
 
 
 def _straighten(junction_um: np.ndarray, vessels: np.ndarray, radius_um: np.ndarray) -> np.ndarray:
-    """Pull every junction towards its neighbours, by the vessels' strength: trunks straighten, capillaries stay."""
+    """Pull junctions towards their neighbours, more for thick vessels: trunks straighten, capillaries hardly move."""
     pull = radius_um**3
     rest = 1.5 * max(CAPILLARY_RADIUS_UM) ** 3
     ends, others = vessels.ravel(), vessels[:, ::-1].ravel()
@@ -173,7 +194,7 @@ def _straighten(junction_um: np.ndarray, vessels: np.ndarray, radius_um: np.ndar
 
 
 def _tangents(network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """Directions, as long as the vessel, in which it leaves its first junction and arrives at its last one."""
+    """Directions in which each vessel leaves its first junction and reaches its last, scaled to the vessel's length."""
     chord = network.junction_um[network.vessels[:, 1]] - network.junction_um[network.vessels[:, 0]]
     through = np.zeros_like(network.junction_um)
     np.add.at(through, network.vessels.ravel(), np.repeat(chord * network.radius_um[:, None] ** 3, 2, axis=0))
@@ -184,7 +205,7 @@ def _tangents(network: Network) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wiggle(at: np.ndarray, radius_um: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random bends that vanish at both ends: a capillary strays by some 5 µm, an arteriole by less."""
+    """Random bends that vanish at both ends: about 5 µm for a capillary, less for an arteriole."""
     wander = np.zeros((len(radius_um), at.shape[1], 3))
     for wave in (1, 2):
         size_um = 6.0 / wave * np.minimum(1.0, 3.0 / radius_um) ** 2

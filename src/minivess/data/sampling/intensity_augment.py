@@ -1,6 +1,6 @@
-"""Random changes of a patch that leave its meaning: mirrors, and changes of intensity. Every draw comes from one generator.
+"""Random augmentation that keeps the meaning of a patch: mirroring and changes of intensity.
 
-Rates and ranges follow nnU-Net (Isensee et al. 2021).
+All random numbers come from one generator. Rates and ranges follow nnU-Net (Isensee et al. 2021).
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from scipy.ndimage import gaussian_filter1d
 
 
 def draw_flips(rng: np.random.Generator) -> tuple[slice, slice, slice]:
-    """Index that mirrors each axis with a chance of one half."""
+    """Draw an index that mirrors each axis with a probability of one half."""
     x, y, z = (slice(None, None, -1) if rng.random() < 0.5 else slice(None) for _ in range(3))
     return x, y, z
 
 
 def change_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise, in-plane blur, brightness, contrast, lower in-plane resolution and gamma, each with its own chance.
+    """Apply noise, in-plane blur, brightness, contrast, lower in-plane resolution and gamma, each at its own rate.
 
     Args:
-        image: Normalised patch (X, Y, Z), float32, which is overwritten. Fastest where X is its fastest axis.
-        rng: Where the draws come from.
+        image: Normalised patch (X, Y, Z), float32; it is overwritten. Fastest if X is its fastest axis in memory.
+        rng: Source of all random numbers.
 
     Returns:
-        The changed patch, with the axes in the same order in memory.
+        The changed patch, with the same axis order in memory.
     """
     if rng.random() < 0.1:
         noise = rng.standard_normal(image.size, np.float32)
@@ -45,6 +45,7 @@ def change_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _contrast(image: np.ndarray, factor: float) -> None:
+    """Scale the intensities about their mean, then clip them to their previous range."""
     low, high, mean = image.min(), image.max(), image.mean()
     image -= mean
     image *= np.float32(factor)
@@ -53,7 +54,7 @@ def _contrast(image: np.ndarray, factor: float) -> None:
 
 
 def _lower_resolution(image: np.ndarray, share: float) -> np.ndarray:
-    """In plane to ``share`` of the voxels an axis, by the nearest, and back to all of them, linearly between."""
+    """Reduce each in-plane axis to ``share`` of its voxels (nearest voxel), then enlarge it again (linear)."""
     turned = image.T
     for axis in (1, 2):
         size = turned.shape[axis]
@@ -71,7 +72,7 @@ def _lower_resolution(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def _gamma(image: np.ndarray, gamma: float) -> None:
-    """Bend intensities between their extremes, and give them back their mean and deviation."""
+    """Apply a gamma curve between the extreme intensities, then restore mean and standard deviation."""
     low, span = image.min(), np.ptp(image)
     if span == 0:
         return

@@ -1,4 +1,7 @@
-"""Batches ahead of the training step: threads cut patches while the network computes; none gives the same batches."""
+"""Batches prepared ahead of the training step: threads cut patches while the network computes.
+
+The batches are the same for any number of threads.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,17 @@ _AHEAD_PER_WORKER = 2
 
 
 def batches(sampler: PatchSampler, first: int, last: int, workers: int = 0) -> Iterator[Batch]:
-    """Yield batches number ``first`` to ``last - 1`` in order: image float32, label uint8, mask bool, each (B, 1, X, Y, Z)."""
+    """Yield batches number ``first`` to ``last - 1`` in order.
+
+    Args:
+        sampler: Cuts the batches.
+        first: Number of the first batch.
+        last: Number after the last batch.
+        workers: Number of threads; with 0, batches are cut in the calling thread.
+
+    Yields:
+        Image float32, label uint8 and mask bool, each (B, 1, X, Y, Z).
+    """
     if workers == 0:
         for step in range(first, last):
             yield _as_tensors(sampler.batch(step))

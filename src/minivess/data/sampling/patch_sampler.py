@@ -1,6 +1,6 @@
-"""One batch from its number alone: which cases, where, and how they are changed follow from (seed, step).
+"""Random training batches that depend only on the seed and the batch number: cases, positions and augmentation.
 
-So neither the number of workers nor the point of an interruption changes a sample.
+Therefore neither the number of workers nor an interruption changes a sample.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ Patch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class PatchSampler:
-    """Batches of random patches of the training cases; every case gives as many patches as any other.
+    """Batches of random patches of the training cases; every case contributes the same number of patches.
 
-    Cases are grouped by the patch that fits their depth, and a batch is drawn from one group. A round has as many batches as
-    there are cases: each group has as many of them as it has cases, so over a round each case comes ``batch`` times.
+    Cases are grouped by the patch that fits their depth, and each batch is drawn from one group. A round has as many
+    batches as there are cases. In a round, each group has as many batches as it has cases, so each case occurs
+    ``batch`` times.
 
     Args:
         store: The data set.
-        names: The training cases.
-        patches: Patch sizes X, Y, Z in voxels, one a group; a volume smaller than its patch is padded and the padding masked.
-        batch: Patches of a batch.
-        foreground_fraction: Share of the patches that hold vessel at their centre, kept over batches where a batch is too
-            small for it: with 0.25 and two patches a batch, one patch in every second batch. The others lie anywhere.
-        seed: Seed of every draw.
-        augment: Whether patches are changed at random.
+        names: Names of the training cases.
+        patches: Patch sizes X, Y, Z in voxels, one for each group. A volume smaller than its patch is padded, and the
+            padding is masked.
+        batch: Number of patches in a batch.
+        foreground_fraction: Share of patches with vessel at their centre. If one batch is too small for this share, it
+            is reached over several batches: with 0.25 and two patches in a batch, one patch in every second batch. The
+            other patches are at random positions.
+        seed: Seed of all random numbers.
+        augment: Whether patches are augmented at random.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class PatchSampler:
         self._order = lru_cache(maxsize=8)(self._shuffled)
 
     def batch(self, step: int) -> Patch:
-        """Batch number ``step``: image float32, label uint8 and mask bool, each (B, 1, X, Y, Z)."""
+        """Return batch number ``step``: image float32, label uint8 and mask bool, each (B, 1, X, Y, Z)."""
         round_, position = divmod(step, len(self._batches))
         patch, number = self._batches[self._order(len(self._batches), round_, 0)[position]]
         shape = (self._batch, 1, *patch)
@@ -72,20 +75,20 @@ class PatchSampler:
         return whole
 
     def _name(self, patch: Shape, round_: int, place: int) -> str:
-        """The case at a place of its group's queue: one shuffle of the group after the other."""
+        """Name of the case at a position in the queue of its group, which is one shuffle of the group after another."""
         group = self._groups[patch]
         shuffle, position = divmod(place, len(group))
         return group[self._order(len(group), round_, 1 + shuffle, *patch)[position]]
 
-    def _wants_vessel(self, index: int) -> bool:
-        """Whether sample number ``index`` is one of the share on vessel, which is spread evenly from the first sample on."""
+    def _is_on_vessel(self, index: int) -> bool:
+        """Whether sample number ``index`` has vessel at its centre; such samples are evenly spread."""
         return math.ceil((index + 1) * self._foreground_fraction) > math.ceil(index * self._foreground_fraction)
 
     def _sample(self, case: StoredCase, patch: Shape, index: int) -> Patch:
-        """Sample number ``index``: image, label and mask, each (X, Y, Z); mask is False where the volume had no voxel."""
+        """Sample number ``index``: image, label and mask, each (X, Y, Z); mask is False outside the volume."""
         rng = np.random.default_rng((self._seed, index))
         change = draw_in_plane(rng, patch[:2]) if self._augment else InPlane()
-        centre = _draw_centre(case, patch, self._wants_vessel(index), rng)
+        centre = _draw_centre(case, patch, self._is_on_vessel(index), rng)
         image, label, mask = _cut(case, centre, patch, change)
         if self._augment:
             flips = draw_flips(rng)
@@ -96,23 +99,29 @@ class PatchSampler:
         return np.random.default_rng((self._seed, *key, 1)).permutation(count)
 
 
-def _draw_centre(case: StoredCase, patch: Shape, wants_vessel: bool, rng: np.random.Generator) -> Shape:
-    """A patch centre such that the patch lies within the volume wherever it fits, on a vessel voxel's reach if wanted."""
+def _draw_centre(case: StoredCase, patch: Shape, on_vessel: bool, rng: np.random.Generator) -> Shape:
+    """Draw the centre of a patch that is inside the volume along each axis on which it fits.
+
+    If ``on_vessel`` is true, the centre is a random vessel voxel, or as near to it as the border of the volume permits.
+    """
     shape = case.image.shape
-    if wants_vessel and case.foreground.size:
+    if on_vessel and case.foreground.size:
         flat = int(case.foreground[rng.integers(case.foreground.size)])
-        wanted = [int(value) for value in np.unravel_index(flat, shape, order="F")]
+        target = [int(value) for value in np.unravel_index(flat, shape, order="F")]
     else:
-        wanted = [int(rng.integers(size)) for size in shape]
+        target = [int(rng.integers(size)) for size in shape]
     x, y, z = (
         min(max(at, size // 2), max(whole - (size - size // 2), size // 2)) if whole > size else whole // 2
-        for at, size, whole in zip(wanted, patch, shape, strict=True)
+        for at, size, whole in zip(target, patch, shape, strict=True)
     )
     return x, y, z
 
 
 def _cut(case: StoredCase, centre: Shape, patch: Shape, change: InPlane) -> Patch:
-    """The patch about ``centre`` seen through ``change``, with edge values and a False mask outside the volume."""
+    """Cut the patch around ``centre`` and apply ``change``.
+
+    Outside the volume, the image repeats its edge values, and label and mask are zero.
+    """
     size_x, size_y = patch[:2] if change.is_identity else change.source_size(patch[:2])
     box, padding = [], []
     for at, length, whole in zip(centre, (size_x, size_y, patch[2]), case.image.shape, strict=True):

@@ -1,4 +1,7 @@
-"""Predicted peaks and timed steps, kept on disk: a known one costs the reading of a small file, and no import of torch."""
+"""Cache predicted peaks and step times on disk.
+
+A cached result needs one small file to be read, and no import of torch.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +36,21 @@ _TRACED = (
     "models",
     "planning/memory",
 )
-"""Source that decides a predicted peak: a change of any of these files makes every stored peak outdated."""
+"""Source files that determine a predicted peak: if any of them changes, no stored peak is used any more."""
 _LIBRARIES = ("torch", "monai")
 
 
 class PeakCache:
-    """Peaks and times by workload, library versions and source code, so that none outlives what it was computed from.
+    """Peaks and step times, stored by workload, library versions and source code.
 
-    Of a network or loss of one's own the module that builds it counts, not what that module imports. What is unknown is
-    computed by one process, which lives as long as the ``with`` block. A folder that cannot be written costs time alone.
+    A result is computed again if any of these changes. For a user's own network or loss, the source of the module with
+    its builder counts, but not the modules that this module imports. Missing results are computed by one child process,
+    which lives until the end of the ``with`` block. If the folder is not writable, results are computed again in the
+    next run.
 
     Args:
-        folder: Where they are kept.
-        environment: Of a slot: names the card, or the number of threads, that steps are timed with.
+        folder: Folder of the stored results.
+        environment: Environment variables of a slot: they select the GPU or the number of threads for timing.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -60,7 +65,10 @@ class PeakCache:
         self._process.close()
 
     def peak(self, work: Workload) -> PeakMemory:
-        """The peak of a workload: at once where it is known, else in seconds, the first time with those of the imports.
+        """Return the peak of a workload.
+
+        A stored peak is returned immediately. Otherwise it takes seconds to compute, and the first one also includes
+        the time to import torch.
 
         Raises:
             ConfigError: The network or the loss cannot be built.
@@ -71,27 +79,33 @@ class PeakCache:
             return PeakMemory.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             peak = self._process.peak(work)
-        _keep(path, peak.model_dump_json(indent=2))
+        _store(path, peak.model_dump_json(indent=2))
         return peak
 
     def seconds(self, work: TrainingWorkload) -> float:
-        """Seconds of a step in this environment on this machine, timed once; raises as ``peak`` does."""
+        """Return the seconds of a step in this environment on this machine; each workload is timed once.
+
+        Raises:
+            ConfigError: The network or the loss cannot be built.
+            PlanError: The step fails, e.g. because there is not enough memory.
+        """
         path = self._folder / f"seconds-{platform.node()}-{_digest(work, self._environment)}.json"
         try:
             return float(from_plain(float, json.loads(path.read_bytes())))
         except (OSError, ValueError):
             seconds = self._process.seconds(work)
-        _keep(path, json.dumps(seconds))
+        _store(path, json.dumps(seconds))
         return seconds
 
 
-def _keep(path: Path, text: str) -> None:
-    """Write the file where that can be done; without it the next run computes the same again."""
+def _store(path: Path, text: str) -> None:
+    """Write the file if possible; if not, the next run computes the result again."""
     with suppress(OSError):
         write_text(path, text + "\n")
 
 
 def _digest(work: Workload, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Hash everything that determines the result."""
     builders = [work.network.builder] + ([work.loss] if isinstance(work, TrainingWorkload) else [])
     parts = {
         "workload": work.model_dump(mode="json"),
@@ -99,7 +113,7 @@ def _digest(work: Workload, environment: Mapping[str, str] = MappingProxyType({}
         "libraries": [_installed(name) for name in _LIBRARIES],
         "package": _package_digest(),
         "builders": [_module_digest(name.partition(":")[0]) for name in builders if ":" in name],
-        "processors": os.cpu_count() if work.device == "cpu" else None,  # some kernels keep memory for each thread
+        "processors": os.cpu_count() if work.device == "cpu" else None,  # some kernels allocate memory per thread
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -115,7 +129,10 @@ def _package_digest() -> str:
 
 
 def _module_digest(name: str) -> str:
-    """Of the source of a module, which is not imported, though the packages around it are; empty where there is none."""
+    """Hash the source of a module; empty if there is no source file.
+
+    The module is not imported, but its parent packages are.
+    """
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):

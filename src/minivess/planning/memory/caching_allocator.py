@@ -1,9 +1,14 @@
-"""torch's caching allocator for GPUs, played through on paper: what the card is asked for when tensors come and go.
+"""Simulate torch's caching allocator for GPUs: the memory that it reserves on the GPU for a sequence of allocations.
 
-The rules are those of c10/cuda/CUDACachingAllocator.cpp with expandable segments, as every cell, dry start and measurement on a card
-runs: sizes in steps of 512 bytes; small ones from one range of addresses that grows by pages of 2 MiB, others from one that grows by pages
-of 20 MiB; the smallest free block that fits, split and merged again, the end of a range only where no other does. Pages are
-kept, so what a card reports as used never falls.
+The rules are those of c10/cuda/CUDACachingAllocator.cpp with expandable segments, which every cell, dry start and
+measurement on a GPU uses:
+
+- Sizes are rounded up to multiples of 512 bytes.
+- Small blocks come from one address range that grows by pages of 2 MiB, all others from one that grows by pages of 20
+  MiB.
+- The smallest free block that fits is used and split. Free neighbours are merged.
+- The free block at the end of a range is used only if no other fits.
+- Pages are kept, so the memory that the GPU reports as used never decreases.
 """
 
 from __future__ import annotations
@@ -15,12 +20,14 @@ from dataclasses import dataclass
 from minivess.text import MIB
 
 _STEP = 512
-_SMALL = MIB  # up to here from the small range
+_SMALL = MIB  # largest block of the small range
 _SMALL_PAGE, _LARGE_PAGE = 2 * MIB, 20 * MIB
 
 
 @dataclass(eq=False, slots=True)
 class _Block:
+    """A block of addresses, with links to its neighbours in the range."""
+
     address: int
     size: int
     free: bool = False
@@ -33,7 +40,10 @@ class _Block:
 
 
 class _Range:
-    """Addresses from 0 on, handed out in blocks; ``size_bytes`` of them have memory behind them, in whole pages."""
+    """An address range that starts at 0 and is allocated in blocks.
+
+    ``size_bytes`` of it are backed by memory; these are whole pages.
+    """
 
     def __init__(self, page_bytes: int) -> None:
         self.size_bytes = 0
@@ -42,7 +52,7 @@ class _Range:
         self._free: list[_Block] = []
 
     def allocate(self, size: int) -> _Block:
-        block = self._smallest_free(size) or self._grown(size)
+        block = self._smallest_free(size) or self._grow(size)
         if block.size > size:
             rest = _Block(block.address + size, block.size - size, before=block, after=block.after)
             if block.after is None:
@@ -54,16 +64,17 @@ class _Range:
         return block
 
     def release(self, block: _Block) -> None:
-        """Merge it with free neighbours."""
+        """Free a block and merge it with its free neighbours."""
         if block.before is not None and block.before.free:
             self._take(block.before)
-            block = self._merged(block.before, block)
+            block = self._merge(block.before, block)
         if block.after is not None and block.after.free:
             self._take(block.after)
-            block = self._merged(block, block.after)
+            block = self._merge(block, block.after)
         self._put_back(block)
 
     def _smallest_free(self, size: int) -> _Block | None:
+        """Take the smallest free block that fits; the block at the end only if there is no other."""
         at = bisect_left(self._free, (size, 0), key=_order)
         fitting = self._free[at : at + 2]
         if not fitting:
@@ -72,8 +83,8 @@ class _Range:
         self._take(block)
         return block
 
-    def _grown(self, size: int) -> _Block:
-        """The block at the end, larger by as many pages as it lacks."""
+    def _grow(self, size: int) -> _Block:
+        """Extend the range by the missing pages and take the block at its end."""
         end = self._end
         if end is not None and end.free:
             self._take(end)
@@ -87,7 +98,7 @@ class _Range:
         self.size_bytes += more
         return end
 
-    def _merged(self, first: _Block, second: _Block) -> _Block:
+    def _merge(self, first: _Block, second: _Block) -> _Block:
         first.size += second.size
         first.after = second.after
         if second.after is None:
@@ -106,16 +117,20 @@ class _Range:
 
 
 def reserved_bytes(changes: Iterable[tuple[int, int]]) -> int:
-    """Memory that torch holds of a card after (name, bytes) allocated, and (name, minus bytes) released, in this order."""
+    """Return the GPU memory that torch has reserved after a sequence of allocations and releases, in bytes.
+
+    Args:
+        changes: Pairs (block number, bytes), in order: positive bytes allocate a block, negative bytes release it.
+    """
     small, large = _Range(_SMALL_PAGE), _Range(_LARGE_PAGE)
     held: dict[int, tuple[_Range, _Block]] = {}
-    for name, size_bytes in changes:
+    for number, size_bytes in changes:
         if size_bytes > 0:
             size = -(-size_bytes // _STEP) * _STEP
             place = small if size <= _SMALL else large
-            held[name] = place, place.allocate(size)
+            held[number] = place, place.allocate(size)
         else:
-            place, block = held.pop(name)
+            place, block = held.pop(number)
             place.release(block)
     return small.size_bytes + large.size_bytes
 

@@ -1,4 +1,4 @@
-"""What a planner asks about the future of several losses: memory of the costliest step, of a prediction, seconds of a step."""
+"""Estimate memory and time for several losses: the costliest training step, a prediction, and the seconds of a step."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from minivess.training.config import Precision
 
 @dataclass(frozen=True)
 class Estimator:
-    """Answers from a cache while it is open.
+    """Estimates from a cache of peaks and times, which must be open.
 
     Attributes:
-        losses: Options of every loss that will train, by name.
-        cache: Computes what it does not know.
-        timed: Whether this machine is the one that will train, so that its steps can be timed.
+        losses: Options of each loss that will be trained, by name.
+        cache: The open cache; it computes missing results.
+        timed: Whether the training will run on this machine, so that steps can be timed here.
     """
 
     losses: Mapping[str, Mapping[str, Any]]
@@ -34,7 +34,15 @@ class Estimator:
     def step_bytes(
         self, network: NetworkSpec, micro_batch: int, *, batch: int, precision: Precision, device: Device
     ) -> int:
-        """Peak of a step with ``micro_batch`` of the network's largest patches a forward pass, of the costliest loss."""
+        """Return the peak of a training step with the costliest loss, in bytes.
+
+        Args:
+            network: The network; its largest patch is used.
+            micro_batch: Patches per forward pass.
+            batch: Patches per optimizer step.
+            precision: Type of the forward pass.
+            device: Where the step will run.
+        """
         works = self._works(network, micro_batch, batch, precision, device)
         return max(int(self.cache.peak(work)) for work in works.values())
 
@@ -47,7 +55,16 @@ class Estimator:
         precision: Precision,
         device: Device,
     ) -> PeakMemory:
-        """Peak of the prediction of a volume; the same for every loss."""
+        """Return the peak of the prediction of a volume; it does not depend on the loss.
+
+        Args:
+            network: The network.
+            patch: Window, X, Y, Z in voxels.
+            volume_shape: X, Y, Z in voxels.
+            overlap: Overlap of neighbouring windows, as a share of the window.
+            precision: Type of the forward pass.
+            device: Where the prediction will run.
+        """
         work = InferenceWorkload(
             network=network,
             patch=patch,
@@ -61,7 +78,10 @@ class Estimator:
     def step_seconds(
         self, network: NetworkSpec, micro_batch: int, *, batch: int, precision: Precision, device: Device
     ) -> dict[str, float]:
-        """Seconds of a step of each loss, timed on this machine; empty where another will train."""
+        """Return the seconds per optimizer step by loss, timed on this machine; empty if ``timed`` is false.
+
+        The arguments are those of ``step_bytes``.
+        """
         if not self.timed:
             return {}
         works = self._works(network, micro_batch, batch, precision, device)
@@ -86,13 +106,14 @@ class Estimator:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where forecasts are kept for all runs: in ``$XDG_CACHE_HOME/minivess``, or ``~/.cache/minivess``.
+    """Return the folder of predicted peaks, which all runs share.
 
-    A user without a home, as in some containers, has a folder of the user's own among the temporary ones.
+    It is in ``$XDG_CACHE_HOME/minivess`` or ``~/.cache/minivess``. A user without a home folder, as in some containers,
+    gets a folder under the system's temporary folder.
     """
-    place = environ.get("XDG_CACHE_HOME")
+    configured = environ.get("XDG_CACHE_HOME")
     try:
-        caches = Path(place) if place else Path.home() / ".cache"
+        caches = Path(configured) if configured else Path.home() / ".cache"
     except RuntimeError:
         caches = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return caches / "minivess" / "peaks"

@@ -1,8 +1,9 @@
-"""What a kernel allocates beside its operands, which no trace of operators shows.
+"""Temporary memory that a kernel allocates besides its operands; a trace of operators does not show it.
 
-On a CPU these are formulas for what torch's allocator was seen to hand out (torch 2.13, oneDNN 3.12): the columns of torch's
-own convolutions and the reordered copies of oneDNN's. cuDNN is a closed book; what stands for it here is one copy of every
-operand, as it makes to change the layout for tensor cores: 108 MiB where 108 and 110 were taken, the largest of a step on an H200.
+On a CPU the formulas reproduce the allocations of torch's allocator (measured with torch 2.13, oneDNN 3.12): the
+columns of torch's own convolutions, and the reordered copies of oneDNN's convolutions. The code of cuDNN is not public,
+so its memory is approximated by one copy of every operand, which cuDNN makes to change the layout for tensor cores. For
+the largest convolution of a step on an H200 this gives 108 MiB; measured were 108 and 110 MiB.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ from typing import Any, Literal
 
 import torch
 
-_BLOCK = 16  # oneDNN keeps channels in blocks of this many
+_BLOCK = 16  # oneDNN stores channels in blocks of this size
 _Backend = torch._C._ConvBackend  # type: ignore[attr-defined]  # the stub has another name
-_NATIVE = (_Backend.Slow3d, _Backend.SlowDilated3d, _Backend.SlowTranspose3d)  # what oneDNN does not take over
+_NATIVE = (_Backend.Slow3d, _Backend.SlowDilated3d, _Backend.SlowTranspose3d)  # convolutions that do not run in oneDNN
 
 
 def kernel_bytes(operator: Any, args: Sequence[Any], result: Any, device: Literal["cpu", "cuda"]) -> int:
-    """Most bytes that an operator holds at any time beyond its arguments and its results; 0 for all but a few.
+    """Return the peak of the temporary memory of an operator, in bytes, without its arguments and results.
 
     Args:
-        operator: Overload of ``torch.ops.aten`` that was called.
-        args: What it was called with, positional; fake tensors will do.
-        result: What it returned.
-        device: Whose kernels are meant, wherever the tensors say they are.
+        operator: The called overload of ``torch.ops.aten``.
+        args: Its positional arguments; fake tensors are allowed.
+        result: Its result.
+        device: The device whose kernels count; the device of the tensors is ignored.
+
+    Returns:
+        0 for all operators except convolutions and, on a CPU, the backward pass of batch normalisation.
     """
     aten = torch.ops.aten
     if operator in (aten.convolution.default, aten.convolution_backward.default):
@@ -41,7 +45,11 @@ def kernel_bytes(operator: Any, args: Sequence[Any], result: Any, device: Litera
 
 @dataclass(frozen=True)
 class _Convolution:
-    """One call. Shapes as torch has them: (B, C, X, Y, Z), the weight (out, in, kernel), or (in, out, kernel) transposed."""
+    """One call of a convolution.
+
+    Shapes are those of torch: image and output (B, C, X, Y, Z), weight (out, in, kernel), or (in, out, kernel) if
+    transposed.
+    """
 
     image: tuple[int, ...]
     weight: tuple[int, ...]
@@ -59,8 +67,8 @@ class _Convolution:
 
     @classmethod
     def of_backward(cls, args: Sequence[Any]) -> _Convolution:
-        gradient, image, weight, _bias_sizes, *settings, wanted = args
-        return cls._of((image, weight, None, *settings), gradient, backward=True, image_gradient=wanted[0])
+        gradient, image, weight, _bias_sizes, *settings, output_mask = args
+        return cls._of((image, weight, None, *settings), gradient, backward=True, image_gradient=output_mask[0])
 
     @classmethod
     def _of(cls, args: Sequence[Any], output: Any, *, backward: bool, image_gradient: bool) -> _Convolution:
@@ -82,7 +90,7 @@ class _Convolution:
         return self.weight[2:]
 
     def cudnn_bytes(self) -> int:
-        """A copy of image, weight and output."""
+        """Return the bytes of one copy of image, weight and output."""
         return self.itemsize * (prod(self.image) + prod(self.weight) + prod(self.output))
 
     def cpu_bytes(self, threads: int) -> int:
@@ -91,7 +99,10 @@ class _Convolution:
         return self._onednn_backward(threads) if self.backward else self._onednn_forward(threads)
 
     def _columns(self) -> int:
-        """Every window of the input side by side, for a matrix product; no copy where a window is one voxel."""
+        """Return the bytes of the column matrix, which contains all windows of the input for a matrix product.
+
+        There is no copy if a window is one voxel.
+        """
         if self.transposed:
             return self.itemsize * prod(self.weight[1:]) * prod(self.image[2:])
         if prod(self.kernel) == 1 and not self.backward:
@@ -102,51 +113,60 @@ class _Convolution:
         image, weight, output = self._reordered()
         result = self.itemsize * prod(self.output)
         if self.transposed:
-            return max(image + weight + output + self._overhanging(self.image, threads) - result, 2 * output)
+            return max(image + weight + output + self._padded(self.image, threads) - result, 2 * output)
         return max(image + weight + output + self._accumulators(self.output, threads) - result, output)
 
     def _onednn_backward(self, threads: int) -> int:
-        """First the gradient of the image, then, with that in hand, the gradient of the weight."""
+        """Return the peak of two phases.
+
+        First the gradient of the image is computed; then, with it still in memory, the gradient of the weight.
+        """
         image, weight, output = self._reordered()
         image_result = self.itemsize * prod(self.image) if self.image_gradient else 0
         results = image_result + self.itemsize * prod(self.weight)
         of_image = image + weight + output + self._accumulators(self.image, threads)
         if self.strided and not self.transposed:
-            of_image += self._overhanging(self.output, threads)
+            of_image += self._padded(self.output, threads)
         of_weight = image_result + image + weight + output + self._weight_scratch(weight, threads)
         return max(of_image if self.image_gradient else 0, of_weight) - results
 
     def _reordered(self) -> tuple[int, int, int]:
-        """Bytes of image, weight and output in blocks of channels; an image of one channel stays as it is."""
-        image = prod(self.image) if self.image[1] == 1 else _blocked(self.image)
-        weight = _up(self.weight[0]) * _up(self.weight[1]) * prod(self.kernel)
-        return self.itemsize * image, self.itemsize * weight, self.itemsize * _blocked(self.output)
+        """Return the bytes of image, weight and output in blocks of channels.
+
+        An image with one channel is not reordered.
+        """
+        image = prod(self.image) if self.image[1] == 1 else _blocked_size(self.image)
+        weight = _round_up(self.weight[0]) * _round_up(self.weight[1]) * prod(self.kernel)
+        return self.itemsize * image, self.itemsize * weight, self.itemsize * _blocked_size(self.output)
 
     def _accumulators(self, result: tuple[int, ...], threads: int) -> int:
-        """A float32 image for each thread, where half precision meets a kernel of one voxel."""
+        """Return the bytes of one float32 image per thread; only for half precision with a kernel of one voxel."""
         if self.itemsize == 4 or prod(self.kernel) > 1:
             return 0
-        return 4 * threads * _blocked((1, *result[1:]))
+        return 4 * threads * _blocked_size((1, *result[1:]))
 
-    def _overhanging(self, shape: tuple[int, ...], threads: int) -> int:
-        """An image for each thread, with room for the kernel to hang over."""
+    def _padded(self, shape: tuple[int, ...], threads: int) -> int:
+        """Return the bytes of one image per thread, padded for the kernel."""
         sizes = (size + (width - 1) // 2 for size, width in zip(shape[2:], self.kernel, strict=True))
-        return self.itemsize * threads * _up(shape[1]) * prod(sizes)
+        return self.itemsize * threads * _round_up(shape[1]) * prod(sizes)
 
     def _weight_scratch(self, weight: int, threads: int) -> int:
-        """In half precision the sum in float32 and, unless the kernel is flat along Z, transposed images for each thread."""
+        """Return the bytes for the gradient of the weight in half precision.
+
+        These are the sum in float32 and, unless the kernel is flat along Z, transposed images per thread.
+        """
         if self.itemsize == 4:
             return 0
         flat = self.kernel[-1] == 1 and prod(self.kernel) > 1
         padded = (size + 2 * (width // 2) for size, width in zip(self.image[2:], self.kernel, strict=True))
-        images = 0 if self.image[1] == 1 else _up(self.image[1]) * prod(padded)
-        transposed = self.itemsize * threads * (images + _blocked((1, *self.output[1:])))
+        images = 0 if self.image[1] == 1 else _round_up(self.image[1]) * prod(padded)
+        transposed = self.itemsize * threads * (images + _blocked_size((1, *self.output[1:])))
         return 2 * weight + (0 if flat else transposed)
 
 
-def _up(channels: int) -> int:
+def _round_up(channels: int) -> int:
     return -(-channels // _BLOCK) * _BLOCK
 
 
-def _blocked(shape: Sequence[int]) -> int:
-    return shape[0] * _up(shape[1]) * prod(shape[2:])
+def _blocked_size(shape: Sequence[int]) -> int:
+    return shape[0] * _round_up(shape[1]) * prod(shape[2:])

@@ -1,4 +1,4 @@
-"""How much memory a training step or a prediction takes at its peak: computed from a trace, not guessed."""
+"""Predict the peak memory of a training step or a prediction from a trace of its operators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from minivess.planning.memory.trace import Trace
 
 CONTEXT_BYTES = 704 * MIB
-"""What CUDA, cuDNN and cuBLAS keep on a card beside torch's tensors: 698 MiB of an H200; a card with fewer processors should keep less."""
+"""GPU memory that CUDA, cuDNN and cuBLAS hold besides torch's tensors. Measured on an H200: 698 MiB; smaller GPUs
+should need less."""
 
 _PHASES = {
     "start": "before the forward pass",
@@ -27,12 +28,17 @@ _PHASES = {
     "loss": "in the loss",
     "backward": "in the backward pass",
     "update": "in the update of the weights",
-    "merge": "where windows are merged",
+    "merge": "while windows are merged",
 }
 
 
 class PeakMemory(BaseModel):
-    """What a device holds at the instant of the peak, by what it is for; ``int(peak)`` is the total in bytes."""
+    """Memory of a device at its peak, by purpose; ``int(peak)`` is the total in bytes.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        phase: When the peak is reached.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,29 +48,32 @@ class PeakMemory(BaseModel):
     gradients_bytes: int = 0
     optimizer_bytes: int = Field(default=0, description="both moments of AdamW")
     average_bytes: int = Field(default=0, description="the averaged weights")
-    inputs_bytes: int = Field(default=0, description="batch, or slab and accumulators of a prediction")
+    inputs_bytes: int = Field(default=0, description="the batch, or the slab and the accumulators of a prediction")
     activations_bytes: int = Field(
-        default=0, description="made in the forward pass or the loss, half precision copies of weights among them"
+        default=0,
+        description="created in the forward pass or the loss, including the half precision copies of weights",
     )
-    temporaries_bytes: int = Field(default=0, description="made in the backward pass, the update or the merging")
-    workspace_bytes: int = Field(default=0, description="within a kernel")
-    allocator_bytes: int = Field(default=0, description="kept by torch's caching allocator beyond all tensors")
+    temporaries_bytes: int = Field(
+        default=0, description="created in the backward pass, the weight update or the merging of windows"
+    )
+    workspace_bytes: int = Field(default=0, description="temporary memory within a kernel")
+    allocator_bytes: int = Field(default=0, description="kept by torch's caching allocator in addition to all tensors")
     context_bytes: int = Field(default=0, description="CUDA context and libraries")
     host_bytes: int = Field(
-        default=0, description="arrays in main memory beside the device; the volume itself is not among them"
+        default=0, description="arrays in main memory besides the memory of the device, without the volume itself"
     )
 
     @property
     def total_bytes(self) -> int:
-        """All of the device's, without ``host_bytes``."""
+        """Memory of the device, without ``host_bytes``."""
         return sum(self._parts().values())
 
     def explain(self) -> str:
-        """A sentence: how much, when, and for what, the largest first."""
+        """Describe the peak in one sentence: its size, its phase and its parts, the largest first."""
         parts = sorted(self._parts().items(), key=lambda part: -part[1])
         listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts if size >= 0.005 * GIB)
-        where = "on the card" if self.device == "cuda" else "in main memory"
-        return f"{self.total_bytes / GIB:.2f} GiB {where}, reached {_PHASES[self.phase]}: {listed or 'little of each'}"
+        where = "on the GPU" if self.device == "cuda" else "in main memory"
+        return f"{self.total_bytes / GIB:.2f} GiB {where}, reached {_PHASES[self.phase]}: {listed or 'all parts are small'}"
 
     def __int__(self) -> int:
         return self.total_bytes
@@ -86,22 +95,27 @@ def predict_training_peak(
     accumulated: bool = False,
     device: Device = "cuda",
 ) -> PeakMemory:
-    """Peak of one optimizer step, any but the first. Imports torch and the network's library, then takes seconds.
+    """Predict the peak memory of one optimizer step after the first.
+
+    It imports torch and the network's library, and then takes seconds.
 
     Args:
-        model: A network; or a model profile or its name, whose strides are planned for the patch.
+        model: A network, a model profile or the name of a profile. The strides of a profile are planned for the patch.
         loss: A key of ``LOSSES``, or an importable builder.
         patch: X, Y, Z in voxels.
-        batch: Patches of one forward pass.
+        batch: Patches per forward pass.
         precision: Type of the forward pass.
-        spacing_um: Of the voxels, for strides that are yet to be planned.
+        spacing_um: Voxel spacing X, Y, Z in micrometre; used to plan the strides of a profile.
         loss_options: Passed to the loss.
-        accumulated: Whether a step takes more than one forward pass; gradients then live through the later ones.
-        device: Where the step is to run. It need not be there.
+        accumulated: Whether a step has more than one forward pass; gradients then exist during the later passes.
+        device: Where the step will run. This machine need not have it.
+
+    Returns:
+        The peak with its parts.
 
     Raises:
-        ConfigError: No such model, or network or loss cannot be built.
-        PlanError: One of them cannot be traced.
+        ConfigError: The model is unknown, or the network or the loss cannot be built.
+        PlanError: The network or the loss cannot be traced.
     """
     if isinstance(model, str):
         model = load_model_profile(model)
@@ -121,7 +135,12 @@ def predict_training_peak(
 
 
 def predict_peak(work: Workload) -> PeakMemory:
-    """The peak of either kind of workload; raises as ``predict_training_peak`` does."""
+    """Predict the peak memory of a training step or a prediction.
+
+    Raises:
+        ConfigError: The network or the loss cannot be built.
+        PlanError: The network or the loss cannot be traced.
+    """
     from minivess.planning.memory.trace import trace_inference, trace_training
 
     if isinstance(work, TrainingWorkload):
@@ -130,6 +149,7 @@ def predict_peak(work: Workload) -> PeakMemory:
 
 
 def _peak(trace: Trace, device: Device, host_bytes: int = 0) -> PeakMemory:
+    """Find the peak after ``trace.settled`` and sum up the blocks that exist at that time, by role."""
     held = highest = at = 0
     for index, change in enumerate(trace.changes):
         held += change.size_bytes
@@ -138,15 +158,18 @@ def _peak(trace: Trace, device: Device, host_bytes: int = 0) -> PeakMemory:
     by_role: Counter[str] = Counter()
     for change in trace.changes[: at + 1]:
         by_role[f"{trace.roles[change.block]}_bytes"] += change.size_bytes
-    kept = {}
+    gpu_only = {}
     if device == "cuda":
         reserved = reserved_bytes((change.block, change.size_bytes) for change in trace.changes)
-        kept = {"allocator_bytes": reserved - highest, "context_bytes": CONTEXT_BYTES}
-    return PeakMemory(device=device, phase=trace.changes[at].phase, host_bytes=host_bytes, **by_role, **kept)
+        gpu_only = {"allocator_bytes": reserved - highest, "context_bytes": CONTEXT_BYTES}
+    return PeakMemory(device=device, phase=trace.changes[at].phase, host_bytes=host_bytes, **by_role, **gpu_only)
 
 
 def _host_bytes(work: InferenceWorkload) -> int:
-    """The mask, and slabs in float32 as read, normalised and padded; on a CPU the last of them is the device's."""
+    """Return the bytes of the mask and of the slabs in float32 as read, normalised and padded.
+
+    On a CPU, the trace already counts the padded slab.
+    """
     x, y, z = (max(size, whole) for size, whole in zip(work.patch, work.volume_shape, strict=True))
     slabs = 2 if work.device == "cpu" else 3
     return x * y * z + slabs * 4 * x * y * work.patch[2]

@@ -1,8 +1,8 @@
-"""The very training step and prediction, run on fake tensors: what is allocated when, for what, and how long it lives.
+"""Trace the memory of a training step or a prediction: run it on fake tensors and record every allocation and release.
 
-Fake tensors have shapes and storages but no memory, so this takes no GPU and seconds. They are CPU tensors whatever device is
-meant: torch differentiates fake CUDA tensors only where a driver is installed. What a card does otherwise is said here and in
-``kernels``: AdamW works on lists of tensors.
+Fake tensors have shapes and storages but no memory, so a trace needs no GPU and takes seconds. They are CPU tensors for
+every device, because torch differentiates fake CUDA tensors only if a GPU driver is installed. Two differences of a GPU
+are modelled explicitly: AdamW works on lists of tensors (here), and kernels use other temporary memory (``kernels``).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ROLE_OF_PHASE: dict[Phase, Role] = {
 
 
 class Change(NamedTuple):
-    """A block of memory comes (bytes above zero) or goes (the same bytes below zero)."""
+    """The allocation of a block of memory (positive bytes) or its release (the same bytes, negative)."""
 
     block: int
     size_bytes: int
@@ -57,7 +57,13 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """Every change from the building of the network on; from ``settled`` on they are those of any later step."""
+    """All changes since the network was built.
+
+    Attributes:
+        changes: In order.
+        settled: Index from which on the changes are those of every later step.
+        roles: Purpose of each block, by block number.
+    """
 
     changes: Sequence[Change]
     settled: int
@@ -65,7 +71,11 @@ class Trace:
 
 
 class _Recorder(TorchDispatchMode):
-    """Follows storages: views and in-place operators count once, and a block goes when the last tensor on it dies."""
+    """Record the storages of tensors.
+
+    Views and in-place operators share a storage, so it counts once. A block is released when its last tensor is
+    deleted.
+    """
 
     def __init__(self, device: Device) -> None:
         super().__init__()
@@ -79,7 +89,7 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func.namespace == "aten" and torch.is_inference_mode_enabled():
-            with self:  # there an operator that is made of others arrives whole
+            with self:  # in inference mode, composite operators are not decomposed before they get here
                 parts = func.decompose(*args, **(kwargs or {}))
             if parts is not NotImplemented:
                 return parts
@@ -88,40 +98,40 @@ class _Recorder(TorchDispatchMode):
         except DataDependentOutputException:
             if func is not torch.ops.aten._local_scalar_dense.default:
                 raise
-            return 0  # the value of the loss, or whether a gradient overflowed: no memory depends on it
+            return 0  # the value of the loss, or whether a gradient overflowed: memory does not depend on it
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
-                self._follow(leaf.untyped_storage())
+                self._track(leaf.untyped_storage())
         extra = kernel_bytes(func, args, result, self._device)
         if extra > 0:
             self._release(self._allocate(extra, "workspace"), extra)
         return result
 
     def assign(self, role: Role, tensors: Iterable[torch.Tensor | None]) -> None:
-        """Say what the blocks of tensors are for, whenever they were made."""
+        """Set the role of the blocks of these tensors, independent of when they were created."""
         for tensor in tensors:
             if tensor is not None:
                 self.roles[self._alive[tensor.untyped_storage()._cdata][0]] = role
 
     def trace(self, settled: int) -> Trace:
-        """What was recorded so far; what follows, such as the end of network and optimizer, is no part of it."""
+        """Return the changes recorded so far. Later changes, e.g. the deletion of the network, are not part of it."""
         return Trace(tuple(self.changes), settled, dict(enumerate(self.roles)))
 
     def enter(self, phase: Phase, *_: object) -> None:
-        """What follows belongs to another phase; takes whatever a hook is called with."""
+        """Set the phase of the changes that follow. Accepts and ignores the arguments of a hook."""
         self.phase = phase
 
-    def _follow(self, storage: torch.UntypedStorage) -> None:
+    def _track(self, storage: torch.UntypedStorage) -> None:
         address, size_bytes = storage._cdata, storage.nbytes()
         if address in self._alive or size_bytes == 0:
             return
         block = self._allocate(size_bytes, _ROLE_OF_PHASE[self.phase])
 
-        def gone(_: object) -> None:
+        def on_delete(_: object) -> None:
             del self._alive[address]
             self._release(block, size_bytes)
 
-        self._alive[address] = block, weakref.ref(storage, gone)
+        self._alive[address] = block, weakref.ref(storage, on_delete)
 
     def _allocate(self, size_bytes: int, role: Role) -> int:
         block = len(self.roles)
@@ -134,28 +144,33 @@ class _Recorder(TorchDispatchMode):
 
 
 class _FakeTensors(FakeTensorMode):
-    """A mode that the copy of a network shares with the network; copied along, it would be another."""
+    """A fake tensor mode that is not copied: a deep copy of a network must use the same mode as the network."""
 
     def __deepcopy__(self, memo: object) -> _FakeTensors:
         return self
 
 
 def trace_training(work: TrainingWorkload) -> Trace:
-    """Two optimizer steps; the second has what every later one has, the optimizer's moments above all.
+    """Trace two optimizer steps.
+
+    The second needs the same memory as every later one, because the optimizer's moments exist by then.
 
     Raises:
-        ConfigError: The network or the loss cannot be built, or the network lacks the auxiliary heads that it was asked for.
-        PlanError: One of them does what depends on values, such as indexing by a mask.
+        ConfigError: The network or the loss cannot be built, or the network does not return the requested auxiliary
+            heads.
+        PlanError: The memory of the network or the loss depends on values, e.g. because of indexing by a mask.
     """
     return _traced(work.device, partial(_two_steps, work))
 
 
 def trace_inference(work: InferenceWorkload) -> Trace:
-    """The first two slabs of a volume and the last, each with its first two groups of windows: all others are like them.
+    """Trace the first two slabs of a volume and the last, each with its first two groups of windows.
+
+    All other slabs and windows need the same memory.
 
     Raises:
         ConfigError: The network cannot be built.
-        PlanError: It does what depends on values, such as indexing by a mask.
+        PlanError: The memory of the network depends on values, e.g. because of indexing by a mask.
     """
     return _traced(work.device, partial(_three_slabs, work))
 
@@ -164,14 +179,14 @@ def _traced(device: Device, run: Callable[[_Recorder], Trace]) -> Trace:
     recorder = _Recorder(device)
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), _FakeTensors(), recorder:
-            # torch's own deep copy of a tensor asks whether it has a storage by looking at its address.
+            # torch's deep copy of a tensor reads the data pointer to check whether the tensor has a storage.
             warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
             return run(recorder)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
         raise PlanError(
-            "a network and a loss whose memory follows from shapes alone",
+            "a network and a loss whose memory depends only on shapes",
             f"{type(error).__name__}: {error}",
-            "rewrite that operation without values that decide sizes (torch.where in place of indexing by a mask)",
+            "rewrite the operation so that no size depends on values (e.g. torch.where instead of indexing by a mask)",
         ) from error
 
 
@@ -195,21 +210,22 @@ def _two_steps(work: TrainingWorkload, recorder: _Recorder) -> Trace:
     recorder.assign("parameters", [*network.parameters(), *network.buffers()])
     recorder.assign("gradients", [parameter.grad for parameter in network.parameters()])
     recorder.assign("average", [*state.average.parameters(), *state.average.buffers()])
-    recorder.assign("optimizer", [slot for slots in state.optimizer.state.values() for slot in slots.values()])
+    recorder.assign("optimizer", [value for values in state.optimizer.state.values() for value in values.values()])
     return recorder.trace(settled)
 
 
 def _require_heads(spec: NetworkSpec, _network: object, _images: object, outputs: object) -> None:
     if spec.heads and isinstance(outputs, torch.Tensor):
         raise ConfigError(
-            f"a list of {1 + spec.heads} logits from {spec.model} while it trains (deep_supervision {spec.deep_supervision})",
+            f"a list of {1 + spec.heads} logits from {spec.model} in training, "
+            f"because model.deep_supervision is {spec.deep_supervision}",
             "one tensor",
-            "set model.deep_supervision to 0, or give the network the heads",
+            "set model.deep_supervision to 0, or add the auxiliary heads to the network",
         )
 
 
 def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> Trace:
-    """``predict_volume`` with its variables, on slabs that no file has to give."""
+    """Run the steps of ``predict_volume`` with the same variables, on empty slabs instead of a file."""
     network = build_network(work.network, pretrained=False).eval()
     x, y, z = (max(size, whole) for size, whole in zip(work.patch, work.volume_shape, strict=True))
     spans = slab_spans(z, work.patch[2], work.overlap)
@@ -224,6 +240,6 @@ def _three_slabs(work: InferenceWorkload, recorder: _Recorder) -> Trace:
             sums.add(slab, corners[: 2 * work.windows])
             recorder.enter("merge")
             logits = sums.take(following - start)
-            final = logits.argmax(0).to(torch.uint8)  # noqa: F841  # lives on until the next slab's
+            final = logits.argmax(0).to(torch.uint8)  # noqa: F841  # exists until the next slab assigns it
     recorder.assign("parameters", [*network.parameters(), *network.buffers()])
     return recorder.trace(settled)

@@ -1,4 +1,4 @@
-"""The GPU memory of a training step over four patch sizes: predicted by trace and, where there is a card, measured."""
+"""Sweep the GPU memory of a training step over four patch sizes: predicted from a trace and, with a GPU, measured."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from minivess.geometry import Shape, Spacing
 from minivess.models.model_profile import MeasuredVram, ModelProfile
 from minivess.planning.memory.process import PeakProcess
 from minivess.planning.memory.workload import GpuStep, TrainingWorkload
-from minivess.text import GIB
+from minivess.text import GIB, format_patch
 from minivess.training.config import Precision
 
 SWEEP: tuple[Shape, ...] = ((64, 64, 4), (96, 96, 8), (128, 128, 16), (128, 128, 32))
 SPACING_UM: Spacing = (0.99, 0.99, 5.0)
-"""MiniVess's, which the strides are planned for."""
-_HEADING = "# Measured by `minivess benchmark vram`; predictions are traced anew for each plan."
+"""Voxel spacing of MiniVess; the strides of the sweep are planned for it."""
+_HEADING_START = "# Measured by `minivess benchmark vram`"
+_HEADING = f"{_HEADING_START}. Plans do not use these values; they predict memory from a trace."
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One patch: ``predicted_bytes`` (of torch's memory alone, as ``use``) or ``use`` is None where ``note`` says why."""
+    """The result for one patch.
+
+    Attributes:
+        patch: X, Y, Z in voxels.
+        predicted_bytes: Predicted memory of torch, without the CUDA context; None if the model cannot use the patch.
+        use: Measured memory and time; None if the step was not measured.
+        note: Why a value is None.
+    """
 
     patch: Shape
     predicted_bytes: int | None
@@ -38,6 +46,14 @@ def sweep_vram(
 ) -> Iterator[SweepRow]:
     """Yield the rows of the sweep, the smallest patch first.
 
+    Args:
+        model: The model; its strides are planned for each patch.
+        loss: A key of ``LOSSES``, or an importable builder.
+        batch: Patches per forward pass.
+        precision: Type of the forward pass.
+        cap_bytes: GPU memory that torch may use; None for no cap.
+        measure: Whether to run real steps on the GPU in addition to the prediction.
+
     Raises:
         ConfigError: The network or the loss cannot be built.
     """
@@ -46,8 +62,8 @@ def sweep_vram(
         for patch in SWEEP:
             strides = model.plan_strides(patch, SPACING_UM)
             if any(size % d for size, d in zip(patch, strides.divisor, strict=True)):
-                multiples = "x".join(map(str, strides.divisor))
-                yield SweepRow(patch, None, None, f"{model.name} needs multiples of {multiples}")
+                multiples = format_patch(strides.divisor)
+                yield SweepRow(patch, None, None, f"{model.name} requires multiples of {multiples}")
                 continue
             work = TrainingWorkload(
                 network=model.spec((patch,), strides),
@@ -61,32 +77,40 @@ def sweep_vram(
             predicted = peak.total_bytes - peak.context_bytes
             try:
                 use = process.card_use(work, cap_bytes) if measure else None
-                yield SweepRow(patch, predicted, use, "" if measure else _elsewhere(model, work))
+                yield SweepRow(patch, predicted, use, "" if measure else _earlier_measurement(model, work))
             except PlanError as error:
                 yield SweepRow(patch, predicted, None, error.got)
     finally:
         process.close()
 
 
-def _elsewhere(model: ModelProfile, work: TrainingWorkload) -> str:
-    """What the model's profile knows of this step from another machine."""
-    asked = work.patch, work.loss, work.batch, work.precision
+def _earlier_measurement(model: ModelProfile, work: TrainingWorkload) -> str:
+    """Return a note with the measurement of this step in the model's profile, if there is one."""
+    wanted = work.patch, work.loss, work.batch, work.precision
     for row in model.measured:
-        if (row.patch, row.loss, row.batch, row.precision) == asked:
-            return f"no card here; {row.reserved_gib:.2f} GiB on {row.card}, {row.date}"
-    return "no card here"
+        if (row.patch, row.loss, row.batch, row.precision) == wanted:
+            return f"no GPU on this machine; {row.reserved_gib:.2f} GiB on {row.card}, {row.date}"
+    return "no GPU on this machine"
 
 
 def write_measured(
     path: Path, rows: list[SweepRow], loss: str, batch: int, precision: Precision, cap_bytes: int | None
 ) -> int:
-    """Put what was measured at the end of a model profile's file, in place of what an earlier sweep put there.
+    """Write the measured rows to the end of a model profile's file. They replace the rows of an earlier sweep.
+
+    Args:
+        path: The YAML file of the model profile.
+        rows: The rows of a sweep.
+        loss: The loss of the sweep.
+        batch: Patches per forward pass.
+        precision: Type of the forward pass.
+        cap_bytes: GPU memory that torch was allowed to use; None for no cap.
 
     Returns:
-        How many rows were written; 0 leaves the file alone.
+        The number of written rows. If it is 0, the file does not change.
 
     Raises:
-        ConfigError: There is no such file.
+        ConfigError: The file cannot be read.
     """
     measured = [
         MeasuredVram(
@@ -111,8 +135,8 @@ def write_measured(
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError("a model profile to write to", f"{path}: {error.strerror}", "check --model") from error
-    kept = text.partition(_HEADING)[0].rstrip("\n")
+        raise ConfigError("a model profile that can be read", f"{path}: {error.strerror}", "check --model") from error
+    kept = text.partition(_HEADING_START)[0].rstrip("\n")
     block = yaml.safe_dump({"measured": measured}, sort_keys=False, default_flow_style=None, width=160)
     write_text(path, f"{kept}\n\n{_HEADING}\n{block}")
     return len(measured)

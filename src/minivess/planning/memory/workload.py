@@ -1,4 +1,7 @@
-"""What is asked of a device, one training step or the prediction of one volume, and what it took. Equal workloads have equal peaks."""
+"""Workloads of a device: one training step or the prediction of one volume; and the measured use of a GPU step.
+
+Equal workloads have equal peaks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ Device = Literal["cpu", "cuda"]
 
 
 class TrainingWorkload(BaseModel):
-    """One optimizer step in the middle of a training."""
+    """One optimizer step after the first steps of a training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,8 +26,8 @@ class TrainingWorkload(BaseModel):
     loss: str = Field(description="a key of LOSSES, or an importable builder")
     loss_options: dict[str, Any] = Field(default_factory=dict)
     patch: Shape = Field(description="X, Y, Z in voxels")
-    batch: int = Field(ge=1, description="patches of one forward pass")
-    accumulated: bool = Field(default=False, description="whether a step takes more than one forward pass")
+    batch: int = Field(ge=1, description="patches per forward pass")
+    accumulated: bool = Field(default=False, description="whether a step has more than one forward pass")
     precision: Precision
     device: Device
 
@@ -37,28 +40,31 @@ class InferenceWorkload(BaseModel):
     kind: Literal["inference"] = "inference"
     network: NetworkSpec
     patch: Shape = Field(description="window, X, Y, Z in voxels")
-    volume_shape: Shape
-    overlap: float = Field(default=0.5, ge=0, lt=1, description="share that neighbouring windows have in common")
-    windows: int = Field(default=1, ge=1, description="windows of one forward pass")
+    volume_shape: Shape = Field(description="X, Y, Z in voxels")
+    overlap: float = Field(
+        default=0.5, ge=0, lt=1, description="overlap of neighbouring windows, as a share of the window"
+    )
+    windows: int = Field(default=1, ge=1, description="windows per forward pass")
     precision: Precision
     device: Device
 
 
 class GpuStep(BaseModel):
-    """What real steps took of a card: in tensors, and in all with what torch's caching allocator kept.
+    """Measured GPU memory and time of real training steps.
 
-    Neither the CUDA context, which torch does not count, is in it, nor what cuDNN took in the first step to try algorithms.
+    It contains neither the CUDA context, which torch does not count, nor the memory that cuDNN uses in the first step
+    to try algorithms.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     date: str = Field(description="YYYY-MM-DD")
-    card: str
-    torch: str
-    cudnn: str
-    allocated_bytes: int
-    reserved_bytes: int
-    step_seconds: float
+    card: str = Field(description="name of the GPU")
+    torch: str = Field(description="version of torch")
+    cudnn: str = Field(description="version of cuDNN, e.g. 91900")
+    allocated_bytes: int = Field(description="peak memory of all tensors")
+    reserved_bytes: int = Field(description="peak memory of torch, including what its caching allocator keeps")
+    step_seconds: float = Field(description="time of one step")
 
 
 Workload = TrainingWorkload | InferenceWorkload
