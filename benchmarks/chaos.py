@@ -114,7 +114,7 @@ def _victims(process: psutil.Popen, rng: random.Random) -> tuple[list[psutil.Pro
         mode = rng.choice(["the command", "all processes", "the cell"])
         if mode == "all processes":
             return [process, *below], mode
-        cells = [child for child in below if any("experiments." in word for word in child.cmdline())]
+        cells = [child for child in below if {"cell", "dry_start"} & set(child.cmdline())]
         if mode == "the cell" and cells:
             return cells, mode
     return [process], "the command"

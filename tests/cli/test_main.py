@@ -13,7 +13,6 @@ import click
 import numpy as np
 import pytest
 
-from minivess.cli import planning
 from minivess.cli.main import _SECTIONS, cli, main
 from minivess.data.formats.nifti import write_volume
 from minivess.planning.hardware import HardwareBudget
@@ -158,7 +157,7 @@ class TestCommands:
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         small = HardwareBudget.imagined(None, 3 * GIB // 4)
-        monkeypatch.setattr(planning, "_detect", lambda: small)
+        monkeypatch.setattr("minivess.planning.hardware.hardware_for", lambda gpu=None, ram=None: small)
         options = ("--data-dir", str(data), "--output-dir", str(tmp_path / "runs"), "--json")
         assert _run(monkeypatch, "preflight", *options) == 4
         (finding,) = json.loads(capsys.readouterr().out)["findings"]["plan"]

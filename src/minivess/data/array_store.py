@@ -87,7 +87,7 @@ class Store:
         """Map one case read-only. Only voxels that are read take memory, and it is freed when the case is dropped."""
 
         def mapped(part: str) -> np.ndarray:
-            path = f"{self.folder}/{name}.{part}.npy"
+            path = _array_file(self.folder, name, part)
             layout = self._layouts.get(path) or self._layouts.setdefault(path, _layout(path))
             # Not np.memmap: it resolves the path first, which takes longer than reading a patch.
             with open(path, "rb") as file:
@@ -95,6 +95,14 @@ class Store:
             return np.ndarray(layout.shape, layout.dtype, pages, layout.offset, order="F")
 
         return StoredCase(self._volumes[name], mapped("image"), mapped("label"), mapped("foreground"))
+
+    def label_file(self, name: str) -> Path:
+        """File of the label of a case: an array (X, Y, Z) uint8 of 0 and 1."""
+        return Path(_array_file(self.folder, name, "label"))
+
+    def reference_file(self, name: str) -> Path:
+        """File in which scoring keeps what it computes from the label of a case; it need not exist."""
+        return self.folder / f"{name}.reference.npz"
 
     def read_ahead(self, share: float) -> None:
         """Ask the system to read files of the store into its page cache; return immediately.
@@ -159,14 +167,19 @@ def _store_case(volume: VolumeStats, folder: Path) -> None:
     path = Path(volume.image)
     header = read_header(path)
     values = (scale(block, header) for block in read_blocks(path, header))
-    _write(folder / f"{volume.name}.image.npy", header.read_dtype, header.shape, values)
+    _write(Path(_array_file(folder, volume.name, "image")), header.read_dtype, header.shape, values)
     path = Path(volume.label)
     header = read_header(path)
     small = np.dtype(np.int32 if header.voxels < 2**31 else np.int64)
     vessel: list[np.ndarray] = []
-    _write(folder / f"{volume.name}.label.npy", np.dtype(np.uint8), header.shape, _mask(path, header, vessel, small))
+    _write(
+        Path(_array_file(folder, volume.name, "label")),
+        np.dtype(np.uint8),
+        header.shape,
+        _mask(path, header, vessel, small),
+    )
     count = sum(map(len, vessel))
-    _write(folder / f"{volume.name}.foreground.npy", small, (count,), vessel)
+    _write(Path(_array_file(folder, volume.name, "foreground")), small, (count,), vessel)
 
 
 def _mask(path: Path, header: Header, vessel: list[np.ndarray], small: np.dtype) -> Iterator[np.ndarray]:
@@ -187,6 +200,11 @@ def _write(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable
             file.write(block.data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _array_file(folder: Path, name: str, part: str) -> str:
+    """Text, not a Path: `Store.case` calls this for every patch."""
+    return f"{folder}/{name}.{part}.npy"
 
 
 def _prefetch(files: Iterable[Path]) -> None:

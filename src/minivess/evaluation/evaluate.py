@@ -15,6 +15,9 @@ from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
 from minivess.json_files import read_state, to_plain
 from minivess.metrics.case import CaseMetrics
 
+SCORES_FOLDER, PREDICTIONS_FOLDER = "cases", "predictions"
+"""Names of the folders in a cell folder that hold the scores and the masks of the held-out cases."""
+
 
 class CaseRow(BaseModel):
     """The scores of one method on one case: one observation of every statistic."""
@@ -63,20 +66,20 @@ def evaluate_cases(
     Returns:
         One row per case, in the order of ``names``.
     """
-    records = {name: folder / "cases" / f"{name}.json" for name in names}
+    records = {name: folder / SCORES_FOLDER / f"{name}.json" for name in names}
     missing = [name for name in names if not records[name].is_file()]
     largest = max((store.stats(name).voxels for name in missing), default=0)
     with Scoring(cases_at_a_time(scoring_processes, largest, len(missing))) as scoring:
         for name in missing:
             progress(names.index(name), len(names))
             case = store.case(name)
-            prediction = folder / "predictions" / f"{name}.nii.gz"
+            prediction = folder / PREDICTIONS_FOLDER / f"{name}.nii.gz"
             write_alike(prediction, predict(case), Path(case.stats.image))
             scoring.add(
                 ScoringJob(
                     prediction=prediction,
-                    label=store.folder / f"{name}.label.npy",
-                    prepared=store.folder / f"{name}.reference.npz",
+                    label=store.label_file(name),
+                    prepared=store.reference_file(name),
                     spacing_um=case.stats.spacing_um,
                     tolerance_um=tolerance_um,
                     record=records[name],

@@ -27,8 +27,8 @@ DEBUG: dict[str, Any] = {
     "training": {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1},
 }
 """Keys that --debug sets, so that any experiment takes minutes."""
-_RESERVED_NAMES = ("store", "mlartifacts")
-"""Names of the folders in an output folder that all runs share."""
+STORE_FOLDER, ARTIFACTS_FOLDER, DATABASE_FILE = "store", "mlartifacts", "mlflow.db"
+"""Names in an output folder that all its runs share; no run may have one of them."""
 _LARGEST_SEED = 10**13
 """A million times this seed, plus the number of a step, still fits in the 64 bits of the seed of a torch generator."""
 
@@ -174,7 +174,9 @@ class ExperimentConfig(BaseModel):
     def _is_a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
             raise ValueError("a usable folder name")
-        if name in _RESERVED_NAMES or name.startswith("mlflow.db"):  # also its lock file and its journal
+        if name in (STORE_FOLDER, ARTIFACTS_FOLDER) or name.startswith(
+            DATABASE_FILE
+        ):  # also its lock file and its journal
             raise ValueError(f"a name that is not reserved in the output folder, such as '{name.split('.')[0]}-1'")
         return name
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
 from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import STORE_FOLDER, ExperimentConfig
 from minivess.experiments.resume import refuse_another_experiment, refuse_other_data
 from minivess.experiments.run_folder import RunFolder
 from minivess.losses.registry import require_known
@@ -159,7 +159,7 @@ def limited(hardware: HardwareBudget, config: ExperimentConfig) -> HardwareBudge
 
 def store_root(config: ExperimentConfig) -> Path:
     """Return the folder of the decompressed volumes, which all runs of an output folder share."""
-    return config.output_dir / "store"
+    return config.output_dir / STORE_FOLDER
 
 
 def saved_profile(config: ExperimentConfig) -> Path:

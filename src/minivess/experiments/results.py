@@ -20,7 +20,7 @@ from minivess.json_files import read_state, write_state
 from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
 
-_VERSION = 3
+_VERSION = 4
 """Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
 
 

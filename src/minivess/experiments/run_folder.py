@@ -17,12 +17,15 @@ from typing import Any
 from minivess.atomic import write_text
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.splits import Splits
-from minivess.evaluation.evaluate import CaseRow
+from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
 from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
 from minivess.experiments.config import ExperimentConfig, as_yaml
 from minivess.json_files import read_state
+from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
+from minivess.supervision.recorder import MONITOR_FILE
+from minivess.supervision.supervisor import LOG_FILE
 
 _START_AGAIN = "restore it, or start the run again (--fresh)"
 _REBUILT = "delete it; the same command then writes it again"
@@ -44,7 +47,7 @@ class CellFolder:
 
     @property
     def monitor(self) -> Path:
-        return self.path / "monitor.csv"
+        return self.path / MONITOR_FILE
 
     @property
     def checkpoints(self) -> Path:
@@ -56,7 +59,15 @@ class CellFolder:
 
     @property
     def predictions(self) -> Path:
-        return self.path / "predictions"
+        return self.path / PREDICTIONS_FOLDER
+
+    @property
+    def scores(self) -> Path:
+        return self.path / SCORES_FOLDER
+
+    @property
+    def log(self) -> Path:
+        return self.path / LOG_FILE
 
     @property
     def retry(self) -> Path:
@@ -74,7 +85,7 @@ class CellFolder:
     @property
     def trained(self) -> bool:
         """Whether the weights are final. Prediction and scoring may still be missing."""
-        return all((self.weights / name).is_file() for name in ("network.safetensors", "network.json"))
+        return all((self.weights / name).is_file() for name in (WEIGHTS_FILE, SPEC_FILE))
 
     @property
     def environment(self) -> Path:

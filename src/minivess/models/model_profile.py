@@ -28,6 +28,10 @@ PROFILES = next(
 """Folder of the model profiles: next to src/ in a checkout, inside the package in an installation."""
 
 
+SPEC_FILE, WEIGHTS_FILE = "network.json", "network.safetensors"
+"""Names of the files in a folder of weights: the `NetworkSpec` and the tensors."""
+
+
 class MeasuredVram(BaseModel):
     """Measured GPU memory of a training step. Memory predictions do not use these values."""
 

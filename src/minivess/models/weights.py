@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from minivess.atomic import atomic_path, write_text
 from minivess.errors import DataError
-from minivess.models.model_profile import NetworkSpec, build_network
+from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE, NetworkSpec, build_network
 
 
 def tensors_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -43,9 +43,9 @@ def load_tensors(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> 
 def save_network(folder: Path, network: torch.nn.Module, spec: NetworkSpec) -> None:
     """Write the weights, then the spec. If network.json exists, the weights are therefore complete."""
     tensors = {name: value.cpu().contiguous() for name, value in tensors_of(network).items()}
-    with atomic_path(folder / "network.safetensors") as temporary:
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary)
-    write_text(folder / "network.json", spec.model_dump_json(indent=2) + "\n")
+    write_text(folder / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
 
 
 def read_spec(folder: Path) -> NetworkSpec:
@@ -54,7 +54,7 @@ def read_spec(folder: Path) -> NetworkSpec:
     Raises:
         DataError: network.json is missing or damaged.
     """
-    path = folder / "network.json"
+    path = folder / SPEC_FILE
     try:
         return NetworkSpec.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -77,7 +77,7 @@ def load_network(folder: Path) -> torch.nn.Module:
     """
     try:
         network = build_network(read_spec(folder), pretrained=False)
-        load_tensors(network, load_file(folder / "network.safetensors"))
+        load_tensors(network, load_file(folder / WEIGHTS_FILE))
     except (OSError, SafetensorError) as error:
         raise DataError(
             "network.json and network.safetensors from one training", f"{folder}: {error}", "check the path"

@@ -13,6 +13,7 @@ from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.publishing.sync_run import experiment_name, sync_ids, sync_run, tracking_uri
 from minivess.statistics.comparison import Comparison
 from minivess.tracking.mlflow import TrackingError
@@ -128,7 +129,7 @@ def _figures(found: BestModel, comparison: Comparison) -> dict[str, str]:
 
 
 def _digest(cell: CellFolder) -> str:
-    weights: Path = cell.weights / "network.safetensors"
+    weights: Path = cell.weights / WEIGHTS_FILE
     try:
         with weights.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import ARTIFACTS_FOLDER, DATABASE_FILE, ExperimentConfig
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.metrics.catalogue import METRICS
 from minivess.statistics.resampling import mean_interval
@@ -31,14 +31,14 @@ def sync_run(folder: RunFolder) -> SyncResult | None:
     uri = tracking_uri(folder)
     if uri is None:
         return None
-    artifacts = None if config.tracking_uri else _output_folder(folder) / "mlartifacts"
+    artifacts = None if config.tracking_uri else _output_folder(folder) / ARTIFACTS_FOLDER
     return sync(_run_record(folder, config), uri, artifacts, sync_ids(folder))
 
 
 def tracking_uri(folder: RunFolder) -> str | None:
     """Return MLflow's address: the configured one, else a database next to the run folder; None if MLflow is disabled."""
     named = folder.read_config().tracking_uri
-    return None if named == "none" else named or f"sqlite:///{_output_folder(folder) / 'mlflow.db'}"
+    return None if named == "none" else named or f"sqlite:///{_output_folder(folder) / DATABASE_FILE}"
 
 
 def _output_folder(folder: RunFolder) -> Path:
@@ -91,7 +91,7 @@ def _cell_record(cell: CellFolder) -> CellRecord:
         history=cell.read_journal(),
         metrics=metrics,
         tags={"cause": outcome.cause} if outcome is not None else {},
-        artifacts=(cell.spec, cell.monitor, cell.result, cell.path / "log.txt"),
+        artifacts=(cell.spec, cell.monitor, cell.result, cell.log),
         started_ms=_modified_ms(cell.spec),
         ended_ms=int(datetime.fromisoformat(outcome.ended_iso).timestamp() * 1000) if outcome is not None else None,
     )

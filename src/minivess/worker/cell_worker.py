@@ -107,7 +107,7 @@ def _trained_predictor(
     device = device_of(spec.plan, folder.path)
     if not folder.trained:
         # Remove scores of older weights, so that they are not mixed with the new ones.
-        shutil.rmtree(folder.path / "cases", ignore_errors=True)
+        shutil.rmtree(folder.scores, ignore_errors=True)
         write_state(folder.environment, describe_environment())
         network = _train(spec, store, folder, micro_batch, beat)
         save_network(folder.weights, network, spec.plan.network)
