@@ -6,6 +6,8 @@ The names below are imported when they are first used, so that ``import minivess
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from minivess.renamed import install
+
 if TYPE_CHECKING:
     from minivess.data.profiler import scan_dataset
     from minivess.experiments.load_run import load_run
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from minivess.metrics.case import score_case
     from minivess.planning.make_plan import make_plan
     from minivess.statistics.compare_methods import compare
+
+install()
 
 _HOMES = {
     "build_loss": "minivess.losses.registry",
