@@ -4,10 +4,10 @@ The names below are imported when they are first used, so that ``import minivess
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from minivess.renamed import install
 
+TYPE_CHECKING = False  # as type checkers know it, without the time of importing typing
 if TYPE_CHECKING:
     from minivess.data.profiler import scan_dataset
     from minivess.experiments.load_run import load_run

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -22,11 +20,11 @@ RENAMED = {
 }
 
 
-class _RenamedModules(MetaPathFinder, Loader):
-    """Finds the new module under its old name."""
+class _RenamedModules:
+    """Finder and loader of the new module under its old name. (Their base classes would double the time of the import.)"""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in RENAMED else None
+    def find_spec(self, name: str, path: object, target: ModuleType | None = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in RENAMED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = import_module(RENAMED[spec.name])

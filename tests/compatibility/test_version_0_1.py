@@ -59,7 +59,7 @@ class TestWeights:
         np.testing.assert_array_equal(read_volume(mask), expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*type hint")  # of MLflow itself, when it is imported
+@pytest.mark.filterwarnings("ignore")  # MLflow and SQLAlchemy warn about themselves when they are imported
 class TestRegisteredModel:
     def test_predicts_the_same_bits(self, version_0_1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -140,7 +140,7 @@ class TestExperimentRunner:
     def test_explicit_profile_overrides_auto(self, config: Path, phantoms: Path) -> None:
         plan = _prepare(config, phantoms, compute="gpu_low").plan
         assert plan.profile_name == "gpu_low_example_custom"
-        assert plan.reasons["profile_name"].startswith("requested")
+        assert plan.reasons["profile_name"].startswith("gpu_low was requested")
 
     def test_resume_finds_checkpoint(
         self, config: Path, phantoms: Path, examples: Path, monkeypatch: pytest.MonkeyPatch
