@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import grimp
 import pytest
 
 import minivess
@@ -69,6 +71,12 @@ class TestLayout:
     def test_no_two_modules_have_one_name(self) -> None:
         counts = Counter(path.stem for path in MODULES)
         assert {name for name, count in counts.items() if count > 1} <= {"__init__", "config"}
+
+    def test_no_modules_import_each_other_in_a_circle(self) -> None:
+        graph = grimp.build_graph("minivess", cache_dir=None)
+        imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+        order = list(TopologicalSorter(imports).static_order())  # raises CycleError
+        assert len(order) == len(MODULES)
 
     def test_mains_of_processes_are_in_worker(self) -> None:
         mains = [str(path.relative_to(PACKAGE)) for path in MODULES if '__name__ == "__main__"' in path.read_text()]

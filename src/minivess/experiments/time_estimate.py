@@ -47,16 +47,3 @@ def windows(volume: VolumeStats, plan: TrainingPlan) -> int:
         1 + max(math.ceil((whole - size) / step), 0)
         for whole, size, step in zip(volume.shape, patch, steps, strict=True)
     )
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration in its two largest units: "42 s", "5 min 25 s", "25 h 30 min"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + f" {whole % 60} s" * (whole % 60 > 0)
-    minutes = round(whole / 60)
-    return f"{minutes // 60} h" + f" {minutes % 60} min" * (minutes % 60 > 0)

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 def dsc(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     """Dice similarity coefficient, ``2 TP / (|P| + |R|)``.
 
-    TP is the number of voxels that both masks contain; |P| and |R| are the numbers of voxels of each.
+    TP is the number of voxels that both masks contain; |P| and |R| are the numbers of voxels of each. The score of empty masks
+    is that of MetricsReloaded (Maier-Hein et al. 2024).
+
+    Every voxel counts the same, so DSC is dominated by thick vessels. `centreline_dsc` weights vessels by their length.
 
     Args:
         prediction: Bool mask of any shape, e.g. (X, Y, Z).

@@ -16,6 +16,9 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     Args:
         step: Number of finished optimizer steps.
         config: Configuration of the training.
+
+    Returns:
+        The rate of the next step, 0 to ``config.learning_rate``.
     """
     warmup = config.warmup_fraction * config.steps
     if step < warmup:

@@ -19,14 +19,13 @@ from types import MappingProxyType, TracebackType
 
 from pydantic import ValidationError
 
-import minivess
 from minivess.atomic import write_text
 from minivess.json_files import from_plain
 from minivess.planning.memory.peak import PeakMemory
 from minivess.planning.memory.process import PeakProcess
 from minivess.planning.memory.workload import TrainingWorkload, Workload
 
-_PACKAGE = Path(minivess.__file__).parent
+_PACKAGE = Path(__file__).parents[2]
 _TRACED = (
     "geometry.py",
     "training/config.py",
