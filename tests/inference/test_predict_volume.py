@@ -31,6 +31,17 @@ def _volume(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+class TestTrainingMode:
+    def test_is_restored_even_after_an_error(self, network: torch.nn.Module) -> None:
+        def fail(block: np.ndarray) -> np.ndarray:
+            raise RuntimeError("no")
+
+        network.train()
+        with pytest.raises(RuntimeError, match="no"):
+            predict_volume(network, _volume(16, 16, 4), (16, 16, 4), normalise=fail)
+        assert network.training
+
+
 class TestPredictVolume:
     @pytest.mark.parametrize(
         ("shape", "patch", "overlap"),

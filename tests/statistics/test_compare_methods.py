@@ -116,6 +116,12 @@ class TestBaselines:
         assert "only baselines" in found.verdict[0]
 
 
+class TestTablesOfOtherTools:
+    def test_an_empty_text_that_pandas_reads_as_nan_is_no_empty_mask(self):
+        found = compare_two(rows("a", [0.5, 0.6], empty=float("nan")), rows("b", [0.7, 0.8], empty=""))
+        assert found.empty == ()
+
+
 class TestMissingCases:
     def test_pairs_use_shared_cases_and_missing_cases_are_listed(self):
         found = compare_two(rows("a", [0.5, 0.6, 0.7, 0.8]), rows("b", [0.5, 0.6, 0.7]))
