@@ -1,8 +1,9 @@
 """The run folder: the files that a run writes, and how to read them.
 
 config.yaml profile.json splits.json plan.json preflight.json environment.json
-dry_start/          spec.json log.txt monitor.csv outcome.json result.json
-cells/LOSS-foldK/   cell.json environment.json log.txt metrics.jsonl monitor.csv checkpoints/ weights/ predictions/ cases/ result.json
+dry_start/          spec.json supervisor.json log.txt heartbeat monitor.csv outcome.json result.json
+cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.jsonl heartbeat monitor.csv checkpoints/ weights/
+                    predictions/ cases/ outcome.json result.json, and retry.json after it ran out of memory
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
 """

@@ -54,7 +54,7 @@ class OnDask:
             try:
                 yield from _until_all_ended(waiting, observer)
             except KeyboardInterrupt:
-                raise RunError("a run to its end", "interrupted; the workers save and stop", _REPEAT) from None
+                raise RunError("a run that ends by itself", "interrupted; the workers save and stop", _REPEAT) from None
             finally:
                 for job in waiting.values():
                     (job.cell.path / STOP_FILE).touch()
