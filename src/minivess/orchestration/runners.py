@@ -63,7 +63,9 @@ def _side_by_side(
                 yield job, outcome
     except KeyboardInterrupt:
         raise RunError(
-            "a run that ends by itself", "interrupted; the running cells save and stop", "run the same command again; it resumes"
+            "a run that ends by itself",
+            "interrupted; the running cells save and stop",
+            "run the same command again; it resumes",
         ) from None
     finally:
         stop.set()
