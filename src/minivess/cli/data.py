@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from minivess.cli.options import FILE, FOLDER, as_json
-from minivess.json_files import to_plain
+from minivess.json_files import to_plain, write_state
 
 
 @click.command()
@@ -40,7 +40,6 @@ def profile(
     Without --full only the headers are read. Every fault of every file is listed; a fault that many volumes share is one
     line (--json lists each). The exit code is 3 if a fault would stop a run.
     """
-    from minivess.atomic import write_text
     from minivess.cli.progress import volume_progress
     from minivess.cli.terminal_tables import show_profile
     from minivess.data.layouts.cases import find_cases
@@ -53,7 +52,7 @@ def profile(
         with volume_progress("Scanning", len(find_cases(folder)), quiet=as_json) as advance:
             found = scan_dataset(folder, voxels=full, progress=lambda name: advance(), processes=processes)
         if save is not None:
-            write_text(save, found.model_dump_json(indent=1) + "\n")
+            write_state(save, found)
     if as_json:
         findings = to_plain(found.findings)
         click.echo(json.dumps({**found.model_dump(mode="json"), "findings": findings}, indent=2))

@@ -49,9 +49,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         click.BadParameter: A setting is not ``KEY=VALUE``, or its value is not valid YAML.
     """
-    import yaml
-
     from minivess.experiments.config import merge
+    from minivess.yaml_files import YamlError, read_yaml
 
     values: dict[str, Any] = {}
     for setting in settings:
@@ -59,9 +58,11 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key:
             raise click.BadParameter(f"expected key=value, got {setting!r}", param_hint="--set")
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
-            raise click.BadParameter(f"expected a YAML value, got {setting!r}", param_hint="--set") from None
+            value = read_yaml(text)
+        except YamlError as error:
+            raise click.BadParameter(
+                f"expected a YAML value, got {setting[:80]!r} ({error})", param_hint="--set"
+            ) from None
         for part in reversed(key.split(".")):
             value = {part: value}
         values = merge(values, value)

@@ -20,11 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivess.atomic import atomic_folder, write_text
+from minivess.atomic import atomic_folder
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, read_header
 from minivess.data.profiler import DatasetProfile, VolumeStats
-from minivess.errors import DataError
+from minivess.errors import DataError, RunError
+from minivess.json_files import read_state, write_state
 from minivess.locks import acquire
 from minivess.machine.process_pool import choose_processes, map_in_processes
 
@@ -71,11 +72,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.profile = DatasetProfile.model_validate_json((folder / _PROFILE).read_bytes())
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "a finished store", f"{folder}: {error}", "delete the folder; the next run builds it again"
-            ) from error
+            self.profile = read_state(
+                folder / _PROFILE, DatasetProfile, "delete the folder; the next run builds it again"
+            )
+        except RunError as error:
+            raise DataError("a finished store", error.got, "delete the folder; the next run builds it again") from error
         self._volumes = {volume.name: volume for volume in self.profile.volumes}
         self._layouts: dict[str, _Layout] = {}
 
@@ -142,7 +143,7 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
     if not (folder / _PROFILE).is_file():
         _build(profile, folder, progress or (lambda volume: None))
     if Store(folder).profile != profile:  # the data set has moved; its content is the same
-        write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
+        write_state(folder / _PROFILE, profile)
     return Store(folder)
 
 
@@ -159,7 +160,7 @@ def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStat
         with atomic_folder(folder) as temporary:
             processes = choose_processes(profile.stored_bytes, len(profile.volumes))
             map_in_processes(partial(_store_case, folder=temporary), profile.volumes, processes, progress)
-            write_text(temporary / _PROFILE, profile.model_dump_json(indent=1))
+            write_state(temporary / _PROFILE, profile)
 
 
 def _store_case(volume: VolumeStats, folder: Path) -> None:

@@ -20,7 +20,9 @@ from minivess.data.formats.nifti_header import Header, VolumeError, read_header
 from minivess.data.layouts.cases import Case, Layout, read_layout
 from minivess.data.layouts.listing import name_of
 from minivess.data.layouts.nnunet_json import DATASET, SPLITS, check_dataset, check_splits
+from minivess.errors import RunError
 from minivess.findings import Finding
+from minivess.json_files import read_state
 from minivess.machine.process_pool import choose_processes, map_in_processes
 
 __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_profile", "scan_dataset", "scan_volume"]
@@ -148,8 +150,8 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
         DataError: The folder is missing, has no known layout, or contains no volume.
     """
     try:
-        profile = DatasetProfile.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        profile = read_state(path, DatasetProfile, "")
+    except RunError:
         return None
     return profile if profile.stamp == _stamp(folder, read_layout(folder)) else None
 
@@ -220,7 +222,10 @@ def _stamp(folder: Path, layout: Layout) -> str:
     for case in layout.cases:
         files += [*case.files, *([case.sidecar] if case.sidecar else [])]
     lines = [_VERSION, str(folder.absolute()), *map(str, layout.findings)]
-    lines += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in _file_stats(files)]
+    lines += [
+        f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+        for path, stat in _file_stats(files)
+    ]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.evaluation.evaluate import CaseRow
+from minivess.models.model_profile import NetworkSpec
 from minivess.planning.memory.workload import GpuStep
 from minivess.planning.plan import TrainingPlan
+from minivess.tracking.code import Code, code_of
 from minivess.training.config import TrainingConfig
 
 
@@ -27,6 +29,7 @@ class CellSpec(BaseModel):
         tolerance_um: Tolerance of the normalised surface distance, in micrometre.
         loss_options: Options of the loss.
         seed: Random seed of weights and patches.
+        code: The code that trains, predicts and scores; None in cells of version 0.1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +44,17 @@ class CellSpec(BaseModel):
     tolerance_um: float
     loss_options: dict[str, Any]
     seed: int
+    code: Code | None = None
+
+
+def code_of_cell(method: str, network: NetworkSpec) -> Code:
+    """Return the code with which a process started now would run the cells of a loss or baseline.
+
+    Raises:
+        ConfigError: The file of initial weights of the network cannot be read.
+    """
+    weights = network.options.get("weights")
+    return code_of([method, network.builder], None if weights is None else Path(str(weights)))
 
 
 class Retry(BaseModel):

@@ -19,8 +19,9 @@ from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import read_state, write_state
 from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
+from minivess.text import first_few
 
-_VERSION = 4
+_VERSION = 5
 """Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
 
 
@@ -132,13 +133,13 @@ def _saved_comparison(folder: RunFolder, rows: list[dict[str, Any]], config: Exp
         comparison = read_results(folder)
     except RunError:
         return None
-    return comparison if comparison.source == _source(rows, config) else None
+    return comparison if comparison.source == _source(folder, rows, config) else None
 
 
 def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
     comparison = _compare(rows, config.evaluation, config.losses)
-    notes = (*comparison.notes, *_micro_batch_notes(folder))
-    return comparison.model_copy(update={"notes": notes, "source": _source(rows, config)})
+    notes = (*comparison.notes, *_run_notes(folder))
+    return comparison.model_copy(update={"notes": notes, "source": _source(folder, rows, config)})
 
 
 def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
@@ -159,8 +160,28 @@ def _micro_batch_notes(folder: RunFolder) -> Iterator[str]:
         )
 
 
-def _source(rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
-    source = json.dumps([version("minivess"), _VERSION, rows, config.losses, config.evaluation.model_dump(mode="json")])
+def _code_notes(folder: RunFolder) -> Iterator[str]:
+    """Yield a note if the cells, or the attempts of one cell, ran with different code (``--accept-changed-code``)."""
+    codes = [(cell.path.name, code) for cell in folder.cells() if cell.finished for code in cell.read_codes()]
+    changed: dict[str, list[str]] = {}
+    for name, code in codes:
+        for difference in codes[0][1].differences(code):
+            changed.setdefault(difference, []).append(name)
+    if changed:
+        found = "; ".join(f"{what} ({first_few(list(dict.fromkeys(names)))})" for what, names in changed.items())
+        yield (
+            "The code changed while this run was trained, and the change was accepted (--accept-changed-code). "
+            f"Compared with {codes[0][0]}: {found}. Differences between losses can come from that."
+        )
+
+
+def _run_notes(folder: RunFolder) -> list[str]:
+    return [*_micro_batch_notes(folder), *_code_notes(folder)]
+
+
+def _source(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
+    facts = [config.losses, config.evaluation.model_dump(mode="json"), _run_notes(folder)]
+    source = json.dumps([version("minivess"), _VERSION, rows, *facts])
     return hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
 
 

@@ -148,10 +148,10 @@ def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:
 
 
 def _trains_the_same(before: CellSpec, now: CellSpec) -> bool:
-    """Whether both specs train the same network.
+    """Whether both specs train the same network, apart from the code, which `refuse_changed_code` compares.
 
     The path of the store and the estimates of the plan (timed again after a loss was added) do not matter.
     """
     estimates = now.plan.model_dump(include={"step_seconds", "reasons"})
     plan = before.plan.model_copy(update=estimates)
-    return before.model_copy(update={"store": now.store, "plan": plan}) == now
+    return before.model_copy(update={"store": now.store, "plan": plan, "code": now.code}) == now

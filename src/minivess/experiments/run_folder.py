@@ -3,14 +3,14 @@
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json supervisor.json log.txt heartbeat monitor.csv outcome.json result.json
 cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.jsonl heartbeat monitor.csv checkpoints/ weights/
-                    predictions/ cases/ outcome.json result.json, and retry.json after it ran out of memory
+                    predictions/ cases/ outcome.json result.json, retry.json after it ran out of memory,
+                    and environment-2.json and so on of later attempts
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,18 @@ from typing import Any
 from minivess.atomic import write_text
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.splits import Splits
+from minivess.digests import seal
+from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
 from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
 from minivess.experiments.config import ExperimentConfig, as_yaml
-from minivess.json_files import read_state
+from minivess.json_files import from_line, read_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
 from minivess.supervision.recorder import MONITOR_FILE
 from minivess.supervision.supervisor import LOG_FILE
+from minivess.tracking.code import Code
 
 _START_AGAIN = "restore it, or start the run again (--fresh)"
 _REBUILT = "delete it; the same command then writes it again"
@@ -89,15 +92,34 @@ class CellFolder:
         return all((self.weights / name).is_file() for name in (WEIGHTS_FILE, SPEC_FILE))
 
     @property
+    def environments(self) -> list[Path]:
+        """The record of each attempt, oldest first: environment.json, environment-2.json and so on."""
+        later = sorted(self.path.glob("environment-*.json"), key=lambda path: (len(path.name), path.name))
+        first = self.path / "environment.json"
+        return [first, *later] if first.is_file() else later
+
+    @property
     def environment(self) -> Path:
-        return self.path / "environment.json"
+        """The record of the newest attempt."""
+        return next(reversed(self.environments), self.path / "environment.json")
+
+    @property
+    def next_environment(self) -> Path:
+        """The record that the next attempt will write."""
+        done = len(self.environments)
+        return self.path / (f"environment-{done + 1}.json" if done else "environment.json")
 
     def read_spec(self) -> CellSpec:
         return read_state(self.spec, CellSpec, _REBUILT)
 
     def read_environment(self) -> dict[str, Any]:
-        """Read the software and machine that trained the cell, from `tracking.provenance.describe_environment`."""
+        """Read software, machine and code of the newest attempt, from `provenance.describe_environment`."""
         return read_state(self.environment, dict[str, Any], _REBUILT)
+
+    def read_codes(self) -> list[Code]:
+        """Read the code of each attempt, oldest first. Attempts of version 0.1 have no record of it."""
+        records = [read_state(path, dict[str, Any], _REBUILT).get("code") for path in self.environments]
+        return [Code.model_validate(record) for record in records if record is not None]
 
     def read_result(self) -> CellResult:
         return read_state(self.result, CellResult, _REBUILT)
@@ -109,15 +131,26 @@ class CellFolder:
         return read_state(self.retry, Retry, _REBUILT)
 
     def read_journal(self) -> list[dict[str, Any]]:
-        """Read metrics.jsonl, one line per epoch. An incomplete last line of a killed process is left out."""
-        lines = self.journal.read_text(encoding="utf-8").splitlines() if self.journal.is_file() else []
-        records = []
-        for line in lines:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        """Read metrics.jsonl, one line per epoch. An incomplete last line of a killed process is left out.
+
+        Raises:
+            RunError: A line is damaged.
+        """
+        text = self.journal.read_text(encoding="utf-8", errors="replace") if self.journal.is_file() else ""
+        lines = text.splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()
+        return [self._journal_record(number, line) for number, line in enumerate(lines, start=1)]
+
+    def _journal_record(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            return from_line(line)
+        except ValueError as error:
+            raise RunError(
+                f"{self.journal.name} as minivess wrote it",
+                f"{self.journal}, damaged in line {number}: {error}",
+                "delete this line; the scores stay, and only the curve of the training loses one point",
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -205,7 +238,7 @@ class RunFolder:
         return read_state(self.config, ExperimentConfig, _START_AGAIN)
 
     def write_config(self, config: ExperimentConfig) -> None:
-        write_text(self.config, as_yaml(config))
+        write_text(self.config, seal(as_yaml(config)))
 
     def read_plan(self) -> TrainingPlan:
         return read_state(self.plan, TrainingPlan, _START_AGAIN)

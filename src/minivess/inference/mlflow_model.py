@@ -16,7 +16,7 @@ import numpy as np
 from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.errors import DataError
 from minivess.inference.predict_file import predict_file
-from minivess.models.weights import read_spec
+from minivess.models.weights import read_saved
 
 
 class VolumePredictor:
@@ -30,7 +30,7 @@ class VolumePredictor:
     """
 
     def __init__(self, weights: Path) -> None:
-        read_spec(weights)
+        read_saved(weights)
         self._weights = weights
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:

@@ -18,7 +18,7 @@ from minivess.errors import DataError
 from minivess.findings import Finding, raise_critical
 from minivess.geometry import patch_for
 from minivess.inference.predict_volume import predict_volume
-from minivess.models.weights import load_network, read_spec
+from minivess.models.weights import load_network, read_saved
 from minivess.training.out_of_memory import refused_memory
 
 
@@ -54,7 +54,7 @@ def predict_file(
         DataError: The weights or the volume cannot be read, the volume has no contrast or contains NaN or infinite
             voxels, or memory is not enough.
     """
-    spec = read_spec(weights)
+    spec = read_saved(weights).network
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _memory_for(volume):
         stats = scan_volume(volume, name=volume.name, voxels=True)

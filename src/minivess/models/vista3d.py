@@ -11,23 +11,22 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from minivess.errors import ConfigError, DataError, PlanError
 from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import ClassMappingClassify, SegResNetDS
+from minivess.settings import Settings
 
 _BLOCKS_DOWN = (1, 2, 2, 4, 4)
 _CLASSES = 512
 _PARTS = ("image_encoder.", "class_head.")
 
 
-class Options(BaseModel):
+class Options(Settings):
     """The key ``options`` of the model profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: int = Field(
         default=25, ge=0, lt=_CLASSES, description="VISTA-3D class that training starts from; 25 is hepatic vessel"

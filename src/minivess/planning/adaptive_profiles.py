@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from minivess.data.profiler import DatasetProfile
 from minivess.errors import PlanError
@@ -21,23 +20,23 @@ from minivess.planning.memory.workload import Device
 from minivess.planning.patch_policy import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.resources import PROCESS_BYTES, RESIDENT_FACTOR, predict_resources
+from minivess.settings import Settings
 from minivess.suggestions import unknown
 from minivess.text import counted, format_bytes
 from minivess.training.config import Precision
 from minivess.validation_errors import config_error
+from minivess.yaml_files import read_yaml
 
 COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"
 
 
-class ComputeProfile(BaseModel):
+class ComputeProfile(Settings):
     """A named profile of configs/compute_profiles.yaml: upper bounds for a plan.
 
     Attributes:
         patch: Largest patch allowed, X, Y, Z in voxels.
         batch: Patches per optimizer step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     patch: Shape
     batch: int
@@ -53,7 +52,7 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
     Raises:
         ConfigError: The name is unknown, or the profile has a wrong or missing key.
     """
-    known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known: dict[str, Any] = read_yaml(path.read_bytes())
     if name not in known:
         raise unknown("compute profile", name, ["auto", *known])
     try:

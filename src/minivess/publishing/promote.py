@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from statistics import fmean
 
+from minivess.digests import unseal
 from minivess.errors import MinivessError
 from minivess.experiments.run_folder import RunFolder
 from minivess.publishing.register import CASES, DATA_TAG, register_run
@@ -118,4 +119,13 @@ def _compare_with_champion(registry: ModelRegistry, candidate: Version, champion
 
 def _scores(registry: ModelRegistry, version: Version) -> dict[str, float]:
     """Return the dsc of each held-out case."""
-    return {row["case"]: row["dsc"] for row in json.loads(registry.read_evidence(version, CASES))}
+    try:
+        content = json.loads(unseal(registry.read_evidence(version, CASES)))
+        rows = content if isinstance(content, list) else content["rows"]  # a list in version 0.1
+        return {str(row["case"]): float(row["dsc"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrackingError(
+            f"{CASES} as minivess wrote it",
+            f"a damaged one of {version} ({error})",
+            "register the run again (minivess track sync RUN)",
+        ) from error

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from minivess.digests import seal
 from minivess.errors import MinivessError, RunError
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
@@ -86,9 +87,10 @@ def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
 def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> ModelRecord:
     environment = found.cell.read_environment()
     comparison = write_results(folder)
-    kept = (folder.config, folder.plan, folder.splits, folder.profile, found.cell.environment, folder.comparison)
+    kept = (folder.config, folder.plan, folder.splits, folder.profile, folder.comparison)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
-    evidence[CASES] = json.dumps([row.flat() for row in found.rows], indent=1)
+    evidence["environment.json"] = found.cell.environment.read_text(encoding="utf-8")
+    evidence[CASES] = seal(json.dumps({"rows": [row.flat() for row in found.rows]}, indent=1))
     return ModelRecord(
         name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # only the characters that MLflow allows
         description=f"{found.loss}, the best mean dsc of {found.rivals}; network of fold {found.fold}. "

@@ -10,7 +10,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import yaml
+from minivess.yaml_files import read_yaml
 
 _PACKAGES = (
     "torch",
@@ -85,10 +85,10 @@ def data_version(folder: Path) -> dict[str, Any] | None:
 def _dvc_outputs(file: Path) -> list[dict[str, Any]]:
     """Return the outputs with a hash in a ``.dvc`` file or in the stages of a ``dvc.lock``; [] for any other content."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file.read_bytes())
         parts = [content, *(content.get("stages") or {}).values()]
         return [output for part in parts for output in part.get("outs") or [] if output.get("md5")]
-    except (OSError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return []
 
 
