@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from minivess.errors import DataError, RunError
 from minivess.experiments.cell_spec import CellSpec, code_of_cell
 from minivess.experiments.config import make_config
+from minivess.experiments.dry_run import describe_dry_run
 from minivess.experiments.prepare import Prepared, prepare, saved_profile
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state
@@ -104,6 +106,21 @@ class TestVolumes:
         assert label.stat().st_mtime_ns == before.st_mtime_ns
         with pytest.raises(DataError, match="changed: phantom02"):
             _prepared(data)
+
+
+class TestDryRun:
+    def test_counts_only_the_cells_that_remain_and_names_a_loss_that_was_never_timed(self, data: Path) -> None:
+        prepared = _prepared(data)
+        times = prepared.plan.model_copy(update={"step_seconds": {"dice_ce": 1.0}})
+        _start(replace(prepared, plan=times))
+        whole = describe_dry_run(_prepared(data)).seconds
+        prepared.folder.cell("dice_ce", 0).result.write_text("{}")
+        planned = describe_dry_run(_prepared(data, losses=["dice_ce", "cbdice"]))
+        assert [cell.finished for cell in planned.cells] == [True, False, False, False]
+        assert planned.untimed == ("cbdice",)
+        assert planned.seconds is not None
+        assert whole is not None
+        assert planned.seconds < 0.6 * whole
 
 
 class TestCode:

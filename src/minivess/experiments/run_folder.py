@@ -223,7 +223,10 @@ class RunFolder:
         return self.path / "report.html"
 
     def cell(self, method: str, fold: int) -> CellFolder:
-        return CellFolder(self.path / "cells" / f"{method}-fold{fold}")
+        return self.cell_named(f"{method}-fold{fold}")
+
+    def cell_named(self, name: str) -> CellFolder:
+        return CellFolder(self.path / "cells" / name)
 
     def cells(self) -> list[CellFolder]:
         """Return all cells that were started, in the order of their names."""
