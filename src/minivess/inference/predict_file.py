@@ -61,7 +61,7 @@ def predict_file(
         raise_critical(stats.findings, DataError)
         result = predict_volume(
             load_network(weights).to(device),
-            open_volume(volume),
+            open_volume(volume, exact=stats.needs_float64),
             patch_for(spec.patches, stats.shape[2]),
             overlap,
             normalise=stats.normalise,
