@@ -79,6 +79,16 @@ class TestWriteAlike:
         assert header["cal_max"] == 0
         assert not header.extensions
 
+    @pytest.mark.parametrize(("kind", "place"), [(nib.Nifti1Image, 347), (nib.Nifti2Image, 7)])
+    def test_a_wrong_last_byte_of_the_magic_is_not_copied(self, tmp_path: Path, kind: type, place: int) -> None:
+        source = tmp_path / "source.nii"
+        nib.save(kind(np.zeros((2, 3, 4), np.int16), np.eye(4)), source)
+        content = bytearray(source.read_bytes())
+        content[place] = 127
+        source.write_bytes(content)
+        write_alike(tmp_path / "mask.nii", np.ones((2, 3, 4), np.uint8), source)
+        assert nib.load(tmp_path / "mask.nii").get_fdata().min() == 1
+
     def test_the_mask_of_a_nifti_2_file_is_nifti_2(self, tmp_path: Path) -> None:
         nib.save(nib.Nifti2Image(np.zeros((2, 3, 4), np.int16), np.diag([1, 1, 5, 1])), tmp_path / "source.nii")
         write_alike(tmp_path / "mask.nii", np.ones((2, 3, 4), np.float32), tmp_path / "source.nii")

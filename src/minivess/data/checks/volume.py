@@ -140,8 +140,9 @@ def _check_pair_affine(name: str, image: Header, label: Header, cure: str) -> li
 
 def _turned_axes(ours: np.ndarray, theirs: np.ndarray) -> list[str]:
     """Name the axes that point in another direction in ``theirs``, such as ["X", "Y"]."""
-    lengths = np.linalg.norm(ours[:, :3], axis=0) * np.linalg.norm(theirs[:, :3], axis=0)
-    cosines = (ours[:, :3] * theirs[:, :3]).sum(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a damaged affine, which differs anyway
+        lengths = np.linalg.norm(ours[:, :3], axis=0) * np.linalg.norm(theirs[:, :3], axis=0)
+        cosines = (ours[:, :3] * theirs[:, :3]).sum(axis=0)
     return [
         axis for axis, cosine, length in zip("XYZ", cosines, lengths, strict=True) if cosine < SAME_DIRECTION * length
     ]
@@ -206,7 +207,7 @@ def check_label(name: str, label: LabelCounts) -> list[Finding]:
 
 def _is_vessel(value: float) -> bool:
     """Whether a value can mean vessel: a whole number above 0; 0.5 is a probability, and -1 often means unknown."""
-    return value > 0 and math.isclose(value, round(value), rel_tol=1e-5)
+    return 0 < value < math.inf and math.isclose(value, round(value), rel_tol=1e-5)
 
 
 def _check_other_value(name: str, value: float) -> list[Finding]:
@@ -242,7 +243,8 @@ def _check_spacing(name: str, header: Header) -> list[Finding]:
         cure = "if it is wrong, write the true spacing: distances in micrometre and the plan depend on it"
         expected, got = "a measured spacing", "1 x 1 x 1 without a unit, the default of many programs"
         found.append(Finding("warning", "spacing_unset", name, expected, got, cure))
-    by_affine = np.linalg.norm(_affine_um(header)[:, :3], axis=0)
+    with np.errstate(over="ignore"):  # a damaged affine differs anyway
+        by_affine = np.linalg.norm(_affine_um(header)[:, :3], axis=0)
     if not np.allclose(by_affine, spacing, rtol=1e-2):
         got = f"pixdim {format_shape(spacing)} µm, affine {format_shape(by_affine)} µm"
         cure = "correct the wrong one; the run uses pixdim"

@@ -53,6 +53,7 @@ def write_alike(path: Path, array: np.ndarray, source: Path) -> None:
     kind = nib.Nifti2Image if is_second else nib.Nifti1Image
     header = kind.header_class(block[: kind.header_class.sizeof_hdr], check=False).as_byteswapped("<")
     repair_orientation(header)
+    header["magic"] = header.single_magic  # read_header ignores its last byte
     if is_second:
         header["eol_check"] = LINE_ENDS  # zero in the files of some programs
     header.set_data_dtype(array.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import nibabel as nib
@@ -46,13 +47,13 @@ def _repair_quaternion(header: nib.Nifti1Header) -> str:
     names = ("quatern_b", "quatern_c", "quatern_d")
     numbers = np.array([header[name] for name in names], np.float64)
     offsets = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], np.float64)
-    length = float(np.linalg.norm(numbers))
+    length = math.hypot(*numbers)
     if not (length <= _LONGEST and np.isfinite(offsets).all()):
         header["qform_code"] = 0
         return f"a quaternion of length {length:g}, which is not a rotation and is ignored"
     if header["pixdim"][0] not in (-1, 1):
         header["pixdim"][0] = 1
-    if abs(1 - length**2) < abs(header.quaternion_threshold) or length < 1:
+    if length < 1 or length**2 - 1 < abs(header.quaternion_threshold):
         return ""
     for name, number in zip(names, numbers / (length * (1 + np.finfo(header["quatern_b"].dtype).eps)), strict=True):
         header[name] = number
