@@ -17,6 +17,7 @@ class MinivessError(Exception):
     exit_code = 2
 
     def __init__(self, expected: str, got: str, cure: str) -> None:
+        expected, got, cure = printable(expected), printable(got), printable(cure)
         self.expected = expected
         self.got = got
         self.cure = cure
@@ -26,6 +27,11 @@ class MinivessError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickling keeps all attributes, also for subclasses with other arguments.
         return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def printable(text: str) -> str:
+    """The text with ``\\udcXX`` for each byte of a file name that is not UTF-8; such a character cannot be printed."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _rebuild(kind: type[MinivessError], args: tuple[Any, ...], facts: dict[str, Any]) -> MinivessError:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minivess.data.array_store import Store, build_store
-from minivess.data.formats.nifti import read_volume
+from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.data.profiler import DatasetProfile, scan_dataset, scan_volume
 from minivess.errors import DataError
 
@@ -57,6 +57,23 @@ class TestStore:
         case = build_store(DatasetProfile(folder="", volumes=(scaled,)), tmp_path / "store").case("scaled")
         assert case.image.dtype == np.float32
         np.testing.assert_array_equal(case.image, read_volume(tmp_path / "scaled.nii"))
+
+    def test_a_large_intercept_keeps_the_contrast_in_the_store(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        voxels = read_volume(Path(profile.volumes[0].image))
+        image = nib.Nifti1Image(voxels, np.eye(4))
+        image.header.set_slope_inter(1, 1e9)
+        nib.save(image, tmp_path / "scaled.nii")
+        scaled = scan_volume(tmp_path / "scaled.nii", Path(profile.volumes[0].label or ""), voxels=True)
+        case = build_store(DatasetProfile(folder="", volumes=(scaled,)), tmp_path / "store").case("scaled")
+        np.testing.assert_array_equal(case.image - 1e9, voxels)
+        assert scaled.cached_bytes == case.image.nbytes + case.label.nbytes
+
+    def test_a_label_of_0_and_255_is_stored_as_0_and_1(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        first, label = profile.volumes[0], read_volume(Path(profile.volumes[0].label or ""))
+        write_volume(tmp_path / "l.nii", 255 * label, spacing_um=first.spacing_um)
+        stats = scan_volume(Path(first.image), tmp_path / "l.nii", voxels=True)
+        case = build_store(DatasetProfile(folder="", volumes=(stats,)), tmp_path / "store").case(stats.name)
+        np.testing.assert_array_equal(case.label, label)
 
     def test_an_existing_store_is_reused(self, profile: DatasetProfile, store: Store) -> None:
         before = (store.folder / "phantom01.image.npy").stat().st_mtime_ns

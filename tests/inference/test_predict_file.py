@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -56,6 +57,19 @@ class TestPredictFile:
         values = read_volume(target)
         assert values.dtype == np.float32
         assert 0 <= values.min() < values.max() <= 1
+
+    def test_a_large_intercept_does_not_change_the_probabilities(
+        self, weights: Path, phantoms: Path, tmp_path: Path
+    ) -> None:
+        base = phantoms / "raw/phantom01.nii.gz"
+        image = nib.Nifti1Image(read_volume(base), np.eye(4))
+        image.header.set_slope_inter(1, 1e9)
+        nib.save(image, tmp_path / "shifted.nii.gz")
+        first, second = (
+            read_volume(predict_file(weights, volume, tmp_path / "out", probabilities=True))
+            for volume in (base, tmp_path / "shifted.nii.gz")
+        )
+        np.testing.assert_allclose(first, second, atol=1e-5)
 
     def test_mirroring_changes_the_probabilities_a_little(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
         volume = phantoms / "raw/phantom02.nii.gz"

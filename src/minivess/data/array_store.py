@@ -32,6 +32,8 @@ from minivess.machine.process_pool import choose_processes, map_in_processes
 _PROFILE = "profile.json"
 _VERSION = "2"
 """Version of the content of a store. Change it when the content changes, so that stores are built again."""
+_VERSION_OF_FLOAT64 = "3"
+"""Version of a store with volumes that need float64; version 2 of such a store has them in float32."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
     """
     if profile.content_hash is None:
         raise DataError("a profile with a content hash", "header facts only", "scan the data set with voxels=True")
-    folder = root / f"{profile.content_hash}-{_VERSION}"
+    version = _VERSION_OF_FLOAT64 if any(volume.needs_float64 for volume in profile.volumes) else _VERSION
+    folder = root / f"{profile.content_hash}-{version}"
     if not (folder / _PROFILE).is_file():
         _build(profile, folder, progress or (lambda volume: None))
     if Store(folder).profile != profile:  # the data set has moved; its content is the same
@@ -166,9 +169,9 @@ def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStat
 def _store_case(volume: VolumeStats, folder: Path) -> None:
     assert volume.label is not None, "only labelled data sets are stored"
     path = Path(volume.image)
-    header = read_header(path)
-    values = (scale(block, header) for block in read_blocks(path, header))
-    _write(Path(_array_file(folder, volume.name, "image")), header.read_dtype, header.shape, values)
+    header, exact = read_header(path), volume.needs_float64
+    values = (scale(block, header, exact=exact) for block in read_blocks(path, header))
+    _write(Path(_array_file(folder, volume.name, "image")), header.read_dtype(exact), header.shape, values)
     path = Path(volume.label)
     header = read_header(path)
     small = np.dtype(np.int32 if header.voxels < 2**31 else np.int64)

@@ -66,7 +66,7 @@ def predict_file(
         )
         result = predict_volume(
             load_network(weights).to(device),
-            open_volume(volume),
+            open_volume(volume, exact=stats.needs_float64),
             patch_for(saved.network.patches, stats.shape[2]),
             overlap,
             normalise=stats.normalise,
