@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from minivess.data import store_digests
 from minivess.data.array_store import Store, build_store
 from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.data.profiler import DatasetProfile, scan_dataset, scan_volume
@@ -21,6 +23,7 @@ _BUILD_AND = """
 import os, signal, sys, time
 from pathlib import Path
 from minivess.data.dataset_profile import DatasetProfile
+from minivess.data import store_digests
 from minivess.data.array_store import build_store
 
 folder = Path(sys.argv[1])
@@ -88,6 +91,32 @@ class TestStore:
         case = build_store(scan_dataset(tmp_path / "after", voxels=True), tmp_path / "store").case("phantom01")
         assert case.stats.image == str(tmp_path / "after/raw/phantom01.nii.gz")
         assert len(list((tmp_path / "store").glob("*-*"))) == 1
+
+    @pytest.mark.parametrize("file", ["phantom02.label.npy", "phantom03.image.npy", "digests.json"])
+    def test_a_flipped_bit_is_seen_and_the_store_is_written_again(
+        self, profile: DatasetProfile, tmp_path: Path, file: str
+    ) -> None:
+        folder = build_store(profile, tmp_path).folder
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        build_store(profile, tmp_path)
+        case = Store(folder).case("phantom02")
+        assert np.flatnonzero(case.label.ravel(order="F")).tolist() == case.foreground.tolist()
+        assert file == "digests.json" or (folder / file).read_bytes() == whole
+
+    def test_files_are_read_again_only_if_their_state_has_changed(
+        self, profile: DatasetProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = build_store(profile, tmp_path).folder
+        read: list[str] = []
+        original = store_digests.digest_of_file
+        monkeypatch.setattr(store_digests, "digest_of_file", lambda path: read.append(path.name) or original(path))
+        build_store(profile, tmp_path)
+        assert read == []
+        os.utime(folder / "phantom01.label.npy")
+        build_store(profile, tmp_path)
+        build_store(profile, tmp_path)
+        assert set(read) == {"phantom01.label.npy"}
 
     def test_a_failed_build_leaves_no_files(self, profile: DatasetProfile, tmp_path: Path) -> None:
         gone = profile.volumes[0].model_copy(update={"image": str(tmp_path / "gone.nii.gz")})
