@@ -23,7 +23,6 @@ _BUILD_AND = """
 import os, signal, sys, time
 from pathlib import Path
 from minivess.data.dataset_profile import DatasetProfile
-from minivess.data import store_digests
 from minivess.data.array_store import build_store
 
 folder = Path(sys.argv[1])
