@@ -72,6 +72,7 @@ for group in (data, planning, experiment, prediction, promotion, ui, benchmark):
 def main() -> None:
     """Run the command line; a MinivessError prints its message and sets the exit code, without a traceback."""
     output = drop_what_cannot_be_written()
+    _leave_current_folder_off_the_path()
     # SIGTERM (`kill`, a batch system, a shutdown) acts like Ctrl-C: the run saves its state and prints how to continue.
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -102,6 +103,18 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(_INTERRUPTED)
+
+
+def _leave_current_folder_off_the_path() -> None:
+    """Remove the current folder from the import path, unless PYTHONPATH names it: its files must not replace a library."""
+    named = {
+        os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry.strip("./")
+    }
+    if os.getcwd() not in named:
+        sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", os.getcwd())]
+    if os.environ.get("PYTHONPATH"):  # for child processes
+        entries = os.environ["PYTHONPATH"].split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in entries if entry.strip("./"))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
