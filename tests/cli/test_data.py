@@ -88,6 +88,26 @@ class TestImportTiff:
         assert str(tmp_path / "out") in output
         _run(PROFILE, tmp_path / "out", "--full")
 
+    @pytest.mark.parametrize(
+        ("options", "printed"),
+        [
+            ((), "voxel_size:"),
+            (("--quiet",), ""),
+            (("--spacing-um", "3,1,1", "--quiet"), "voxel_size_swapped:"),
+            (("--spacing-um", "1,1,3"), ""),
+        ],
+    )
+    def test_prints_which_voxel_size_is_used_and_warns(
+        self, tmp_path: Path, options: tuple[str, ...], printed: str
+    ) -> None:
+        (tmp_path / "in/images").mkdir(parents=True)
+        sizes = {"resolution": (1, 1), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 3}}
+        tifffile.imwrite(
+            tmp_path / "in/images/a.tif", np.eye(9, 8, dtype="u1")[None].repeat(5, 0), imagej=True, **sizes
+        )
+        output = _run(DATA, "import-tiff", tmp_path / "in", tmp_path / "out", *options).output
+        assert printed in output if printed else "voxel_size: " not in output and "warning: " not in output
+
     @pytest.mark.parametrize("spacing", ["0.994", "1,1,0", "1,1,x", "1,1,inf"])
     def test_invalid_spacing_is_refused(self, tmp_path: Path, spacing: str) -> None:
         output = _run(DATA, "import-tiff", tmp_path, tmp_path / "out", "--spacing-um", spacing, expected=2).output

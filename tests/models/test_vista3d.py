@@ -88,7 +88,10 @@ class TestWeights:
         assert "conv_init.weight (48, 1, 3, 3, 3)" in misshapen
 
     @pytest.mark.parametrize("name", ["none.pt", "damaged.pt", "damaged.safetensors", "code.pt", "list.pt"])
-    def test_a_file_without_valid_weights_is_named(self, tmp_path: Path, name: str) -> None:
+    def test_a_file_without_valid_weights_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setenv(TRUST_VARIABLE, str(tmp_path))
         path = tmp_path / name
         if name.startswith("damaged"):
             path.write_bytes(b"weights")
