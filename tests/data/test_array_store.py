@@ -68,6 +68,7 @@ class TestStore:
         scaled = scan_volume(tmp_path / "scaled.nii", Path(profile.volumes[0].label or ""), voxels=True)
         case = build_store(DatasetProfile(folder="", volumes=(scaled,)), tmp_path / "store").case("scaled")
         np.testing.assert_array_equal(case.image - 1e9, voxels)
+        assert sorted(path.name[-2:] for path in (tmp_path / "store").glob("*-*")) == ["-3"]  # -2 had float32
         assert scaled.cached_bytes == case.image.nbytes + case.label.nbytes
 
     def test_a_label_of_0_and_255_is_stored_as_0_and_1(self, profile: DatasetProfile, tmp_path: Path) -> None:
