@@ -68,6 +68,15 @@ class TestTimeLeft:
         left.end("dice_ce-fold0", was_finished=False)
         assert left.of_run() == pytest.approx(280)
 
+    def test_finished_cells_of_the_same_loss_tell_more_than_others(self, clock: Clock) -> None:
+        predicted = PREDICTED | {f"warp-fold{fold}": CellSeconds(10, 200, 30) for fold in (0, 1)}
+        left = TimeLeft(predicted, list(predicted), now=clock)
+        for name, seconds in (("dice_ce-fold0", 140), ("dice_ce-fold1", 140), ("warp-fold0", 120)):
+            left.start(name)
+            clock.seconds += seconds
+            left.end(name, was_finished=False)
+        assert left.of_run() == 120
+
     def test_a_cell_that_nothing_is_known_of_gives_no_estimate(self, clock: Clock) -> None:
         left = TimeLeft({}, ["warp-fold0", "warp-fold1"], now=clock)
         left.start("warp-fold0")

@@ -49,4 +49,5 @@ class _TimeLeft(TimeRemainingColumn):
         if "left_s" not in task.fields:
             return super().render(task)
         left_s = task.fields["left_s"]
-        return Text("" if left_s is None else f"about {format_duration(left_s)}", style="progress.remaining")
+        text = "" if left_s is None or left_s < 1 else f"about {format_duration(round(left_s))}"
+        return Text(text, style="progress.remaining")

@@ -30,7 +30,7 @@ class TimeLeft:
     """Time left of each running cell and of the whole run.
 
     The rate of a training is measured from its own steps. Everything else is predicted and multiplied by how much
-    longer than predicted the finished cells took.
+    longer than predicted the finished cells took, of the same method if there are some.
 
     Args:
         predicted: Predicted seconds of each trained cell, by name. Other cells count as the average of the
@@ -103,25 +103,31 @@ class TimeLeft:
 
     def _evaluation_s(self, name: str) -> float | None:
         predicted = self.predicted.get(name)
-        return None if predicted is None else predicted.evaluation * self._slowness()
+        return None if predicted is None else predicted.evaluation * self._slowness(name)
 
     def _whole(self, name: str) -> float | None:
         """Predict the seconds of a cell that has not trained yet."""
         predicted = self.predicted.get(name)
         if predicted is not None:
-            return predicted.total * self._slowness()
-        method = name.rpartition("-fold")[0]
-        alike = [taken for other, taken in self._taken.items() if other.rpartition("-fold")[0] == method]
+            return predicted.total * self._slowness(name)
+        method = _method(name)
+        alike = [taken for other, taken in self._taken.items() if _method(other) == method]
         if alike:
             return sum(alike) / len(alike)
         return _BASELINE_S if method in BASELINES else None
 
-    def _slowness(self) -> float:
+    def _slowness(self, name: str) -> float:
         """Return how many times longer than predicted the finished cells took; before the first, what a running one tells."""
-        pairs = [(taken, self.predicted[name].total) for name, taken in self._taken.items() if name in self.predicted]
-        for name, cell in self._running.items():
+        ended = {other: taken for other, taken in self._taken.items() if other in self.predicted}
+        alike = {other: taken for other, taken in ended.items() if _method(other) == _method(name)}
+        pairs = [(taken, self.predicted[other].total) for other, taken in (alike or ended).items()]
+        for other, cell in self._running.items():
             left = self._training_left(cell)
-            if not pairs and left is not None and name in self.predicted:
+            if not pairs and left is not None and other in self.predicted:
                 training_s = self.now() - cell.started_s + left
-                pairs.append((training_s, self.predicted[name].start + self.predicted[name].training))
+                pairs.append((training_s, self.predicted[other].start + self.predicted[other].training))
         return sum(taken for taken, _ in pairs) / sum(total for _, total in pairs) if pairs else 1.0
+
+
+def _method(cell: str) -> str:
+    return cell.rpartition("-fold")[0]
