@@ -45,7 +45,9 @@ class TestProfile:
 
     def test_a_shared_fault_is_one_line_and_one_finding_per_volume_in_json(self, folder: Path) -> None:
         for path in (folder / "seg").iterdir():
-            write_volume(path, 255 * read_volume(path), spacing_um=read_header(path).spacing_um)
+            label = 255 * read_volume(path)
+            label[0, 0, 0] = 7
+            write_volume(path, label, spacing_um=read_header(path).spacing_um)
         printed = _run(PROFILE, folder, "--full", expected=3).output
         assert printed.count("label_values") == 1
         found = json.loads(_run(PROFILE, folder, "--full", "--json", expected=3).output)["findings"]
