@@ -67,6 +67,7 @@ def predict(
                     mirror=mirror,
                     probabilities=probabilities,
                     compare=not force,
+                    replace=force,
                     progress=progress,
                 )
             click.echo(target)
