@@ -14,8 +14,8 @@ from minivess.errors import ConfigError, DataError, PlanError
 from minivess.geometry import Shape
 from minivess.inference.predict_volume import predict_volume
 from minivess.models.model_profile import ModelProfile, NetworkSpec, build_network, load_model_profile
-from minivess.models.trusted_code import TRUST_VARIABLE
 from minivess.planning.validation import validate_patch
+from minivess.trusted_code import TRUST_VARIABLE
 
 TINY = (8, 16, 32, 64, 128)
 

@@ -39,7 +39,7 @@ run_folder = click.argument("run", type=FOLDER)
 
 def _trust(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
     if paths:
-        from minivess.models.trusted_code import trust
+        from minivess.trusted_code import trust
 
         trust(paths)
 

@@ -30,7 +30,7 @@ class TimeLeft:
     """Time left of each running cell and of the whole run.
 
     The rate of a training is measured from its own steps. Everything else is predicted and multiplied by how much
-    longer than predicted the finished cells took, of the same method if there are some.
+    longer than predicted the finished cells took; those with that method count first.
 
     Args:
         predicted: Predicted seconds of each trained cell, by name. Other cells count as the average of the

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minivess.errors import ConfigError
 from minivess.geometry import Shape, Spacing, StridePlan, plan_strides
-from minivess.models.trusted_code import import_builder
 from minivess.settings import Settings
 from minivess.suggestions import unknown
+from minivess.trusted_code import import_builder
 from minivess.validation_errors import config_error, first_fault
 from minivess.yaml_files import read_yaml
 

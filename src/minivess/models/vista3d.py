@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from minivess.errors import ConfigError, DataError, PlanError
 from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import ClassMappingClassify, SegResNetDS
-from minivess.models.trusted_code import is_trusted
 from minivess.settings import Settings
+from minivess.trusted_code import is_trusted
 
 _BLOCKS_DOWN = (1, 2, 2, 4, 4)
 _CLASSES = 512

@@ -18,7 +18,7 @@ from minivess.geometry import Spacing
 from minivess.json_files import read_state, write_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE, NetworkSpec, build_network
 
-INITIAL_WEIGHTS = "weights to start from, a .safetensors file of the same network; null for none"
+INITIAL_WEIGHTS = "weights to start from, a .safetensors file of an equal network; null for none"
 _RESTORE = "restore both files from a copy, or delete the cell folder and run the same command again"
 
 

@@ -1,7 +1,7 @@
-"""Which code a folder of weights may name: networks of minivess, of installed packages, and of folders that the user trusts.
+"""Which code a file may name: networks and losses of minivess, of installed packages, and of folders that the user trusts.
 
-A weights folder can come from a stranger. Its network.json names a function that is imported and called, so that name
-must not reach the standard library or a file of the current folder.
+A weights folder or a YAML file can come from a stranger. It names functions that are imported and called, so these
+names must not reach the standard library or a file of the current folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from minivess.errors import ConfigError
 
 TRUST_VARIABLE = "MINIVESS_TRUST_CODE"
 """Environment variable with the trusted folders, for this process and its child processes."""
-_OWN = ("minivess.models.dynunet:build", "minivess.models.segresnet:build", "minivess.models.vista3d:build")
+_OWN = ("minivess.losses.", "minivess.models.")
+"""Modules of minivess whose functions build losses and networks."""
 
 
 def trust(paths: Iterable[Path]) -> None:
@@ -47,7 +48,7 @@ def is_trusted(path: Path) -> bool:
 
 
 def import_builder(name: str) -> Any:
-    """Import the function that builds a network.
+    """Import the function that builds a network or a loss.
 
     Args:
         name: ``"package.module:function"``.
@@ -59,7 +60,7 @@ def import_builder(name: str) -> Any:
         ConfigError: The name has another form, names no function, or its code is not trusted.
     """
     module, _, function = name.partition(":")
-    if name not in _OWN:
+    if not name.startswith(_OWN):
         _require_trusted(name, module.partition(".")[0])
     try:
         found = getattr(import_module(module), function)
@@ -67,20 +68,21 @@ def import_builder(name: str) -> Any:
         raise ConfigError(
             "an importable builder 'package.module:function'",
             f"{name!r}: {type(error).__name__}: {error}",
-            "check the key builder in the model profile, and name the folder of your own module with --trust-code",
+            "check the name; put the folder of your own module on PYTHONPATH, or name it with --trust-code",
         ) from error
     if not callable(found):
-        raise ConfigError("a builder that is a function", repr(name), "check the key builder in the model profile")
+        raise ConfigError("a builder that is a function", repr(name), "check the name")
     return found
 
 
 def _require_trusted(name: str, top: str) -> None:
     spec = _find(top)
-    if spec is not None and top not in sys.stdlib_module_names and _comes_from_trusted_place(top, spec):
+    own = top == "minivess" or top in sys.stdlib_module_names
+    if spec is not None and not own and _comes_from_trusted_place(top, spec):
         return
     where = "is not found" if spec is None else f"is {spec.origin or top}"
     raise ConfigError(
-        "a network of minivess, of an installed package, or of a folder that you trust",
+        "a network or a loss of minivess, of an installed package, or of a folder that you trust",
         f"{name!r}, whose module {where}",
         "name its folder with --trust-code FOLDER (its code then runs with your rights), or put it on PYTHONPATH",
     )

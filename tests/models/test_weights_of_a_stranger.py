@@ -13,8 +13,8 @@ from minivess.cli.prediction import predict
 from minivess.data.phantoms.phantom import small_cases, write_phantom
 from minivess.errors import ConfigError, DataError
 from minivess.models.model_profile import NetworkSpec, build_network
-from minivess.models.trusted_code import TRUST_VARIABLE, import_builder, trust, trusted_paths
 from minivess.models.weights import load_network, save_network
+from minivess.trusted_code import TRUST_VARIABLE, import_builder, trust, trusted_paths
 
 EVIL = "from pathlib import Path\nPath({marker!r}).touch()\ndef build(spec):\n    import my_unet\n    return my_unet.build(spec)\n"
 
@@ -35,7 +35,18 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class TestImportBuilder:
     @pytest.mark.parametrize(
         "name",
-        ["os:system", "antigravity:x", "builtins:exec", "this:d", "sys:exit", "subprocess:Popen", "a b:c", ":", ""],
+        [
+            "os:system",
+            "antigravity:x",
+            "builtins:exec",
+            "this:d",
+            "sys:exit",
+            "subprocess:Popen",
+            "minivess.cli.main:main",
+            "a b:c",
+            ":",
+            "",
+        ],
     )
     def test_the_standard_library_and_nonsense_are_refused(self, name: str) -> None:
         sys.modules.pop("antigravity", None)
