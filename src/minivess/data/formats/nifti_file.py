@@ -10,7 +10,7 @@ import numpy as np
 from minivess.atomic import atomic_path
 from minivess.data.formats.gzip_stream import peek
 from minivess.data.formats.nifti import read_header, read_volume
-from minivess.data.formats.nifti_header import LINE_ENDS, require_length
+from minivess.data.formats.nifti_header import require_length
 from minivess.data.formats.nifti_orientation import repair_orientation
 
 _NIFTI2 = nib.Nifti2Header.sizeof_hdr
@@ -58,8 +58,6 @@ def write_alike(path: Path, array: np.ndarray, source: Path, *, replace: bool = 
     header = kind.header_class(block[: kind.header_class.sizeof_hdr], check=False).as_byteswapped("<")
     repair_orientation(header)
     header["magic"] = header.single_magic  # read_header ignores its last byte
-    if is_second:
-        header["eol_check"] = LINE_ENDS  # zero in the files of some programs
     header.set_data_dtype(array.dtype)
     header["cal_min"] = header["cal_max"] = 0  # viewers would show a mask as black with the display range of the image
     header["vox_offset"] = 0  # lets nibabel compute the offset; the extensions of the source are not copied
