@@ -55,9 +55,15 @@ class TestAdaptiveComputation:
         assert "512x512x5" in plan.reasons["patch"]
 
     def test_patch_divisible_by_model_divisor(self, minivess: DatasetProfile) -> None:
-        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="pad"))
-        assert all(size % d == 0 for size, d in zip(plan.patch, plan.network.divisor, strict=True))
-        assert plan.patch[2] > 5
+        """DynUNet halves X and Y three times and Z once or twice; VISTA-3D halves each axis four times."""
+        uneven = minivess.volumes[0].model_copy(update={"shape": (101, 90, 19), "spacing_um": (1.0, 1.0, 5.0)})
+        profile = minivess.model_copy(update={"volumes": (uneven,)})
+        for model, patch, divisor in (
+            (DYNUNET, (96, 88, 18), (8, 8, 2)),
+            (load_model_profile("vista3d"), (96, 80, 16), (16, 16, 16)),
+        ):
+            plan = compute_adaptive_profile(DESKTOP, profile, model)
+            assert (plan.patch, plan.network.divisor) == (patch, divisor)
 
     def test_buckets_double_in_depth_and_none_is_larger_than_the_deepest(self, minivess: DatasetProfile) -> None:
         plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="bucketed"))
@@ -143,8 +149,17 @@ class TestAdaptiveComputation:
 
 class TestManualOverride:
     def test_explicit_profile_bypasses_auto(self, minivess: DatasetProfile) -> None:
-        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="cpu"))
-        assert (plan.profile_name, plan.device) == ("cpu_dynunet", "cpu")
+        """The bounds are those of the requested profile, whichever profile fits the machine."""
+        deep = minivess.model_copy(update={"volumes": minivess.volumes[1:2]})  # 512x512x61
+        facts = {}
+        for compute in ("auto", "cpu", "gpu_extreme"):
+            plan = compute_adaptive_profile(DESKTOP, deep, DYNUNET, PlanRequest(compute=compute))
+            facts[plan.profile_name] = plan.patch, plan.batch, plan.device
+        assert facts == {
+            "auto_gpu_low_dynunet": ((128, 128, 24), 2, "cuda"),
+            "cpu_dynunet": ((96, 96, 16), 2, "cpu"),
+            "gpu_extreme_dynunet": ((256, 256, 48), 4, "cuda"),
+        }
 
     def test_explicit_patch_size_overrides(self, minivess: DatasetProfile) -> None:
         request = PlanRequest(patch_size=(64, 64, 8), patch_policy="pad")
