@@ -60,11 +60,20 @@ class TestNewRun:
         hardware = _prepared(phantoms, tmp_path, limits={"memory_limit_gib": 5}).hardware
         assert (hardware.usable_ram_bytes, hardware.ram_abort_bytes) == (5 * GIB, 5 * GIB)
 
-    def test_a_plan_that_does_not_fit_the_machine_is_refused(self, phantoms: Path, tmp_path: Path) -> None:
-        """All of 0.9 MB of volumes do not fit 70 % of 1 MB of available memory."""
-        full = replace(CPU, host=replace(CPU.host, ram_available_bytes=2**20))
-        with pytest.raises(PlanError):
-            _prepared(phantoms, tmp_path, full)
+    def test_the_plan_knows_the_options_of_every_loss(
+        self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class SeenError(Exception):
+            pass
+
+        def estimator(losses: dict[str, Any], peaks: object) -> None:
+            raise SeenError(losses)
+
+        monkeypatch.setattr("minivess.experiments.prepare.Estimator", estimator)
+        options = {"warp": {"strength": 2.0}, "cbdice": {"iterations": 3}}
+        with pytest.raises(SeenError) as caught:
+            _prepared(phantoms, tmp_path, losses=["dice_ce", "warp"], loss_options=options)
+        assert caught.value.args == ({"dice_ce": {}, "warp": {"strength": 2.0}},)
 
 
 class TestStartedRun:
@@ -75,6 +84,13 @@ class TestStartedRun:
         _write_decisions(replace(first, splits=other, plan=first.plan.model_copy(update={"workers": 3})))
         again = _prepared(phantoms, tmp_path)
         assert (again.splits, again.plan.workers) == (other, 3)
+
+    def test_a_plan_that_does_not_fit_the_machine_is_refused(self, phantoms: Path, tmp_path: Path) -> None:
+        """Of 16 GiB, 12 are usable."""
+        first = _prepared(phantoms, tmp_path)
+        _write_decisions(replace(first, plan=first.plan.model_copy(update={"ram_bytes": 13 * GIB})))
+        with pytest.raises(PlanError, match=r"13\.0 GiB"):
+            _prepared(phantoms, tmp_path)
 
     @pytest.mark.parametrize(
         "change", [{"seed": 1}, {"folds": 3}, {"evaluation": {"tolerance_um": 3.0}}, {"training": {"max_epochs": 2}}]

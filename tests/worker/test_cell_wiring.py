@@ -187,6 +187,7 @@ class TestTraining:
     def test_every_step_has_the_rate_of_the_schedule(self, seen: Seen, spec: CellSpec) -> None:
         assert seen.rates == [learning_rate(number, spec.training) for number in range(6)]
         assert seen.rates[0] > seen.rates[-1] > 0
+        assert [line["learning_rate"] for line in seen.cell.read_journal()] == [seen.rates[2], seen.rates[5]]
 
     def test_every_epoch_measures_a_held_out_case_with_the_averaged_weights(
         self, seen: Seen, spec: CellSpec, store: Store
