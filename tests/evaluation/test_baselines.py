@@ -51,6 +51,13 @@ class TestBaselines:
         mask = BASELINES["threshold"].mask(case, 1.0, _no_progress)
         np.testing.assert_array_equal(mask, case.stats.normalise(case.image) >= 1.0)
 
+    def test_voxels_at_the_level_are_vessel(self, store: Store) -> None:
+        case = store.case("phantom01")
+        score = case.stats.normalise(case.image)
+        level = float(np.unique(score)[-20])
+        assert (score == level).any()
+        np.testing.assert_array_equal(BASELINES["threshold"].mask(case, level, _no_progress), score >= level)
+
     def test_progress_is_reported_after_every_slice(self, store: Store) -> None:
         cases, baseline = [store.case("phantom01"), store.case("phantom02")], BASELINES["threshold"]
         depth, other = (case.image.shape[2] for case in cases)

@@ -183,11 +183,11 @@ class TestWeights:
         ("name", "options", "parts"),
         [
             ("dice_ce", {}, {"ce": 1, "dice": 1}),
-            ("dice_ce_cldice", {"iterations": 3, "smooth": 2.0}, {"ce": 0.5, "dice": 0.5, "cldice": 0.5}),
-            ("cbdice", {"iterations": 3, "smooth": 2.0}, {"ce": 1, "dice": 1, "cbdice": 1}),
+            ("dice_ce_cldice", {"iterations": 1, "smooth": 2.0}, {"ce": 0.5, "dice": 0.5, "cldice": 0.5}),
+            ("cbdice", {"iterations": 1, "smooth": 2.0}, {"ce": 1, "dice": 1, "cbdice": 1}),
             (
                 "cbdice_cldice",
-                {"iterations": 3, "smooth": 2.0},
+                {"iterations": 1, "smooth": 2.0},
                 {"ce": 0.75, "dice": 0.75, "cldice": 0.25, "cbdice": 0.5},
             ),
             ("skeleton_recall", {"smooth": 2.0}, {"ce": 1, "dice": 1, "recall": 1}),
@@ -203,8 +203,8 @@ class TestWeights:
             "ce": cross_entropy(view),
             "dice": soft_dice(view),
             "smooth_dice": soft_dice(view, smooth=1.0),
-            "cldice": soft_cldice(view.prob, label, 3, 2.0),
-            "cbdice": cb_dice(logits, label, 3, 2.0),
+            "cldice": soft_cldice(view.prob, label, 1, 2.0),
+            "cbdice": cb_dice(logits, label, 1, 2.0),
             "recall": soft_skeleton_recall(view, 2.0),
             "critical": critical_cross_entropy(view, 7.0, 0.2),
         }

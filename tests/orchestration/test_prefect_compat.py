@@ -51,6 +51,13 @@ class TestPrefectCompat:
         monkeypatch.delenv("PREFECT_API_URL")
         assert "just prefect-up" in (_prefect_compat._why_plain() or "")
 
+    def test_a_server_that_does_not_answer_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        monkeypatch.delenv("PREFECT_DISABLED", raising=False)
+        assert url in (_prefect_compat._why_plain() or "")
+
     def test_get_run_logger_fallback(self, plain: ModuleType) -> None:
         assert plain.get_run_logger() is logging.getLogger("minivess")
 
