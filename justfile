@@ -77,6 +77,10 @@ chaos *options:
 plans *options:
     python benchmarks/random_plans.py "$@"
 
+# Apply one deliberate bug after the other and check that a test notices it. Takes patterns, e.g. `just mutants splits`.
+mutants *options:
+    python benchmarks/mutants.py "$@"
+
 # Measure on a GPU, in about ten minutes; writes the measured memory to configs/model_profiles.
 card work="runs/card" cap="8GB":
     for model in dynunet segresnet vista3d; do minivess benchmark vram --model $model --cap {{cap}} --write; done

@@ -103,9 +103,13 @@ class TestPreflight:
         assert [levels(check_swap(hardware)) for hardware in used] == [["info"], ["warning"]]
 
     def test_environment_detection(self, tmp_path: Path) -> None:
-        result = preflight(tmp_path, environ={"CI": "true"})
-        assert result.environment == "ci"
-        assert result.findings["environment"][0].got.startswith("ci; 8 processors")
+        """In an empty file system nothing but the environment variables and the files of the root decide."""
+        plain = preflight(tmp_path)
+        arguments = {"data_dir": tmp_path / "data", "output_dir": tmp_path, "root": tmp_path}
+        (tmp_path / ".dockerenv").touch()
+        docker, ci = (run_preflight(DESKTOP, **arguments, environ=environ) for environ in ({}, {"CI": "true"}))
+        assert [result.environment for result in (plain, docker, ci)] == ["local", "docker", "ci"]
+        assert ci.findings["environment"][0].got.startswith("ci; 8 processors")
 
     @pytest.mark.parametrize("folder", ["missing", "data/mv01.nii.gz", "empty"])
     def test_critical_failure_raises(self, tmp_path: Path, folder: str) -> None:
