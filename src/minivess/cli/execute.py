@@ -65,8 +65,9 @@ def execute(
 
     if why_plain() and not quiet:
         click.echo(why_plain(), err=True)
-    with detached_on_hangup(config.output_dir / config.name / "log.txt"):
-        as_flow(config.name, partial(_run, prepare, runner, only, quiet=quiet, as_json=as_json))
+    folder = config.output_dir / config.name
+    with detached_on_hangup(folder / "log.txt"):
+        as_flow(config.name, partial(_run, prepare, runner, only, quiet=quiet, as_json=as_json), folder)
 
 
 def _runner(dask: str | None) -> Runner:
