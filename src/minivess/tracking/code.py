@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -98,10 +100,9 @@ def sources_digest(module: str) -> str:
     If the module is in a package, all sources of the package count. Otherwise the module counts with the modules next
     to it that it imports. Nothing is imported.
     """
-    try:
-        top = find_spec(module.partition(".")[0])
-    except (ImportError, ValueError, AttributeError):
-        return ""
+    # As in a child process, which has the entries of PYTHONPATH even if this process was started without them.
+    named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    top = PathFinder.find_spec(module.partition(".")[0], [*named, *sys.path])
     if top is None:
         return ""
     if top.submodule_search_locations:
