@@ -81,6 +81,10 @@ plans *options:
 mutants *options:
     python benchmarks/mutants.py "$@"
 
+# Read thousands of damaged volumes, settings and state files, as a command would: about ten minutes on two cores.
+fuzz *options:
+    PYTHONPATH=benchmarks python -m fuzz "$@"
+
 # Measure on a GPU, in about ten minutes; writes the measured memory to configs/model_profiles.
 card work="runs/card" cap="8GB":
     for model in dynunet segresnet vista3d; do minivess benchmark vram --model $model --cap {{cap}} --write; done

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters, which a terminal would obey instead of showing; line breaks and tabs are allowed."""
 
 
 class MinivessError(Exception):
@@ -30,7 +34,15 @@ class MinivessError(Exception):
 
 
 def printable(text: str) -> str:
-    """The text with ``\\udcXX`` for each byte of a file name that is not UTF-8; such a character cannot be printed."""
+    """The text with ``\\xXX`` for each control character, and ``\\udcXX`` for each byte of a file name that is not UTF-8.
+
+    Damaged files and odd names contain them, and neither can be printed.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", in_utf8(text))
+
+
+def in_utf8(text: str) -> str:
+    """The text with ``\\udcXX`` for each byte of a file name that is not UTF-8; such a character cannot be written."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -101,8 +101,20 @@ def from_line(line: str) -> dict[str, Any]:
     Raises:
         ValueError: The line is damaged. Lines of older versions have no digest and are not verified.
     """
-    values = _loads(line if line.startswith('{"epoch"') else unseal(line.removesuffix("\n")))
-    return dict(_require(isinstance(values, dict), values, "a group of keys"))
+    if line.startswith('{"epoch"'):
+        return dict(_loads(line))
+    if not line.startswith('{"digest"'):
+        raise ValueError("it has no digest")
+    return dict(_loads(unseal(line.removesuffix("\n"))))
+
+
+def is_cut(line: str) -> bool:
+    """Whether a line is only the beginning of a JSON object, such as one that a killed process left."""
+    try:
+        json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return line.startswith("{")
+    return False
 
 
 def read_state(path: Path, kind: type[T], cure: str) -> T:

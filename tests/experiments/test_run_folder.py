@@ -11,6 +11,7 @@ from minivess.errors import RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import RunFolder, refuse_links
+from minivess.json_files import to_line
 
 
 @pytest.fixture
@@ -42,6 +43,41 @@ class TestDamage:
             folder.read_config()
         assert "config.yaml" in caught.value.got
         assert str(folder.path) in caught.value.got
+
+    def test_environment_without_the_version_is_an_error(self, folder: RunFolder) -> None:
+        (cell,) = folder.cells()
+        for path, read in ((folder.environment, folder.read_environment), (cell.environment, cell.read_codes)):
+            path.write_text("{}")
+            with pytest.raises(RunError) as caught:
+                read()
+            assert str(path) in caught.value.got
+
+
+class TestJournal:
+    LINES = to_line({"epoch": 1, "step": 4}) + to_line({"epoch": 2, "step": 8})
+
+    def test_every_cut_is_read_up_to_its_last_whole_line(self, folder: RunFolder) -> None:
+        (cell,) = folder.cells()
+        for end in range(len(self.LINES)):
+            cell.journal.write_text(self.LINES[:end])
+            whole = self.LINES[:end].count('"step": 4}') + self.LINES[:end].count('"step": 8}')
+            assert len(cell.read_journal()) == whole
+
+    @pytest.mark.parametrize("bit", range(8))
+    def test_a_flipped_bit_of_the_last_line_break_is_an_error(self, folder: RunFolder, bit: int) -> None:
+        (cell,) = folder.cells()
+        content = bytearray(self.LINES.encode())
+        content[-1] ^= 1 << bit
+        cell.journal.write_bytes(content)
+        with pytest.raises(RunError, match="line 2"):
+            cell.read_journal()
+
+    @pytest.mark.parametrize("text", ["abc", "[]", "1", "null", "{}", '{"a": 1}', "{}\n", "[]\n"])
+    def test_other_json_is_an_error(self, folder: RunFolder, text: str) -> None:
+        (cell,) = folder.cells()
+        cell.journal.write_text(text)
+        with pytest.raises(RunError, match="line 1"):
+            cell.read_journal()
 
 
 class TestConfig:

@@ -24,7 +24,7 @@ from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
 from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
 from minivess.experiments.config import ExperimentConfig, as_yaml
-from minivess.json_files import from_line, read_state
+from minivess.json_files import from_line, is_cut, read_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
@@ -115,11 +115,11 @@ class CellFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """Read software, machine and code of the newest attempt, from `provenance.describe_environment`."""
-        return read_state(self.environment, dict[str, Any], _REBUILT)
+        return _read_environment(self.environment, _REBUILT)
 
     def read_codes(self) -> list[Code]:
         """Read the code of each attempt, oldest first. Attempts of version 0.1 have no record of it."""
-        records = [read_state(path, dict[str, Any], _REBUILT).get("code") for path in self.environments]
+        records = [_read_environment(path, _REBUILT).get("code") for path in self.environments]
         return [Code.model_validate(record) for record in records if record is not None]
 
     def read_result(self) -> CellResult:
@@ -138,9 +138,9 @@ class CellFolder:
             RunError: A line is damaged.
         """
         text = self.journal.read_text(encoding="utf-8", errors="replace") if self.journal.is_file() else ""
-        lines = text.splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            lines.pop()
+        *lines, last = text.split("\n")
+        if last and not is_cut(last):
+            lines.append(last)
         return [self._journal_record(number, line) for number, line in enumerate(lines, start=1)]
 
     def _journal_record(self, number: int, line: str) -> dict[str, Any]:
@@ -169,6 +169,13 @@ def refuse_links(folder: Path) -> None:
                     f"{path}, a link to {os.readlink(path)}",
                     "replace the link by what it links to, or delete it",
                 )
+
+
+def _read_environment(path: Path, cure: str) -> dict[str, Any]:
+    record: dict[str, Any] = read_state(path, dict[str, Any], cure)
+    if "minivess" not in record:  # without the version it was not written by `describe_environment`
+        raise RunError(f"{path.name} as minivess wrote it", f"{path}, without the version of minivess", cure)
+    return record
 
 
 @dataclass(frozen=True)
@@ -275,7 +282,7 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """Read commit, packages and machine at the start of the run, from `provenance.describe_environment`."""
-        return read_state(self.environment, dict[str, Any], _START_AGAIN)
+        return _read_environment(self.environment, _START_AGAIN)
 
     def read_rows(self) -> list[CaseRow]:
         """Return the rows of all finished cells."""

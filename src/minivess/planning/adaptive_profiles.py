@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from minivess.data.profiler import DatasetProfile
-from minivess.errors import PlanError
+from minivess.errors import ConfigError, PlanError
 from minivess.geometry import Shape
 from minivess.models.model_profile import PROFILES, ModelProfile, NetworkSpec
 from minivess.planning.fit import fit_to_memory, halvings
@@ -25,7 +25,7 @@ from minivess.suggestions import unknown
 from minivess.text import counted, format_bytes
 from minivess.training.config import Precision
 from minivess.validation_errors import config_error
-from minivess.yaml_files import read_yaml
+from minivess.yaml_files import YamlError, read_yaml
 
 COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"
 
@@ -50,11 +50,16 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
         path: The YAML file of compute profiles.
 
     Raises:
-        ConfigError: The name is unknown, or the profile has a wrong or missing key.
+        ConfigError: The file is not valid YAML, the name is unknown, or the profile has a wrong or missing key.
     """
-    known: dict[str, Any] = read_yaml(path.read_bytes())
+    try:
+        known: Any = read_yaml(path.read_bytes())
+    except (OSError, YamlError) as error:
+        raise ConfigError("a file of compute profiles", f"{path}: {error}", "restore this file") from error
+    if not isinstance(known, dict):
+        raise ConfigError("compute profiles by name", f"{path} contains {type(known).__name__}", "restore this file")
     if name not in known:
-        raise unknown("compute profile", name, ["auto", *known])
+        raise unknown("compute profile", name, ["auto", *map(str, known)])
     try:
         return ComputeProfile.model_validate(known[name])
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,26 @@ class TestVolume:
         with pytest.raises(VolumeError) as caught:
             read(tmp_path / name)
         assert (caught.value.check, "25145.7 GiB" in caught.value.got) == ("damaged", True)
+
+    def test_a_file_takes_memory_for_what_it_contains_not_for_what_its_header_says(self, tmp_path: Path) -> None:
+        nib.save(nib.Nifti1Image(np.zeros((2, 3, 4), np.uint8), np.eye(4)), tmp_path / "small.nii")
+        content = bytearray((tmp_path / "small.nii").read_bytes())
+        content[40:48] = np.array(
+            [3, 1024, 1024, 256], "<i2"
+        ).tobytes()  # 256 MiB; the file could contain 1032 times its size
+        content += np.random.default_rng(0).bytes(2**19)
+        (tmp_path / "v.nii.gz").write_bytes(gzip.compress(content, 1))
+        tracemalloc.start()
+        with pytest.raises(VolumeError):
+            read_volume(tmp_path / "v.nii.gz")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**24
+
+    def test_a_large_volume_is_read_whole(self, tmp_path: Path) -> None:
+        values = np.arange(200 * 210 * 220, dtype=np.uint32).reshape((200, 210, 220), order="F")
+        write_volume(tmp_path / "v.nii", values, spacing_um=(1, 1, 1))
+        assert np.array_equal(read_volume(tmp_path / "v.nii"), values)
 
     def test_an_uncompressed_file_named_gz_is_read(self, tmp_path: Path) -> None:
         write_volume(tmp_path / "v.nii", np.ones((2, 3, 4), np.uint8), spacing_um=(1, 1, 1))

@@ -14,7 +14,7 @@ from minivess.data.formats.nifti_header import TRAILING_BYTES, Header, damaged, 
 
 __all__ = ["read_blocks", "read_header", "read_volume", "scale", "write_volume"]
 
-_BLOCK_BYTES = 2**20
+_BLOCK_BYTES, _FIRST_VOXELS = 2**20, 2**22
 
 
 def read_blocks(
@@ -72,9 +72,11 @@ def read_volume(path: Path | str, *, exact: bool = False) -> np.ndarray:
     path = Path(path)
     header = read_header(path)
     require_length(path, header)
-    flat = np.empty(header.voxels, header.read_dtype(exact))
+    flat = np.empty(min(header.voxels, _FIRST_VOXELS), header.read_dtype(exact))
     done = 0
     for block in read_blocks(path, header):
+        if done + block.size > flat.size:  # memory grows with what the file contains, whatever its header says
+            flat.resize(min(2 * flat.size, header.voxels), refcheck=False)
         flat[done : done + block.size] = scale(block, header, exact=exact)
         done += block.size
     return flat.reshape(header.shape, order="F")

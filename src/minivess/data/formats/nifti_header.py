@@ -12,7 +12,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from minivess.data.formats.gzip_stream import longest_content, peek
 from minivess.data.formats.nifti_orientation import Source, repair_orientation
-from minivess.errors import DataError, printable
+from minivess.errors import DataError, in_utf8
 from minivess.findings import Finding
 from minivess.geometry import Shape, Spacing
 from minivess.text import format_bytes, format_shape
@@ -139,7 +139,7 @@ def read_header(path: Path) -> Header:
 
 
 def _peek(path: Path) -> tuple[bytes, int]:
-    if printable(path.name) != path.name:
+    if in_utf8(path.name) != path.name:
         expected, cure = "a file name in UTF-8", "rename the file"
         raise VolumeError("name_letters", expected, str(path), cure)
     if path.is_symlink() and not path.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minivess.data.layouts.listing import name_of, nifti_files, other_files, visible
 from minivess.data.layouts.pairing import Folders, check_names, check_others, check_pairs
-from minivess.errors import DataError, printable
+from minivess.errors import DataError, in_utf8
 from minivess.findings import Finding, raise_critical
 
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -137,7 +137,7 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     faults = []
     for path in reversed(nifti_files(folder)):
         name = name_of(path)
-        if printable(name) != name:
+        if in_utf8(name) != name:
             faults.append(_unprintable(path))
         elif name in found:
             faults.append(_file_twice(name, found[name], path, "one file per volume"))
