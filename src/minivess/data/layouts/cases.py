@@ -69,7 +69,7 @@ def read_layout(folder: Path) -> Layout:
     """
     if not folder.is_dir():
         raise DataError("a data set folder", f"no folder at {folder}", "check the path (--data-dir of a run)")
-    if printable(place := str(folder.absolute())) != place:  # a record of the data set could not name it
+    if in_utf8(place := str(folder.absolute())) != place:  # a record of the data set could not name it
         raise DataError("a data set folder with a path in UTF-8", place, "rename the folder")
     for images, read in _LAYOUTS.items():
         if (folder / images).is_dir():
