@@ -204,7 +204,9 @@ class TestProvenance:
     def test_cells_trained_by_other_code_are_named(self, copied: Callable[[], RunFolder]):
         folder = copied()
         for fold, sha in enumerate(("aaaa", "bbbb")):
-            write_state(folder.cell("dice_ce", fold).environment, {"git": {"sha": sha, "dirty": False}})
+            write_state(
+                folder.cell("dice_ce", fold).environment, {"minivess": "0", "git": {"sha": sha, "dirty": False}}
+            )
         assert "aaaa (dice_ce-fold0), bbbb (dice_ce-fold1)" in Page(write_report(folder)).text
 
 
