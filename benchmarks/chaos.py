@@ -266,7 +266,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = tuple(word for setting in options.set for word in ("--set", setting))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    rng, kills, wrong, sequences = random.Random(options.seed), 0, [], 0
+    rng, kills, sequences = random.Random(options.seed), 0, 0
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), settings)
         bench.prepare()
