@@ -77,6 +77,10 @@ chaos *options:
 plans *options:
     python benchmarks/random_plans.py "$@"
 
+# Apply one deliberate bug after the other and check that a test notices it. Takes patterns, e.g. `just mutants splits`.
+mutants *options:
+    python benchmarks/mutants.py "$@"
+
 # Read thousands of damaged volumes, settings and state files, as a command would: about ten minutes on two cores.
 fuzz *options:
     PYTHONPATH=benchmarks python -m fuzz "$@"

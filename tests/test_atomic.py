@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from minivess.atomic import atomic_folder, atomic_path
+import minivess.atomic
+from minivess.atomic import atomic_folder, atomic_path, write_text
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What is brought to the disk and what gets its name, in order: ("fsync", content or name), ("name", content)."""
+    seen: list[tuple[str, str]] = []
+    fsync, replace, rename = os.fsync, os.replace, os.rename
+
+    def on_disk(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        seen.append(("fsync", path.name if path.is_dir() else path.read_text()))
+        fsync(descriptor)
+
+    def named(move: Callable[[Path, Path], None], source: Path, target: Path) -> None:
+        seen.append(("name", target.name))
+        move(source, target)
+
+    monkeypatch.setattr(minivess.atomic.os, "fsync", on_disk)
+    monkeypatch.setattr(minivess.atomic.os, "replace", partial(named, replace))
+    monkeypatch.setattr(minivess.atomic.os, "rename", partial(named, rename))
+    return seen
+
+
+class TestOrder:
+    """After a power cut, a name without its content would be worse than no name."""
+
+    def test_a_file_is_on_the_disk_before_it_gets_its_name(self, tmp_path: Path, events: list) -> None:
+        write_text(tmp_path / "a.txt", "new")
+        assert events == [("fsync", "new"), ("name", "a.txt"), ("fsync", tmp_path.name)]
+
+    def test_the_name_of_a_folder_is_on_the_disk_at_the_end(self, tmp_path: Path, events: list) -> None:
+        with atomic_folder(tmp_path / "a"):
+            pass
+        assert events == [("name", "a"), ("fsync", tmp_path.name)]
+
+    def test_the_file_itself_gets_the_name(self, tmp_path: Path) -> None:
+        """A copy could be seen half-written."""
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            number = temporary.stat().st_ino
+        assert (tmp_path / "a.txt").stat().st_ino == number
 
 
 class TestAtomicPath:

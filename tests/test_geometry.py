@@ -18,6 +18,16 @@ class TestPlanStrides:
         assert plan.strides == ((1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2))
         assert plan.kernels == ((3, 3, 1), (3, 3, 1), (3, 3, 3), (3, 3, 3))
 
+    def test_an_axis_of_twice_the_finest_spacing_is_coarse(self) -> None:
+        """As in nnU-Net, an axis is pooled below a factor of two, and not at it."""
+        plan = plan_strides((64, 64, 64), (1, 1, 2), levels=2)
+        assert (plan.strides, plan.kernels) == (((1, 1, 1), (2, 2, 1)), ((3, 3, 1), (3, 3, 3)))
+        assert plan_strides((64, 64, 64), (1, 1, 1.9), levels=2).strides[1] == (2, 2, 2)
+
+    def test_a_kernel_never_shrinks(self) -> None:
+        """Three slices are never pooled, so that the other axes become coarser than they are."""
+        assert set(plan_strides((96, 96, 3), (1, 1, 1), levels=4).kernels) == {(3, 3, 3)}
+
     def test_five_slices_of_minivess_give_patch_z_4(self) -> None:
         plan = plan_strides((512, 512, 5), (0.99, 0.99, 5), levels=4)
         assert round_down((512, 512, 5), plan.divisor) == (512, 512, 4)

@@ -83,6 +83,10 @@ class TestDamage:
         with pytest.raises(ValueError, match=named):
             from_plain(Outer, PLAIN | change)
 
+    def test_a_truth_value_is_no_number(self) -> None:
+        with pytest.raises(ValueError, match="sizes"):
+            from_plain(Inner, {"sizes": [True], "pair": [3, "c"]})
+
     def test_a_missing_key_is_named(self) -> None:
         with pytest.raises(ValueError, match="share"):
             from_plain(Outer, {key: value for key, value in PLAIN.items() if key != "share"})

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +17,8 @@ import pytest
 
 from minivess.data import store_digests
 from minivess.data.array_store import Store, build_store
-from minivess.data.formats.nifti import read_volume, write_volume
+from minivess.data.formats.nifti import read_blocks, read_volume, write_volume
+from minivess.data.formats.nifti_header import Header
 from minivess.data.profiler import DatasetProfile, scan_dataset, scan_volume
 from minivess.errors import DataError
 
@@ -43,6 +46,24 @@ class TestStore:
         case = store.case("phantom02")
         np.testing.assert_array_equal(case.foreground, np.flatnonzero(case.label.ravel(order="F")))
 
+    def test_a_label_that_is_read_in_several_blocks_has_the_same_foreground(
+        self, profile: DatasetProfile, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def in_blocks(path: Path, header: Header) -> Iterator[np.ndarray]:
+            return (part for block in read_blocks(path, header) for part in np.array_split(block, 7))
+
+        monkeypatch.setattr("minivess.data.array_store.read_blocks", in_blocks)
+        monkeypatch.setattr("minivess.data.array_store.choose_processes", lambda *facts: 1)
+        again = build_store(profile, tmp_path)
+        for name in ("phantom01", "phantom02"):
+            np.testing.assert_array_equal(again.case(name).foreground, store.case(name).foreground)
+            np.testing.assert_array_equal(again.case(name).image, store.case(name).image)
+
+    def test_another_data_set_has_another_store(self, profile: DatasetProfile, store: Store, tmp_path: Path) -> None:
+        part = profile.model_copy(update={"volumes": profile.volumes[:2]})
+        folders = {build_store(data, tmp_path).folder for data in (profile, part, profile)}
+        assert len(folders) == 2
+
     def test_a_dropped_case_is_unmapped(self, store: Store) -> None:
         before = _mappings()
         case = store.case("phantom03")
@@ -68,6 +89,7 @@ class TestStore:
         scaled = scan_volume(tmp_path / "scaled.nii", Path(profile.volumes[0].label or ""), voxels=True)
         case = build_store(DatasetProfile(folder="", volumes=(scaled,)), tmp_path / "store").case("scaled")
         np.testing.assert_array_equal(case.image - 1e9, voxels)
+        assert sorted(path.name[-2:] for path in (tmp_path / "store").glob("*-*")) == ["-3"]  # -2 had float32
         assert scaled.cached_bytes == case.image.nbytes + case.label.nbytes
 
     def test_a_label_of_0_and_255_is_stored_as_0_and_1(self, profile: DatasetProfile, tmp_path: Path) -> None:
@@ -76,6 +98,19 @@ class TestStore:
         stats = scan_volume(Path(first.image), tmp_path / "l.nii", voxels=True)
         case = build_store(DatasetProfile(folder="", volumes=(stats,)), tmp_path / "store").case(stats.name)
         np.testing.assert_array_equal(case.label, label)
+
+    @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 3), (1.0, 12)])
+    def test_the_share_decides_how_many_files_are_read_ahead(
+        self, store: Store, share: float, count: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Four volumes have twelve files."""
+        asked: list[str] = []
+        monkeypatch.setattr(os, "posix_fadvise", lambda file, *_: asked.append(os.readlink(f"/proc/self/fd/{file}")))
+        store.read_ahead(share)
+        for thread in threading.enumerate():
+            if thread.daemon and thread.name.endswith("(_prefetch)"):
+                thread.join()
+        assert asked == [str(path) for path in sorted(store.folder.glob("*.npy"))[:count]]
 
     def test_an_existing_store_is_reused(self, profile: DatasetProfile, store: Store) -> None:
         before = (store.folder / "phantom01.image.npy").stat().st_mtime_ns

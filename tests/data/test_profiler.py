@@ -263,6 +263,28 @@ class TestDatasetProfile:
         assert str(tmp_path) in caught.value.got
 
 
+class TestProfileOfADataSet:
+    def test_finer_and_coarser_spacings_are_outliers(self) -> None:
+        """Of 1 µm in four of six volumes, 2 µm is not more than twice as much; 2.1 and 0.4 µm are."""
+        profile = _profile(*((8, 8, 8) for _ in range(6)))
+        spacings = (1.0, 1.0, 1.0, 2.0, 2.1, 0.4)
+        volumes = (
+            v.model_copy(update={"spacing_um": (s, s, 1.0)}) for v, s in zip(profile.volumes, spacings, strict=True)
+        )
+        changed = profile.model_copy(update={"volumes": tuple(volumes)})
+        assert list(changed.outliers) == ["4", "5"]
+        assert changed.median_spacing_um == (1.0, 1.0, 1.0)
+
+    def test_the_vessel_share_is_that_of_all_voxels(self) -> None:
+        """Half of 100 voxels and none of 300 are an eighth of 400."""
+        small, large = _profile((10, 10, 1), (10, 10, 3)).volumes
+        volumes = (
+            small.model_copy(update={"foreground_fraction": 0.5}),
+            large.model_copy(update={"foreground_fraction": 0.0}),
+        )
+        assert DatasetProfile(folder="", volumes=volumes).foreground_fraction == 0.125
+
+
 class TestSavedProfile:
     @pytest.fixture
     def saved(self, tmp_path: Path) -> Path:

@@ -37,9 +37,29 @@ class TestMakeSplits:
             depths = [volume.shape[2] for volume in held_out]
             assert 38 < sum(depths) / len(depths) < 52
 
+    @pytest.mark.parametrize("axis", ["spacing", "depth"])
+    def test_each_fold_has_one_case_of_each_kind(self, axis: str) -> None:
+        """Three kinds of three cases; in the order of the names, the kinds alternate."""
+        volumes = [
+            volume.model_copy(
+                update={
+                    "name": f"mv{number}",
+                    "spacing_um": (1.0 + kind * (axis == "spacing"),) * 3,
+                    "shape": (64, 64, 10 + 10 * kind * (axis == "depth")),
+                }
+            )
+            for number, volume in enumerate(_volumes(9))
+            for kind in (number % 3,)
+        ]
+        for seed in range(10):
+            for fold in make_splits(volumes, 3, seed).folds:
+                assert {int(name[2:]) % 3 for name in fold.held_out} == {0, 1, 2}
+
     def test_the_folds_depend_only_on_the_seed(self) -> None:
-        assert make_splits(_volumes(), 3, seed=1) == make_splits(_volumes(), 3, seed=1)
-        assert make_splits(_volumes(), 3, seed=1) != make_splits(_volumes(), 3, seed=2)
+        first, again, other = (make_splits(_volumes(), 3, seed=seed) for seed in (1, 1, 2))
+        assert first == again
+        assert (first.seed, other.seed) == (1, 2)
+        assert {fold.held_out for fold in first.folds}.isdisjoint(fold.held_out for fold in other.folds)
 
     def test_round_trips_through_json(self) -> None:
         splits = make_splits(_volumes(7), 3)
@@ -77,8 +97,9 @@ class TestImportSplits:
 
     def test_another_number_of_folds_is_refused_with_a_cure(self, tmp_path: Path) -> None:
         self._write(tmp_path, ("ab", "cd"), ("cd", "ab"))
-        with pytest.raises(ConfigError, match="--set folds=2"):
-            import_splits(tmp_path, "abcd", 3)
+        for folds in (1, 3):
+            with pytest.raises(ConfigError, match="--set folds=2"):
+                import_splits(tmp_path, "abcd", folds)
 
     def test_unknown_cases_are_refused(self, tmp_path: Path) -> None:
         self._write(tmp_path, ("ab", "cd"), ("cd", "az"))

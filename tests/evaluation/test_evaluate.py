@@ -29,9 +29,12 @@ class TestEvaluateCases:
             ("phantom01", 1, 1.0, 0.0),
             ("phantom02", 1, 1.0, 0.0),
         ]
-        written = tmp_path / "predictions/phantom01.nii.gz"
-        assert read_volume(written).shape == (96, 96, 5)
-        assert read_header(written).affine == read_header(phantoms / "raw/phantom01.nii.gz").affine
+        assert read_volume(tmp_path / "predictions/phantom01.nii.gz").shape == (96, 96, 5)
+        affines = []
+        for name in NAMES:
+            affines.append(read_header(tmp_path / f"predictions/{name}.nii.gz").affine)
+            assert affines[-1] == read_header(phantoms / f"raw/{name}.nii.gz").affine
+        assert affines[0] != affines[1]
 
     def test_a_scored_case_is_not_predicted_again(self, store: Store, tmp_path: Path) -> None:
         asked: list[str] = []

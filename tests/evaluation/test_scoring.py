@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivess.data.formats.nifti import write_volume
+from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
+from minivess.json_files import read_state
+from minivess.metrics.case import CaseMetrics, score_case
 
 
 def _jobs(folder: Path, count: int) -> list[ScoringJob]:
@@ -52,6 +54,19 @@ class TestScoring:
         job.run()
         assert job.record.read_bytes() == scores
         assert np.load(job.prepared)["voxels"] == 20 * 2 * 2
+
+    def test_scores_have_the_spacing_and_the_tolerance_of_the_job(self, tmp_path: Path) -> None:
+        """The second time, the label is prepared already."""
+        job = _jobs(tmp_path, 1)[0].model_copy(update={"tolerance_um": 1.5})
+        shallow = np.load(job.label)
+        shallow[:, :, 3] = 0
+        write_volume(job.prediction, shallow, spacing_um=(1.0, 1.0, 5.0))
+        expected = score_case(read_volume(job.prediction), np.load(job.label), (1.0, 1.0, 5.0), 1.5)
+        for _ in range(2):
+            job.run()
+            assert read_state(job.record, CaseMetrics, "") == expected
+        assert expected.measured_masd > expected.measured_masd_voxel
+        assert expected.normalised_surface_distance < 1
 
     def test_an_error_names_the_case_that_cannot_be_scored(self, tmp_path: Path) -> None:
         (job,) = _jobs(tmp_path, 1)

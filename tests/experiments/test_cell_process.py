@@ -6,7 +6,8 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,11 +15,13 @@ import minivess.experiments.cell_process
 from minivess.data.array_store import build_store
 from minivess.data.profiler import VolumeStats
 from minivess.errors import RunError
-from minivess.experiments.cell_process import supervise, supervise_cell
+from minivess.experiments.cell_process import _smaller_retry, supervise, supervise_cell
 from minivess.experiments.cell_selection import cell_specs
+from minivess.experiments.cell_spec import CellSpec
 from minivess.experiments.config import make_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run_folder import CellFolder
+from minivess.json_files import write_state
 from minivess.machine.processes import PYTHON, torch_environment, worker_command
 from minivess.planning.hardware import HardwareBudget
 from minivess.supervision.outcome import Cause, Outcome, cure_for, read_outcome
@@ -150,3 +153,30 @@ class TestSuperviseCell:
         assert observer.messages[0].startswith("cell: ")
         assert "wait for memory" in observer.stages
         assert not cell.retry.exists()
+
+
+class TestSmallerRetry:
+    """A training with four patches per forward pass, as its plan says."""
+
+    SPEC = cast(CellSpec, SimpleNamespace(plan=SimpleNamespace(micro_batch=4)))
+
+    def _outcome(self, cause: Cause) -> Outcome:
+        return Outcome("failed", cause, "why", "", 71, None, 3, 2, None, 0, "", "", 5.0)
+
+    def test_a_training_that_ran_out_of_memory_continues_with_half_as_many_patches(self, tmp_path: Path) -> None:
+        cell, sizes = CellFolder(tmp_path), []
+        while (retry := _smaller_retry(cell, self.SPEC, self._outcome(Cause.CUDA_OUT_OF_MEMORY))) is not None:
+            write_state(cell.retry, retry)
+            sizes.append((retry.micro_batch, len(retry.because)))
+        assert sizes == [(2, 1), (1, 2)]
+
+    @pytest.mark.parametrize("cause", [Cause.SYSTEM_MEMORY_LOW, Cause.NAN_LOSS, Cause.FINISHED])
+    def test_no_other_cause_makes_passes_smaller(self, tmp_path: Path, cause: Cause) -> None:
+        assert _smaller_retry(CellFolder(tmp_path), self.SPEC, self._outcome(cause)) is None
+
+    def test_a_trained_cell_is_not_trained_again(self, tmp_path: Path) -> None:
+        cell = CellFolder(tmp_path)
+        cell.weights.mkdir()
+        for name in ("network.json", "network.safetensors"):
+            (cell.weights / name).touch()
+        assert _smaller_retry(cell, self.SPEC, self._outcome(Cause.CUDA_OUT_OF_MEMORY)) is None

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from minivess.data.array_store import Store
+from minivess.data.profiler import DatasetProfile
+from minivess.data.splits import make_splits
 from minivess.errors import ConfigError
-from minivess.experiments.cell_selection import CellFilter, count_finished, select_cells
+from minivess.experiments.cell_selection import CellFilter, cell_specs, count_finished, select_cells
 from minivess.experiments.config import ExperimentConfig, make_config
+from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state
+from minivess.models.model_profile import load_model_profile
+from minivess.planning.adaptive_profiles import compute_adaptive_profile
+from minivess.planning.cell_slots import cell_slots
+from minivess.planning.hardware import HardwareBudget
+from minivess.planning.preflight import PreflightResult
+from minivess.text import GIB
 
 CONFIG = ExperimentConfig(name="one", losses=("dice_ce", "warp"), folds=2, data_dir=Path("data"))
 
@@ -69,3 +80,27 @@ class TestSelectCells:
         config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"baselines": ("otsu",)})})
         with pytest.raises(ConfigError, match=r"a known baseline \(threshold"):
             select_cells(config)
+
+
+class TestCellSpecs:
+    def test_each_cell_has_its_fold_and_the_settings_of_the_run(
+        self, profile: DatasetProfile, store: Store, tmp_path: Path
+    ) -> None:
+        values = {
+            "name": "one", "losses": ["dice_ce", "warp"], "folds": 2, "seed": 4, "evaluation": {"tolerance_um": 3.5},
+            "loss_options": {"warp": {"strength": 2.0}}, "training": {"max_epochs": 7},
+        }  # fmt: skip
+        config, machine = make_config(values, "a test"), HardwareBudget.imagined(None, 8 * GIB)
+        splits = make_splits(profile.volumes, 2, seed=4)
+        plan = compute_adaptive_profile(machine, profile, load_model_profile("dynunet", filters=(4, 8, 8)))
+        unchecked = cast(PreflightResult, None)
+        slots, folder = cell_slots(machine), RunFolder(tmp_path)
+        prepared = Prepared(config, folder, slots, profile, profile, splits, plan, unchecked)
+        specs = cell_specs(prepared, store)
+        assert [(spec.method, spec.fold) for spec in specs] == select_cells(config)
+        for spec in specs:
+            fold = splits.folds[spec.fold]
+            assert (spec.train, spec.held_out) == (fold.train, fold.held_out)
+            assert (spec.seed, spec.tolerance_um, spec.training) == (4, 3.5, config.training)
+            assert (spec.plan, spec.store) == (plan, store.folder)
+        assert [spec.loss_options for spec in specs] == 4 * [{}] + 2 * [{"strength": 2.0}]

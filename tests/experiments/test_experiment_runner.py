@@ -137,10 +137,13 @@ class TestExperimentRunner:
         with pytest.raises(PlanError, match="larger disk"):
             _prepare(config, phantoms)
 
-    def test_explicit_profile_overrides_auto(self, config: Path, phantoms: Path) -> None:
-        plan = _prepare(config, phantoms, compute="gpu_low").plan
-        assert plan.profile_name == "gpu_low_example_custom"
-        assert plan.reasons["profile_name"].startswith("gpu_low was requested")
+    def test_explicit_profile_overrides_auto(self, config: Path, phantoms: Path, detected: Callable[..., None]) -> None:
+        """The batch of gpu_extreme is 4, that of all smaller profiles 2. Without a GPU, the CPU uses these bounds."""
+        detected(ram_mib=8 * 1024)
+        plans = [_prepare(config, phantoms, **keys).plan for keys in ({}, {"compute": "gpu_extreme"})]
+        assert [plan.profile_name for plan in plans] == ["auto_cpu_example_custom", "gpu_extreme_example_custom"]
+        assert [(plan.batch, plan.device) for plan in plans] == [(2, "cpu"), (4, "cpu")]
+        assert plans[1].reasons["profile_name"].startswith("gpu_extreme was requested")
 
     def test_resume_finds_checkpoint(
         self, config: Path, phantoms: Path, examples: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,7 +157,7 @@ class TestExperimentRunner:
         cell = RunFolder(config.parent / "runs" / "small").cell("own_losses:stopping", 0)
         for step in (5, 10):
             stopped = _run(config, phantoms, "--only", "loss=own_losses:stopping,fold=0")
-            assert isinstance(stopped.exception, RunError)
+            assert isinstance(stopped.exception, RunError), stopped.stderr
             assert stopped.exception.cure == cure_for(Cause.INTERRUPTED)
             assert max(path.name for path in cell.checkpoints.iterdir()) == f"step-{step:08d}"
         assert "resumes after step 5 of 12" in (cell.path / "log.txt").read_text()

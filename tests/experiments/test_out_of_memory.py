@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from minivess.experiments.cell_spec import CellResult
 from minivess.experiments.run_folder import RunFolder
 
 CONFIG = """\
@@ -85,7 +84,7 @@ class TestCell:
     def test_continues_from_its_checkpoint_with_fewer_patches_per_pass(self, run: tuple[RunFolder, str]) -> None:
         folder, messages = run
         cell = folder.cell("hungry_losses:hungry", 0)
-        result = CellResult.model_validate_json(cell.result.read_bytes())
+        result = cell.read_result()
         assert (result.micro_batch, result.steps) == (1, 5)
         assert re.search(r"\b1 patches .* 2\b", result.note)
         assert "resumes after step 4 of 5" in (cell.path / "log.txt").read_text()

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from minivess.errors import ConfigError, DataError, RunError
+from minivess.data.splits import make_splits
+from minivess.errors import ConfigError, DataError, PlanError, RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run import run
@@ -44,7 +45,69 @@ def _busy(gib: int) -> HardwareBudget:
     return replace(GPU, gpus=(replace(gpu, uuid="GPU-a"), replace(gpu, uuid="GPU-b")))
 
 
+class TestNewRun:
+    def test_folds_have_number_and_seed_of_the_configuration(self, phantoms: Path, tmp_path: Path) -> None:
+        splits = {seed: _prepared(phantoms, tmp_path, seed=seed, folds=4).splits for seed in (0, 1, 2)}
+        for seed, found in splits.items():
+            assert found == make_splits(_prepared(phantoms, tmp_path).profile.volumes, 4, seed)
+        assert len({found.folds for found in splits.values()}) > 1
+
+    def test_the_plan_has_the_settings_of_the_request(self, phantoms: Path, tmp_path: Path) -> None:
+        plan = _prepared(phantoms, tmp_path, plan={"cache_rate": 0.4, "workers": 2}).plan
+        assert (plan.cache_rate, plan.workers) == (0.4, 2)
+
+    def test_a_limit_in_gib_is_the_memory_of_a_cell(self, phantoms: Path, tmp_path: Path) -> None:
+        hardware = _prepared(phantoms, tmp_path, limits={"memory_limit_gib": 5}).hardware
+        assert (hardware.usable_ram_bytes, hardware.ram_abort_bytes) == (5 * GIB, 5 * GIB)
+
+    def test_the_plan_knows_the_options_of_every_loss(
+        self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class SeenError(Exception):
+            pass
+
+        def estimator(losses: dict[str, Any], peaks: object) -> None:
+            raise SeenError(losses)
+
+        monkeypatch.setattr("minivess.experiments.prepare.Estimator", estimator)
+        options = {"warp": {"strength": 2.0}, "cbdice": {"iterations": 3}}
+        with pytest.raises(SeenError) as caught:
+            _prepared(phantoms, tmp_path, losses=["dice_ce", "warp"], loss_options=options)
+        assert caught.value.args == ({"dice_ce": {}, "warp": {"strength": 2.0}},)
+
+
 class TestStartedRun:
+    def test_keeps_its_plan_and_its_folds(self, phantoms: Path, tmp_path: Path) -> None:
+        first = _prepared(phantoms, tmp_path)
+        drawn = (make_splits(first.profile.volumes, 2, seed) for seed in range(1, 20))
+        other = next(splits for splits in drawn if splits.folds != first.splits.folds)
+        _write_decisions(replace(first, splits=other, plan=first.plan.model_copy(update={"workers": 3})))
+        again = _prepared(phantoms, tmp_path)
+        assert (again.splits, again.plan.workers) == (other, 3)
+
+    def test_a_plan_that_does_not_fit_the_machine_is_refused(self, phantoms: Path, tmp_path: Path) -> None:
+        """Of 16 GiB, 12 are usable."""
+        first = _prepared(phantoms, tmp_path)
+        _write_decisions(replace(first, plan=first.plan.model_copy(update={"ram_bytes": 13 * GIB})))
+        with pytest.raises(PlanError, match=r"13\.0 GiB"):
+            _prepared(phantoms, tmp_path)
+
+    @pytest.mark.parametrize(
+        "change", [{"seed": 1}, {"folds": 3}, {"evaluation": {"tolerance_um": 3.0}}, {"training": {"max_epochs": 2}}]
+    )
+    def test_other_settings_are_refused(self, phantoms: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+        _write_decisions(_prepared(phantoms, tmp_path))
+        with pytest.raises(ConfigError, match="--fresh"):
+            _prepared(phantoms, tmp_path, **change)
+
+    def test_other_voxels_are_refused(self, phantoms: Path, tmp_path: Path) -> None:
+        prepared = _prepared(phantoms, tmp_path)
+        first, *others = prepared.profile.volumes
+        before = first.model_copy(update={"digest": "other"})
+        _write_decisions(replace(prepared, profile=prepared.profile.model_copy(update={"volumes": (before, *others)})))
+        with pytest.raises(DataError, match="content hash"):
+            _prepared(phantoms, tmp_path)
+
     def test_stays_on_the_gpu_even_if_it_is_busy_now(self, phantoms: Path, tmp_path: Path) -> None:
         _write_decisions(_prepared(phantoms, tmp_path, GPU))
         again = _prepared(phantoms, tmp_path, _busy(4))
@@ -53,7 +116,8 @@ class TestStartedRun:
 
     def test_stays_on_the_cpu_even_if_there_are_gpus_now(self, phantoms: Path, tmp_path: Path) -> None:
         _write_decisions(_prepared(phantoms, tmp_path))
-        assert [slot.environment for slot in _prepared(phantoms, tmp_path, _busy(8)).slots] == [{}]
+        slots = _prepared(phantoms, tmp_path, _busy(8)).slots
+        assert all("CUDA_VISIBLE_DEVICES" not in slot.environment for slot in slots)
 
     def test_decisions_without_a_saved_configuration_are_ignored(self, phantoms: Path, tmp_path: Path) -> None:
         _write_decisions(_prepared(phantoms, tmp_path), with_config=False)  # as after a kill between the two

@@ -9,7 +9,8 @@ import yaml
 
 from minivess.errors import RunError
 from minivess.experiments.config import make_config
-from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.results import write_results
+from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import to_line
 
 
@@ -89,3 +90,23 @@ class TestConfig:
         assert folder.read_config() == config
         folder.config.write_text(config.model_dump_json(indent=2))
         assert folder.read_config() == config
+
+
+class TestLinks:
+    @pytest.mark.parametrize("place", ["results/figures", "cells/dice_ce-fold0/log.txt", "report.html"])
+    def test_a_link_is_refused_before_anything_is_written(self, tmp_path: Path, place: str) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        folder = RunFolder(tmp_path / "run")
+        (folder.path / place).parent.mkdir(parents=True)
+        (folder.path / place).symlink_to(outside)
+        with pytest.raises(RunError, match=f"{Path(place).name}, a link"):
+            refuse_links(folder.path)
+        with pytest.raises(RunError, match="link"):
+            write_results(folder)
+        assert list(outside.iterdir()) == []
+
+    def test_a_run_folder_may_itself_be_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "run").symlink_to(tmp_path / "disk")
+        refuse_links(tmp_path / "run")

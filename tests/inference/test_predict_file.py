@@ -209,6 +209,17 @@ class TestRequireRoom:
         require_room([Path("mv01.nii.gz")], tmp_path, probabilities=False, replace=True)
 
 
+class TestTwoPredictionsIntoOneFolder:
+    def test_the_second_is_refused_and_the_first_is_kept(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
+        volume = phantoms / "raw/phantom01.nii.gz"
+        first = predict_file(weights, volume, tmp_path, replace=False)
+        written = first.read_bytes()
+        with pytest.raises(DataError, match="another process"):
+            predict_file(weights, volume, tmp_path, probabilities=False, mirror=True, replace=False)
+        assert first.read_bytes() == written
+        assert [path.name for path in tmp_path.glob("*.nii.gz")] == [first.name]
+
+
 class TestUnlikeTheTraining:
     """A volume of 20x20x100 µm for a network trained at 1x1x5 µm."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,12 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from minivess.errors import ConfigError
+from minivess.losses.critical import critical_cross_entropy
+from minivess.losses.foreground import foreground
+from minivess.losses.region import cross_entropy, soft_dice
 from minivess.losses.registry import LOSSES, build_loss
+from minivess.losses.skeleton_recall import soft_skeleton_recall
+from minivess.losses.topology import cb_dice, soft_cldice
 
 ALL = sorted(LOSSES)
 MINIMUM = {"cbdice": -1.0, "cbdice_cldice": -0.5}  # 0 for all other losses
@@ -167,6 +174,62 @@ class TestArithmetic:
             logits, label = torch.randn(2, 2, 96, 96, 24, requires_grad=True), torch.zeros(2, 1, 96, 96, 24)
             build_loss(name, **fewer_iterations(name))(logits, label, label.bool() if masked else None).backward()
         assert logits.grad.shape == logits.shape
+
+
+class TestWeights:
+    """Every loss is the sum of its terms by hand, with options other than the defaults."""
+
+    @pytest.mark.parametrize(
+        ("name", "options", "parts"),
+        [
+            ("dice_ce", {}, {"ce": 1, "dice": 1}),
+            ("dice_ce_cldice", {"iterations": 1, "smooth": 2.0}, {"ce": 0.5, "dice": 0.5, "cldice": 0.5}),
+            ("cbdice", {"iterations": 1, "smooth": 2.0}, {"ce": 1, "dice": 1, "cbdice": 1}),
+            (
+                "cbdice_cldice",
+                {"iterations": 1, "smooth": 2.0},
+                {"ce": 0.75, "dice": 0.75, "cldice": 0.25, "cbdice": 0.5},
+            ),
+            ("skeleton_recall", {"smooth": 2.0}, {"ce": 1, "dice": 1, "recall": 1}),
+            ("warp", {"strength": 7.0, "onset": 0.2}, {"smooth_dice": 1, "critical": 1}),
+        ],
+    )
+    def test_weights_of_the_terms(self, name, options, parts):
+        label = tube(3, 8, 4, 9)
+        label[:, :, 10:13] = 0
+        logits = as_logits(tube(2, 8, 4, 9), 2.0) + 0.5 * random_batch(6, (1, 2, 24, 16, 9))[0]
+        view = foreground(logits, label)
+        terms = {
+            "ce": cross_entropy(view),
+            "dice": soft_dice(view),
+            "smooth_dice": soft_dice(view, smooth=1.0),
+            "cldice": soft_cldice(view.prob, label, 1, 2.0),
+            "cbdice": cb_dice(logits, label, 1, 2.0),
+            "recall": soft_skeleton_recall(view, 2.0),
+            "critical": critical_cross_entropy(view, 7.0, 0.2),
+        }
+        expected = sum(weight * terms[part] for part, weight in parts.items())
+        torch.testing.assert_close(build_loss(name, **options)(logits, label), expected)
+        assert terms["critical"] != cross_entropy(view)
+
+    @pytest.mark.parametrize(
+        ("name", "defaults"),
+        [
+            ("warp", {"strength": 30.0, "onset": 0.5}),
+            ("skeleton_recall", {"smooth": 1.0}),
+            ("cbdice_cldice", {"iterations": 10, "smooth": 1.0}),
+        ],
+    )
+    def test_defaults(self, name, defaults):
+        label = tube(3, 8, 4, 9)
+        logits = as_logits(label.roll(1, 3) * (torch.arange(24) != 12).view(24, 1, 1), 2.0)
+        assert torch.equal(build_loss(name)(logits, label), build_loss(name, **defaults)(logits, label))
+
+    def test_smooth_of_warp_is_1_on_an_empty_patch(self):
+        """With 3 voxels at a probability of a half, Dice is 1 - 1 / (1.5 + 1)."""
+        nothing = torch.zeros(1, 1, 3, 1, 1)
+        loss = build_loss("warp")(torch.zeros(1, 2, 3, 1, 1), nothing)
+        assert loss.item() == pytest.approx(1 - 1 / 2.5 + math.log(2), rel=1e-5)
 
 
 class TestCompoundLoss:

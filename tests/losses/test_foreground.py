@@ -24,6 +24,10 @@ class TestForeground:
         view = foreground(logits(dtype=dtype), LABEL)
         assert {view.logit.dtype, view.prob.dtype, view.label.dtype} == {torch.float32}
 
+    def test_a_voxel_of_one_half_is_background(self):
+        label = torch.tensor([0.5, 0.51]).view(1, 1, 2, 1, 1)
+        assert foreground(torch.zeros(1, 2, 2, 1, 1), label).label.flatten().tolist() == [0, 1]
+
     @pytest.mark.parametrize("vessel", [torch.tensor(True), torch.tensor(255, dtype=torch.uint8), torch.tensor(1.0)])
     def test_voxels_above_one_half_are_vessel(self, vessel):
         label = torch.zeros(2, 1, 4, 5, 3, dtype=vessel.dtype)

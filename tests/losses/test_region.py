@@ -24,6 +24,11 @@ class TestCrossEntropy:
         expected = torch.nn.functional.cross_entropy(logits, label[:, 0])
         torch.testing.assert_close(cross_entropy(foreground(logits, label)), expected)
 
+    def test_is_the_mean_over_the_voxels_that_count(self):
+        logits, label = batch()
+        mask = torch.tensor([True, True, False, False]).view(2, 1, 2, 1, 1)
+        assert cross_entropy(foreground(logits, label, mask)).item() == pytest.approx(log(2))
+
     def test_is_zero_if_no_voxel_counts(self):
         logits, label = batch()
         assert cross_entropy(foreground(logits, label, torch.zeros_like(label).bool())) == 0
@@ -33,6 +38,9 @@ class TestSoftDice:
     def test_sums_over_the_batch(self):
         expected = 1 - 2 * 0.5 / (4 * 0.5 + 1)
         assert soft_dice(foreground(*batch())).item() == pytest.approx(expected, rel=1e-4)
+
+    def test_smooth_is_added_above_and_below(self):
+        assert soft_dice(foreground(*batch()), smooth=1.0).item() == pytest.approx(1 - (2 * 0.5 + 1) / (3 + 1))
 
     def test_ignores_padding(self):
         logits, label = batch()

@@ -74,6 +74,11 @@ class TestCbDice:
         assert cb_dice(as_logits(rod), rod).item() == pytest.approx(-1, abs=1e-3)
         assert cb_dice(as_logits(broken), rod) > cb_dice(as_logits(thinned), rod) + 0.05
 
+    def test_as_many_iterations_as_the_radius_are_enough(self):
+        """The axis of a 3x3 rod is 2 voxels from the background, and one erosion reaches it."""
+        rod, _, broken = rod_thinned_and_broken()
+        assert cb_dice(as_logits(broken), rod, iterations=1) == cb_dice(as_logits(broken), rod, iterations=10)
+
     def test_is_minus_one_for_an_empty_and_a_full_patch(self):
         for patch in (torch.zeros(1, 1, 6, 6, 4), torch.ones(1, 1, 6, 6, 4)):
             assert cb_dice(as_logits(patch), patch) == -1

@@ -60,6 +60,11 @@ class TestCgroupV2:
         write(tmp_path, {"memory.max": str(8 * GIB), "memory.current": str(6 * GIB), "memory.stat": stat})
         assert read_host(proc, tmp_path).ram_available_bytes == 7 * GIB
 
+    def test_the_lower_of_both_limits_counts(self, proc: Path, tmp_path: Path) -> None:
+        write(proc, {"self/cgroup": "0::/\n"})
+        write(tmp_path, {"memory.max": str(16 * GIB), "memory.high": str(12 * GIB), "memory.current": "0"})
+        assert read_host(proc, tmp_path).ram_total_bytes == 12 * GIB
+
     def test_the_throttling_limit_is_used(self, proc: Path, tmp_path: Path) -> None:
         write(proc, {"self/cgroup": "0::/\n"})
         write(tmp_path, {"memory.max": "max", "memory.high": str(12 * GIB), "memory.current": "0"})

@@ -63,6 +63,13 @@ class TestScoreCase:
         assert (scores.measured_masd, scores.hausdorff_95, scores.measured_masd_voxel) == (10, 10, 2)
         assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
 
+    @pytest.mark.parametrize(("tolerance_um", "share"), [(9.9, 0), (10, 1)])
+    def test_a_distance_of_10_um_is_within_a_tolerance_of_10_um(self, tolerance_um: float, share: float):
+        prediction, reference = np.zeros((3, 3, 4), bool), np.zeros((3, 3, 4), bool)
+        prediction[1, 1, 1] = reference[1, 1, 3] = True
+        scores = score_case(prediction, reference, (1, 1, 5), tolerance_um)
+        assert (scores.normalised_surface_distance, scores.tolerance_um) == (share, tolerance_um)
+
     def test_gap_is_a_betti0_error_and_filled_ring_a_betti1_error(self):
         ring = np.zeros((5, 5, 3), bool)
         ring[1:4, 1:4, 1] = True

@@ -8,6 +8,16 @@ from minivess.errors import ConfigError
 from minivess.metrics.catalogue import METRICS, known_metrics
 
 
+class TestMetrics:
+    def test_overlaps_are_better_if_they_are_higher_and_all_errors_if_they_are_lower(self) -> None:
+        higher = {name for name, metric in METRICS.items() if metric.higher_is_better}
+        assert higher == {"dsc", "centreline_dsc", "normalised_surface_distance"}
+
+    def test_distances_have_a_unit(self) -> None:
+        units = {name: metric.unit for name, metric in METRICS.items() if metric.unit}
+        assert units == {"measured_masd": "µm", "hausdorff_95": "µm", "measured_masd_voxel": "voxels"}
+
+
 class TestKnownMetrics:
     def test_titles_in_upper_or_lower_case_give_each_key_once(self) -> None:
         titles = ["clDice", "CLDICE", "MASD", "masd (Voxels)", "betti-0 error", "dsc"]

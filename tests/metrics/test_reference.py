@@ -32,7 +32,7 @@ class TestReference:
             Reference.of(np.zeros((1, 4, 4, 4), bool), (1, 1, 1))
         assert "(1, 4, 4, 4)" in caught.value.got
 
-    @pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, float("nan"))])
+    @pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, float("nan")), (1, 1, float("inf"))])
     def test_an_invalid_spacing_is_refused(self, spacing: tuple[float, ...]):
         with pytest.raises(DataError) as caught:
             Reference.of(np.ones((4, 4, 4), bool), spacing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import socket
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -13,7 +14,15 @@ from minivess.orchestration import _prefect_compat
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Something listens at PREFECT_API_URL, so that only PREFECT_DISABLED keeps Prefect out."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.getsockname()[1]}/api")
+        yield
+
+
+@pytest.fixture
+def plain(listening: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.setenv("PREFECT_DISABLED", "1")
     yield importlib.reload(_prefect_compat)
     monkeypatch.undo()
@@ -32,15 +41,26 @@ class TestPrefectCompat:
     def test_noop_flow_preserves_function(self, plain: ModuleType) -> None:
         assert plain.flow(name="x", retries=2)(_double) is _double
 
+    @pytest.mark.usefixtures("listening")
     def test_prefect_disabled_env_var(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-        monkeypatch.setenv("PREFECT_DISABLED", "1")
-        assert not importlib.reload(_prefect_compat).ENABLED
-        monkeypatch.undo()
-        importlib.reload(_prefect_compat)
+        reasons = {}
+        for value in ("1", "0", None):
+            monkeypatch.setenv("PREFECT_DISABLED", value) if value else monkeypatch.delenv("PREFECT_DISABLED")
+            reasons[value] = _prefect_compat._why_plain()
+        assert reasons == {"1": "", "0": None, None: None}
+        monkeypatch.delenv("PREFECT_API_URL")
+        assert "just prefect-up" in (_prefect_compat._why_plain() or "")
+
+    def test_a_server_that_does_not_answer_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        monkeypatch.delenv("PREFECT_DISABLED", raising=False)
+        assert url in (_prefect_compat._why_plain() or "")
 
     def test_get_run_logger_fallback(self, plain: ModuleType) -> None:
-        assert isinstance(plain.get_run_logger(), logging.Logger)
+        assert plain.get_run_logger() is logging.getLogger("minivess")
 
     def test_decorated_function_callable(self, plain: ModuleType) -> None:
+        assert not plain.ENABLED
         assert plain.flow(plain.task(_double))(21) == 42

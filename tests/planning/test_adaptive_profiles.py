@@ -14,12 +14,12 @@ from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import ConfigError, PlanError
 from minivess.geometry import patch_for
 from minivess.models.model_profile import load_model_profile
-from minivess.planning.adaptive_profiles import compute_adaptive_profile, load_compute_profile
+from minivess.planning.adaptive_profiles import _cpu_budget_bytes, compute_adaptive_profile, load_compute_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory.cache import PeakCache
 from minivess.planning.memory.estimator import Estimator
 from minivess.planning.plan import PlanRequest, TrainingPlan
-from minivess.text import GIB
+from minivess.text import GIB, MIB
 
 DYNUNET = load_model_profile("dynunet")
 DESKTOP = HardwareBudget.imagined(8 * GIB, 32 * GIB)
@@ -55,9 +55,15 @@ class TestAdaptiveComputation:
         assert "512x512x5" in plan.reasons["patch"]
 
     def test_patch_divisible_by_model_divisor(self, minivess: DatasetProfile) -> None:
-        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="pad"))
-        assert all(size % d == 0 for size, d in zip(plan.patch, plan.network.divisor, strict=True))
-        assert plan.patch[2] > 5
+        """DynUNet halves X and Y three times and Z once or twice; VISTA-3D halves each axis four times."""
+        uneven = minivess.volumes[0].model_copy(update={"shape": (101, 90, 19), "spacing_um": (1.0, 1.0, 5.0)})
+        profile = minivess.model_copy(update={"volumes": (uneven,)})
+        for model, patch, divisor in (
+            (DYNUNET, (96, 88, 18), (8, 8, 2)),
+            (load_model_profile("vista3d"), (96, 80, 16), (16, 16, 16)),
+        ):
+            plan = compute_adaptive_profile(DESKTOP, profile, model)
+            assert (plan.patch, plan.network.divisor) == (patch, divisor)
 
     def test_buckets_double_in_depth_and_none_is_larger_than_the_deepest(self, minivess: DatasetProfile) -> None:
         plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(patch_policy="bucketed"))
@@ -143,8 +149,17 @@ class TestAdaptiveComputation:
 
 class TestManualOverride:
     def test_explicit_profile_bypasses_auto(self, minivess: DatasetProfile) -> None:
-        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="cpu"))
-        assert (plan.profile_name, plan.device) == ("cpu_dynunet", "cpu")
+        """The bounds are those of the requested profile, whichever profile fits the machine."""
+        deep = minivess.model_copy(update={"volumes": minivess.volumes[1:2]})  # 512x512x61
+        facts = {}
+        for compute in ("auto", "cpu", "gpu_extreme"):
+            plan = compute_adaptive_profile(DESKTOP, deep, DYNUNET, PlanRequest(compute=compute))
+            facts[plan.profile_name] = plan.patch, plan.batch, plan.device
+        assert facts == {
+            "auto_gpu_low_dynunet": ((128, 128, 24), 2, "cuda"),
+            "cpu_dynunet": ((96, 96, 16), 2, "cpu"),
+            "gpu_extreme_dynunet": ((256, 256, 48), 4, "cuda"),
+        }
 
     def test_explicit_patch_size_overrides(self, minivess: DatasetProfile) -> None:
         request = PlanRequest(patch_size=(64, 64, 8), patch_policy="pad")
@@ -157,6 +172,49 @@ class TestManualOverride:
     def test_the_error_for_an_unknown_profile_lists_the_known_ones(self, minivess: DatasetProfile) -> None:
         with pytest.raises(ConfigError, match="gpu_low, gpu_high"):
             compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(compute="gpu_medium"))
+
+    def test_every_requested_value_is_used(self, minivess: DatasetProfile) -> None:
+        values = {
+            "batch": 3, "micro_batch": 2, "precision": "fp32", "workers": 0, "cache_rate": 0.3, "overlap": 0.25,
+            "patch_policy": "pad",
+        }  # fmt: skip
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(**values))
+        assert {key: getattr(plan, key) for key in values} == values
+
+    def test_a_forward_pass_has_at_most_the_batch(self, minivess: DatasetProfile) -> None:
+        plan = compute_adaptive_profile(DESKTOP, minivess, DYNUNET, PlanRequest(batch=2, micro_batch=5))
+        assert (plan.batch, plan.micro_batch) == (2, 2)
+
+    def test_requested_patches_per_pass_are_kept_although_more_fit(
+        self, minivess: DatasetProfile, peaks: PeakCache
+    ) -> None:
+        request = PlanRequest(batch=4, micro_batch=1, patch_size=(32, 32, 4))
+        small = load_model_profile("dynunet", filters=(2, 4, 4))
+        estimator = Estimator({"dice_ce": {}}, peaks, timed=False)
+        plan = compute_adaptive_profile(DESKTOP, minivess, small, request, estimator)
+        assert (plan.batch, plan.micro_batch) == (4, 1)
+
+
+class TestMachine:
+    @pytest.mark.parametrize(
+        ("capability", "precision"), [((8, 0), "bf16"), ((9, 0), "bf16"), ((7, 5), "fp16"), (None, "fp16")]
+    )
+    def test_bf16_needs_a_gpu_that_has_it(
+        self, minivess: DatasetProfile, capability: tuple[int, int] | None, precision: str
+    ) -> None:
+        gpu = replace(DESKTOP.gpus[0], compute_capability=capability)
+        assert compute_adaptive_profile(replace(DESKTOP, gpus=(gpu,)), minivess, DYNUNET).precision == precision
+
+    @pytest.mark.parametrize(("processors", "workers"), [(1, 1), (2, 1), (3, 2), (16, 4)])
+    def test_one_processor_is_left_to_the_training_thread(
+        self, minivess: DatasetProfile, processors: int, workers: int
+    ) -> None:
+        machine = HardwareBudget.imagined(None, 8 * GIB, processors)
+        assert compute_adaptive_profile(machine, minivess, DYNUNET).workers == workers
+
+    def test_a_step_on_the_cpu_has_what_the_process_leaves(self) -> None:
+        """6 of 8 GiB are usable; 6144 - 560 MiB, divided by 1.6 for memory that is not given back."""
+        assert _cpu_budget_bytes(HardwareBudget.imagined(None, 8 * GIB)) == 3490 * MIB
 
 
 class TestComputeProfiles:

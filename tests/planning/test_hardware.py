@@ -27,10 +27,18 @@ def machine(gpu_gib: float, free_gib: float) -> HardwareBudget:
 
 
 class TestHardwareDetection:
-    def test_detect_returns_budget(self) -> None:
-        budget = detect_hardware()
-        assert 0 < budget.usable_ram_bytes < budget.host.ram_total_bytes
-        assert budget.host.cpu_count >= 1
+    def test_detect_returns_budget(self, tmp_path: Path) -> None:
+        """32 GiB of memory, 20 GiB of it available, 3 of 4 GiB of swap used, and a GPU with 8 of 10 GiB free."""
+        proc = tmp_path / "proc"
+        proc.mkdir()
+        kib = {"MemTotal": 32, "MemAvailable": 20, "SwapTotal": 4, "SwapFree": 1}
+        (proc / "meminfo").write_text("".join(f"{name}: {size * 2**20} kB\n" for name, size in kib.items()))
+        (proc / "loadavg").write_text("1.50 1.00 0.50 1/100 4242\n")
+        smi = fake_smi(tmp_path, (10240, 8192))
+        budget = detect_hardware(proc=proc, cgroup=tmp_path, smi=smi, nvml=False)
+        assert (budget.host.ram_total_bytes, budget.host.swap_used_bytes) == (32 * GIB, 3 * GIB)
+        assert (budget.usable_ram_bytes, budget.host.load_1min) == (19 * GIB, 1.5)  # 20 - 32 / 32
+        assert (budget.tier, budget.gpu_budget_bytes) == ("gpu_low", 8 * GIB - 10 * GIB // 8)
         assert from_plain(HardwareBudget, json.loads(json.dumps(to_plain(budget)))) == budget
 
     def test_no_gpu_detected(self) -> None:

@@ -89,9 +89,11 @@ class TestPreflight:
         assert levels(check_disk(20 * GIB)) == ["info"]
 
     def test_a_disk_that_cannot_hold_the_run_is_critical(self, tmp_path: Path) -> None:
+        assert levels(check_disk(30 * GIB, 29 * GIB)) == ["info"]
+        assert levels(check_disk(30 * GIB, 30 * GIB - GIB // 4)) == ["critical"]  # half a GiB must stay free
         (finding,) = check_disk(30 * GIB, 31 * GIB)
         assert (finding.level, finding.got) == ("critical", "30.0 GiB")
-        assert "31.0 GiB" in finding.expected
+        assert "31.5 GiB" in finding.expected
         with pytest.raises(PlanError) as caught:
             preflight(tmp_path, needed_bytes=2**60).raise_if_critical()
         assert "disk" in caught.value.cure
@@ -101,9 +103,13 @@ class TestPreflight:
         assert [levels(check_swap(hardware)) for hardware in used] == [["info"], ["warning"]]
 
     def test_environment_detection(self, tmp_path: Path) -> None:
-        result = preflight(tmp_path, environ={"CI": "true"})
-        assert result.environment == "ci"
-        assert result.findings["environment"][0].got.startswith("ci; 8 processors")
+        """In an empty file system nothing but the environment variables and the files of the root decide."""
+        plain = preflight(tmp_path)
+        arguments = {"data_dir": tmp_path / "data", "output_dir": tmp_path, "root": tmp_path}
+        (tmp_path / ".dockerenv").touch()
+        docker, ci = (run_preflight(DESKTOP, **arguments, environ=environ) for environ in ({}, {"CI": "true"}))
+        assert [result.environment for result in (plain, docker, ci)] == ["local", "docker", "ci"]
+        assert ci.findings["environment"][0].got.startswith("ci; 8 processors")
 
     @pytest.mark.parametrize("folder", ["missing", "data/mv01.nii.gz", "empty"])
     def test_critical_failure_raises(self, tmp_path: Path, folder: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from minivess.data.array_store import Store
 from minivess.data.profiler import DatasetProfile, VolumeStats
@@ -90,6 +93,27 @@ class TestCheckPlan:
         assert (finding.level, finding.check) == ("critical", "card")
         assert broken.gpu_notes[0] in finding.got
         assert "--compute cpu" in finding.cure
+
+    @pytest.mark.parametrize(
+        ("change", "check"),
+        [
+            ({"peak_bytes": 7 * GIB}, "gpu_memory_fits"),
+            ({"prediction_bytes": 7 * GIB}, "gpu_memory_fits"),
+            ({"ram_bytes": 25 * GIB}, "ram_fits"),
+            ({"patches": ((96, 96, 4), (96, 100, 4))}, "patch_divisible"),
+            ({}, None),
+        ],
+    )
+    def test_every_part_of_a_plan_is_checked(
+        self, profile: DatasetProfile, change: dict[str, Any], check: str | None
+    ) -> None:
+        """The first volume has 96x96x5 voxels; 80 % of the GPU are 6.4 GiB, 75 % of the memory 24 GiB."""
+        wide = profile.model_copy(update={"volumes": profile.volumes[1:2]})
+        plan = compute_adaptive_profile(self.DESKTOP, wide, load_model_profile("dynunet"))
+        patches = change.pop("patches", plan.network.patches)
+        network = plan.network.model_copy(update={"patches": patches})
+        changed = plan.model_copy(update=change | {"network": network, "patch_policy": "pad"})
+        assert [finding.check for finding in check_plan(changed, wide, self.DESKTOP)] == [check] * bool(check)
 
     def test_a_started_run_can_continue_next_to_other_programs(self, profile: DatasetProfile) -> None:
         """Its plan is fixed, so no cure may change the plan; the system frees page cache by itself."""

@@ -20,6 +20,7 @@ from minivess.cli.main import cli
 from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.data.profiler import scan_dataset
 from minivess.data.splits import make_splits
+from minivess.digests import unseal
 from minivess.experiments.cell_spec import CellResult, CellSpec
 from minivess.experiments.config import make_config
 from minivess.experiments.run_folder import RunFolder
@@ -142,7 +143,7 @@ def copied(published: tuple[RunFolder, str], empty: Path, tmp_path: Path) -> Run
 
 
 def _configure(folder: RunFolder, **changes: Any) -> None:
-    config = yaml.safe_load(folder.config.read_text())
+    config = yaml.safe_load(unseal(folder.config.read_text()))
     folder.config.write_text(yaml.safe_dump(config | changes))
 
 

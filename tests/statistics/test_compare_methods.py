@@ -68,6 +68,29 @@ class TestPairs:
         found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 8, k)) for k, name in enumerate("abcd"))).metric("dsc")
         assert {pair.better for pair in found.pairs} == {"b", "c", "d"}
 
+    def test_the_level_decides_which_difference_is_shown(self):
+        """Of six equal differences, p is 2 / 2^6 = 0.031."""
+        tables = rows("a", [0.5] * 5 + [0.6]), rows("b", [0.6] * 5 + [0.7])
+        shown = {level: compare_two(*tables, level=level).metric("dsc").pairs[0].better for level in (0.9, 0.95, 0.99)}
+        assert shown == {0.9: "b", 0.95: "b", 0.99: ""}
+
+    def test_folds_and_resamples_reach_the_intervals(self):
+        """Two folds of six cases that differ by 0.4: within the folds, the scores hardly vary."""
+        table = [
+            {"method": "a", "fold": k % 2, "case": f"mv{k:02d}", "dsc": 0.3 + 0.4 * (k % 2) + 0.001 * k}
+            for k in range(12)
+        ]
+        interval = compare(table, ("dsc",), resamples=1234).metric("dsc").methods[0].interval
+        assert (interval.resamples, interval.method) == (1234, "BCa bootstrap, stratified by fold")
+        assert interval.high - interval.low < 0.02
+
+    def test_many_pairs_have_enough_resamples_for_the_correction(self):
+        """At a level of 99.9 %, 2 x 6 pairs need 12,000 patterns, so that p x 6 can be below 0.001."""
+        found = compare_two(*(rows(name, spread(0.5 + 0.1 * k, 16, k)) for k, name in enumerate("abcd")), level=0.999)
+        test = found.metric("dsc").pairs[0].test
+        assert test.smallest_p == pytest.approx(1 / 12_001)
+        assert test.smallest_p * 6 < 0.001
+
     def test_against_best_is_the_pair_method_minus_best_in_either_order(self):
         found = compare_two(rows("b", spread(0.7, 9, 0)), rows("a", spread(0.8, 9, 1)), rows("c", spread(0.6, 9, 2)))
         metric = found.metric("dsc")

@@ -41,6 +41,21 @@ class TestMeanInterval:
         values = np.random.default_rng(0).normal(size=20)
         assert mean_interval(values, seed=1) == mean_interval(values, seed=1) != mean_interval(values, seed=2)
 
+    def test_a_higher_level_gives_a_wider_interval(self):
+        """The half width of Student's t with 69 degrees of freedom: 1.294 at 80 %, 2.649 at 99 %."""
+        values = np.random.default_rng(0).normal(size=70)
+        intervals = [mean_interval(values, level=level, resamples=4000) for level in (0.80, 0.99)]
+        narrow, wide = (interval.high - interval.low for interval in intervals)
+        assert wide / narrow == pytest.approx(2.649 / 1.294, rel=0.1)
+        assert [interval.level for interval in intervals] == [0.80, 0.99]
+
+    def test_folds_of_different_sizes_count_by_their_cases(self):
+        """20 values near 0 and 5 near 10: the mean over the cases is 2, that of the folds would be 5."""
+        values = np.concatenate([np.linspace(-0.1, 0.1, 20), np.linspace(9.9, 10.1, 5)])
+        interval = mean_interval(values, folds=[0] * 20 + [1] * 5)
+        assert interval.mean == pytest.approx(2.0)
+        assert 1.9 < interval.low < 2.0 < interval.high < 2.1
+
     def test_one_case_has_no_interval(self):
         interval = mean_interval([0.8])
         assert (interval.low, interval.high, interval.resamples) == (0.8, 0.8, 0)
@@ -48,6 +63,12 @@ class TestMeanInterval:
 
     def test_equal_cases_have_no_interval(self):
         assert str(mean_interval([0.1] * 7)) == "0.100 (all cases equal, no interval)"
+
+    def test_cases_that_differ_by_rounding_have_no_interval(self):
+        scores = np.random.default_rng(1).random(6)
+        differences = (scores + 0.1) - scores
+        assert len(set(differences)) > 1
+        assert str(mean_interval(differences)) == "0.100 (all cases equal, no interval)"
 
     def test_folds_of_equal_values_still_give_an_interval(self):
         interval = mean_interval([0.0] * 5 + [1.0] * 5, folds=[0] * 5 + [1] * 5)
@@ -123,6 +144,12 @@ class TestPairedBootstrap:
         one, other = paired_bootstrap_test(a, b), paired_bootstrap_test(b, a)
         assert (one.difference, one.effect_size) == pytest.approx((-other.difference, -other.effect_size))
         assert one.p_value == pytest.approx(other.p_value, abs=0.02)
+
+    def test_the_seed_decides_the_random_patterns(self):
+        differences = np.random.default_rng(0).normal(0.3, 1, size=30)
+        p = [sign_flip_p_value(differences, 500, seed) for seed in (1, 1, 2, 3, 4)]
+        assert p[0] == p[1]
+        assert len(set(p)) > 2
 
     def test_p_is_never_zero(self):
         test = paired_bootstrap_test(np.arange(30) + 1.0, np.zeros(30), resamples=2000)

@@ -5,9 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from minivess.digests import unseal
 from minivess.errors import RunError
 from minivess.supervision.exit_codes import ExitCode
-from minivess.supervision.outcome import Cause, Outcome, cause_of, cure_for, read_outcome, status_of, write_outcome
+from minivess.supervision.outcome import (
+    OUT_OF_MEMORY,
+    Cause,
+    Outcome,
+    cause_of,
+    cure_for,
+    read_outcome,
+    status_of,
+    write_outcome,
+)
 
 
 def outcome(cause: Cause) -> Outcome:
@@ -27,7 +37,7 @@ class TestOutcome:
     def test_damaged_file_is_an_error_that_names_file_and_key(self, tmp_path: Path) -> None:
         write_outcome(tmp_path, outcome(Cause.HANG))
         path = tmp_path / "outcome.json"
-        path.write_text(path.read_text().replace('"hang"', '"bored"'))
+        path.write_text(unseal(path.read_text()).replace('"hang"', '"bored"'))
         with pytest.raises(RunError, match=r"outcome\.json.*cause.*bored"):
             read_outcome(tmp_path)
 
@@ -52,6 +62,20 @@ class TestOutcome:
         assert outcome(cause).supervisor_exit_code == code
 
 
+CAUSES = {
+    ExitCode.CUDA_OUT_OF_MEMORY: Cause.CUDA_OUT_OF_MEMORY,
+    ExitCode.HOST_OUT_OF_MEMORY: Cause.HOST_OUT_OF_MEMORY,
+    ExitCode.NAN_LOSS: Cause.NAN_LOSS,
+    ExitCode.DISK_FULL: Cause.DISK_FULL,
+}
+
+
+class TestOutOfMemory:
+    def test_memory_of_other_programs_makes_no_step_smaller(self) -> None:
+        names = {"memory_limit", "gpu_memory_limit", "cuda_out_of_memory", "host_out_of_memory", "kernel_out_of_memory"}
+        assert set(OUT_OF_MEMORY) == names
+
+
 class TestCauseOf:
     @pytest.mark.parametrize(
         ("returncode", "cause"),
@@ -60,6 +84,7 @@ class TestCauseOf:
             (75, Cause.INTERRUPTED),
             (-15, Cause.INTERRUPTED),
             (-9, Cause.KILLED),
+            *((int(code), cause) for code, cause in CAUSES.items()),
             (-11, Cause.ERROR),
             (1, Cause.ERROR),
         ],

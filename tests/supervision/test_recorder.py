@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
+import pytest
+
 from minivess.machine.gpus import GpuUse
+from minivess.supervision import recorder as module
 from minivess.supervision.gpu_watch import GpuWatch
+from minivess.supervision.process_tree import SystemSample, TreeSample
 from minivess.supervision.recorder import Growth, MonitorRow, Peaks, Recorder, Snapshot, append_row
 
 ROW = MonitorRow("2026-01-31T12:00:00+02:00", 10.0, 300, 100, None, None, 900, 0, 0, 5000, 1, 99.5)
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "monitor.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 class TestAppendRow:
@@ -40,10 +50,9 @@ class TestRecorder:
     def test_peaks_survive_the_next_snapshot(self, tmp_path: Path) -> None:
         recorder = Recorder(tmp_path, GpuWatch(1.0), interval_s=10.0)
         snapshot = recorder.take_snapshot()
-        recorder.peaks = Peaks(rss_bytes=snapshot.tree.rss_bytes + 10**12, gpu_bytes=5)
+        recorder.peaks = peaks = Peaks(snapshot.tree.rss_bytes + 10**12, 10**12, 5, 10**12)
         recorder.take_snapshot()
-        assert recorder.peaks.rss_bytes == snapshot.tree.rss_bytes + 10**12
-        assert recorder.peaks.gpu_bytes == 5
+        assert recorder.peaks == peaks
 
     def test_heartbeat_ends_silence(self, tmp_path: Path) -> None:
         recorder = Recorder(tmp_path, GpuWatch(1.0), interval_s=10.0)
@@ -55,6 +64,31 @@ class TestRecorder:
     def test_heartbeat_of_an_earlier_attempt_does_not_count(self, tmp_path: Path) -> None:
         (tmp_path / "heartbeat").touch()
         assert Recorder(tmp_path, GpuWatch(1.0), interval_s=10.0).take_snapshot().silence_s > 0
+
+    def test_a_row_is_written_when_an_interval_has_passed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rows are due at 0, 10, 20, 30 and 40 s; a check at 35 s writes that of 20 and 30 s as one."""
+        recorder = Recorder(tmp_path, GpuWatch(1.0), interval_s=10.0)
+        for at_s in (0.0, 3.0, 9.9, 10.0, 12.0, 35.0, 36.0, 40.0):
+            monkeypatch.setattr(recorder, "elapsed_s", lambda at_s=at_s: at_s)
+            recorder.take_snapshot()
+        assert [float(row["elapsed_s"]) for row in _rows(tmp_path)] == [0, 10, 35, 40]
+
+    def test_values_of_a_row_by_hand(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """3 s of processor time in 2 s are 150 %; swap falls from 50 to 40, then grows to 70."""
+        swap, cpu = iter((50, 40, 70)), iter((10.0, 13.0))
+        monkeypatch.setattr(module, "sample_system", lambda folder: SystemSample(900, next(swap), 5000))
+        monkeypatch.setattr(module, "sample_tree", lambda pid: TreeSample((7, 8), 300, 100, next(cpu)))
+        recorder = Recorder(tmp_path, GpuWatch(1.0), interval_s=2.0)
+        for at_s in (0.0, 2.0):
+            monkeypatch.setattr(recorder, "elapsed_s", lambda at_s=at_s: at_s)
+            recorder.take_snapshot()
+        first, second = _rows(tmp_path)
+        assert (first["swap_growth_bytes"], second["swap_growth_bytes"], second["swap_used_bytes"]) == ("0", "20", "70")
+        assert (second["cpu_percent"], second["processes"], second["disk_free_bytes"]) == ("150.0", "2", "5000")
+        assert (second["tree_rss_bytes"], second["tree_file_bytes"]) == ("300", "100")
+        assert recorder.peaks == Peaks(300, 200, None, 20)
 
     def test_gpu_growth_counts_as_tree_memory_if_the_tree_is_not_listed(self, tmp_path: Path) -> None:
         snapshots = self._take_snapshots(tmp_path)

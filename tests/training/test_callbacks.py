@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ class TestCheckpoints:
         assert not list(tmp_path.glob("step-*"))
         callback.at_end(state)
         assert list(tmp_path.glob("step-*"))
+
+    def test_saves_when_the_minutes_have_passed(self, state: TrainState, tmp_path: Path) -> None:
+        callback = Checkpoints(CheckpointManager(tmp_path), CONFIG.model_copy(update={"checkpoint_minutes": 1}))
+        for seconds, saved in ((50, 0), (61, 1)):
+            callback._saved = time.monotonic() - seconds
+            callback.after_step(state)
+            assert len(list(tmp_path.glob("step-*"))) == saved
 
     def test_saves_every_step_if_minutes_are_zero(self, state: TrainState, tmp_path: Path) -> None:
         callback = Checkpoints(CheckpointManager(tmp_path), CONFIG.model_copy(update={"checkpoint_minutes": 0}))

@@ -13,6 +13,7 @@ class TestLearningRate:
         rates = [learning_rate(step, CONFIG) for step in range(101)]
         assert rates[0] == pytest.approx(1 / 11)
         assert rates[10] == 1.0
+        assert rates[40] == pytest.approx(0.75)  # a third of the way: (1 + cos 60°) / 2
         assert rates[55] == pytest.approx(0.5)
         assert rates[100] == pytest.approx(0.0)
 

@@ -34,8 +34,21 @@ class TestAverage:
         state.update_average(0.9)
         assert state.average.bias.tolist() == pytest.approx([0.1, 0.1])
 
+    def test_buffers_are_those_of_the_network(self) -> None:
+        state = TrainState.start(torch.nn.BatchNorm3d(1), CONFIG, "fp32")
+        state.network(torch.full((1, 1, 2, 2, 2), 5.0))
+        state.update_average(0.9)
+        assert state.average.running_mean.tolist() == pytest.approx([0.5])  # a tenth of 5
+
 
 class TestRoundTrip:
+    def test_the_loss_scale_of_fp16_is_restored(self) -> None:
+        state, copy = (TrainState.start(torch.nn.Conv3d(1, 2, 3), CONFIG, "fp16") for _ in range(2))
+        state.scaler.scale(torch.ones(()))
+        state.scaler.update(1024.0)
+        copy.restore({name: value.clone() for name, value in state.tensors().items()}, state.facts())
+        assert copy.scaler.scale(torch.ones(())).item() == 1024
+
     def test_restores_identical_tensors(self) -> None:
         state = _state()
         for _ in range(3):

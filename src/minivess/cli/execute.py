@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minivess.cli.terminal_output import detached_on_hangup
 from minivess.errors import RunError
 from minivess.json_files import to_plain
 
@@ -64,7 +65,9 @@ def execute(
 
     if why_plain() and not quiet:
         click.echo(why_plain(), err=True)
-    as_flow(config.name, partial(_run, prepare, runner, only, quiet=quiet, as_json=as_json))
+    folder = config.output_dir / config.name
+    with detached_on_hangup(folder / "log.txt"):
+        as_flow(config.name, partial(_run, prepare, runner, only, quiet=quiet, as_json=as_json), folder)
 
 
 def _runner(dask: str | None) -> Runner:
@@ -120,11 +123,11 @@ def _run(
         failures = run(prepared, view, runner, only)
     if prepared.folder.read_rows():
         comparison = as_task("compare", partial(read_results, prepared.folder))
-        if not as_json:
-            show_comparison(comparison)
         page = as_task("report", partial(write_report, prepared.folder))
         show_results(prepared.config.name, markdown_table(comparison), page)
         note = publish_quietly(prepared.folder)
+        if not as_json:
+            show_comparison(comparison)
         facts = read_run_data(prepared.folder)
         if as_json:
             over = {cell.name: cell.broken_budgets for cell in facts.cells if cell.broken_budgets}

@@ -22,6 +22,7 @@ from minivess.cli.options import (
     parse_settings,
     plan_options,
     run_folder,
+    trust_code,
 )
 from minivess.errors import RunError
 from minivess.json_files import to_plain
@@ -67,6 +68,7 @@ accept_changed_code = click.option(
 @click.option("--fresh", is_flag=True, help="Start again: move the existing run folder aside, after asking.")
 @click.option("--yes", is_flag=True, help="Do not ask (with --fresh).")
 @accept_changed_code
+@trust_code
 @click.option(
     "--dask", metavar="ADDRESS", help="Run the cells on the workers of this Dask scheduler, e.g. tcp://127.0.0.1:8786."
 )
@@ -153,6 +155,7 @@ def run(
     help="Continue the run in --log-dir, which is also the default; an error if there is none.",
 )
 @accept_changed_code
+@trust_code
 @click.option("--debug", is_flag=True, help="Run a short trial: 6 volumes, 2 folds, 2 epochs of 5 optimizer steps.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the experiment YAML; may be repeated."

@@ -37,6 +37,24 @@ model_name = click.option(
 run_folder = click.argument("run", type=FOLDER)
 
 
+def _trust(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
+    if paths:
+        from minivess.trusted_code import trust
+
+        trust(paths)
+
+
+trust_code = click.option(
+    "--trust-code",
+    multiple=True,
+    type=_Path(path_type=Path, exists=True),
+    expose_value=False,
+    callback=_trust,
+    metavar="PATH",
+    help="Trust the code in this folder (your own network or loss), or this .pt file of weights; may be repeated.",
+)
+
+
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """Turn settings such as ``("training.max_epochs=5",)`` into nested keys; values are read as YAML.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FILE, FOLDER
+from minivess.cli.options import FILE, FOLDER, trust_code
 from minivess.errors import DataError
 from minivess.findings import grouped
 from minivess.json_files import read_state
@@ -30,6 +30,7 @@ from minivess.json_files import read_state
     is_flag=True,
     help="Overwrite existing output files, and predict volumes that are far from the training volumes.",
 )
+@trust_code
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
     weights: Path,
@@ -66,6 +67,7 @@ def predict(
                     mirror=mirror,
                     probabilities=probabilities,
                     compare=not force,
+                    replace=force,
                     progress=progress,
                 )
             click.echo(target)

@@ -71,8 +71,7 @@ def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Sp
     held_out: list[list[str]] = [[] for _ in range(folds)]
     for start in range(0, len(ordered), folds):
         block = ordered[start : start + folds]
-        # The smallest folds first, so that the cases of an incomplete last block keep the fold sizes equal within one.
-        takers = sorted(rng.sample(range(folds), folds), key=lambda fold: len(held_out[fold]))
+        takers = rng.sample(range(folds), folds)  # the last block may be incomplete: fold sizes are equal within one
         for volume, fold in zip(rng.sample(block, len(block)), takers, strict=False):
             held_out[fold].append(volume.name)
     names = sorted(volume.name for volume in volumes)

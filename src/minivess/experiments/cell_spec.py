@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ from minivess.planning.memory.workload import GpuStep
 from minivess.planning.plan import TrainingPlan
 from minivess.tracking.code import Code, code_of
 from minivess.training.config import TrainingConfig
+
+Method = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?$", max_length=200)]
+"""Name of a loss or baseline, or import path of a loss."""
 
 
 class CellSpec(BaseModel):
@@ -34,7 +37,7 @@ class CellSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str
+    method: Method
     fold: int
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -128,7 +131,7 @@ class CellResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str
+    method: Method
     fold: int
     steps: int
     seconds: float

@@ -77,7 +77,7 @@ def describe_dry_run(prepared: Prepared, only: Sequence[CellFilter] = ()) -> Dry
     for method, number in select_cells(prepared.config, only):
         cell, fold = prepared.folder.cell(method, number), prepared.splits.folds[number]
         name, finished = cell.path.name, cell.finished
-        taken = None if finished else seconds.get(name)
+        taken = seconds[name].total if name in seconds and not finished else None
         cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), taken, finished))
         if taken is None and not finished and method not in BASELINES:
             untimed.append(method)

@@ -116,7 +116,7 @@ def _predicted_bytes(plan: TrainingPlan) -> int:
 
 def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
     cells = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
-    remaining = [taken for name, taken in cells.items() if not prepared.folder.cell_named(name).finished]
+    remaining = [taken.total for name, taken in cells.items() if not prepared.folder.cell_named(name).finished]
     seconds = sum(remaining) / prepared.at_full_speed
     memory = f"{format_bytes(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:

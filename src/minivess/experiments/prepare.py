@@ -109,6 +109,7 @@ def prepare(
         hardware,
         compute_of(folder.read_plan()) if started else config.plan.compute,
         config.limits.cells_at_a_time,
+        environ.get("OMP_NUM_THREADS"),
     )
     scanned = load_profile(saved_profile(config), data_dir) or scan_dataset(data_dir, voxels=True, progress=progress)
     # A data set without labels can be predicted, but not used for training.

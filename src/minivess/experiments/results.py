@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -12,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from minivess.atomic import write_text
+from minivess.csv_text import csv_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
-from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
 from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
@@ -33,6 +32,7 @@ def write_results(folder: RunFolder) -> Comparison:
     Raises:
         RunError: The folder is not a run folder, or no cell in it has finished.
     """
+    refuse_links(folder.path)
     rows, config = _rows([folder]), folder.read_config()
     comparison = _saved_comparison(folder, rows, config)
     if comparison is None:
@@ -186,8 +186,4 @@ def _source(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentCon
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), [list(row.values()) for row in rows])

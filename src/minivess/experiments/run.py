@@ -14,7 +14,7 @@ from minivess.experiments.dry_start import run_dry_start
 from minivess.experiments.prepare import Prepared, saved_profile, store_root
 from minivess.experiments.results import write_results
 from minivess.experiments.resume import refuse_another_experiment
-from minivess.experiments.run_folder import CellFolder
+from minivess.experiments.run_folder import CellFolder, refuse_links
 from minivess.json_files import write_state
 from minivess.locks import hold
 from minivess.supervision.outcome import Outcome
@@ -68,6 +68,7 @@ def run(
     folder.path.mkdir(parents=True, exist_ok=True)
     failures = {}
     with hold(folder.path / ".lock") as lock:
+        refuse_links(folder.path)
         _refuse_changed_run(prepared)
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), observer.on_volume_stored)

@@ -11,6 +11,7 @@ report.html
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,23 @@ class CellFolder:
                 f"{self.journal}, damaged in line {number}: {error}",
                 "delete this line; the scores stay, and only the curve of the training loses one point",
             ) from error
+
+
+def refuse_links(folder: Path) -> None:
+    """Require that a run folder contains no symbolic link, so that writing into it changes no file elsewhere.
+
+    Raises:
+        RunError: It contains one.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink():
+                raise RunError(
+                    "a run folder without symbolic links, because a link can lead out of it",
+                    f"{path}, a link to {os.readlink(path)}",
+                    "replace the link by what it links to, or delete it",
+                )
 
 
 def _read_environment(path: Path, cure: str) -> dict[str, Any]:

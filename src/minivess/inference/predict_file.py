@@ -32,6 +32,7 @@ def predict_file(
     mirror: bool = False,
     probabilities: bool = False,
     compare: bool = True,
+    replace: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Segment one volume in the same way as held-out cases, and write the result to a file.
@@ -48,6 +49,7 @@ def predict_file(
         mirror: Average over the in-plane mirror images of each window. This takes four times as long.
         probabilities: Write the vessel probability (float32) instead of the mask (uint8).
         compare: Refuse a volume whose voxel size or order of axes is far from the training's (`training_range`).
+        replace: Whether an existing file is replaced.
         progress: Called with the finished share, 0 to 1.
 
     Returns:
@@ -75,7 +77,13 @@ def predict_file(
             progress=progress,
         )
         target = target_of(volume, output_dir, probabilities=probabilities)
-        write_alike(target, result, volume)
+        try:
+            write_alike(target, result, volume, replace=replace)
+        except FileExistsError as error:
+            cure = "predict into another folder, or pass --force to replace existing files"
+            raise DataError(
+                "a new file for each prediction", f"{target}, which another process has written", cure
+            ) from error
     return target
 
 

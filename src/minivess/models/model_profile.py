@@ -5,7 +5,6 @@ A profile is a YAML file. A researcher adds a model with a profile and a builder
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +15,7 @@ from minivess.errors import ConfigError
 from minivess.geometry import Shape, Spacing, StridePlan, plan_strides
 from minivess.settings import Settings
 from minivess.suggestions import unknown
+from minivess.trusted_code import import_builder
 from minivess.validation_errors import config_error, first_fault
 from minivess.yaml_files import read_yaml
 
@@ -200,22 +200,15 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Mod
         of logits: the output first, then the deeper heads, all resampled to full size.
 
     Raises:
-        ConfigError: The builder cannot be imported, or does not accept or does not read an option.
+        ConfigError: The builder is not trusted or cannot be imported, does not accept or does not read an option, or
+            returns no torch module.
     """
     if not pretrained and "weights" in spec.options:
         spec = spec.model_copy(update={"options": {**spec.options, "weights": None}})
-    module, _, function = spec.builder.partition(":")
-    try:
-        builder = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            "an importable builder 'package.module:function'",
-            f"{spec.builder!r}: {error}",
-            "check the key builder in the model profile, and add the folder of your own module to PYTHONPATH",
-        ) from error
+    builder = import_builder(spec.builder)
     options = _ReadOptions(spec.options)
     try:
-        network: torch.nn.Module = builder(spec.model_copy(update={"options": options}))
+        network: Any = builder(spec.model_copy(update={"options": options}))
     except ValidationError as error:
         raise ConfigError(
             f"valid options for {spec.builder}", first_fault(error), "correct the key options in the model profile"
@@ -226,6 +219,8 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Mod
             f"{', '.join(ignored)}, which it does not read",
             "correct or remove this key of options in the model profile",
         )
+    if not hasattr(network, "named_parameters"):
+        raise ConfigError(f"a torch module from {spec.builder}", type(network).__name__, "return the network")
     return network
 
 

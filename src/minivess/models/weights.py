@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from minivess.atomic import atomic_path
 from minivess.digests import digest_of_file
-from minivess.errors import DataError, RunError
+from minivess.errors import DataError, MinivessError, RunError
 from minivess.geometry import Spacing
 from minivess.json_files import read_state, write_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE, NetworkSpec, build_network
 
-INITIAL_WEIGHTS = "weights to start from, a .safetensors file of the same network; null for none"
+INITIAL_WEIGHTS = "weights to start from, a .safetensors file of an equal network; null for none"
 _RESTORE = "restore both files from a copy, or delete the cell folder and run the same command again"
 
 
@@ -145,7 +145,11 @@ def load_network(folder: Path) -> torch.nn.Module:
         _require_fit(saved.network, path)
         network = build_network(saved.network, pretrained=False)
         load_tensors(network, load_file(path))
-    except (OSError, SafetensorError) as error:
+    except MinivessError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of safetensors, of the file system, or of a builder that cannot build this network
         raise DataError(
             "network.json and network.safetensors from one training", f"{folder}: {error}", _RESTORE
         ) from error

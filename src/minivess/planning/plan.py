@@ -34,7 +34,7 @@ class PlanRequest(Settings):
     )
     precision: Precision | None = Field(default=None, description="fp32, bf16 or fp16")
     workers: int | None = Field(
-        default=None, ge=0, le=256, description="threads that cut patches; 0 cuts them in the training thread"
+        default=None, ge=0, le=10_000, description="threads that cut patches; 0 cuts them in the training thread"
     )
     cache_rate: float | None = Field(
         default=None,

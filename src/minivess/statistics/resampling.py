@@ -157,7 +157,7 @@ def mean_interval(
     mean = float(scores.mean())
     if len(scores) == 1:
         return Interval(mean, mean, mean, level, 0, "one case, no interval", 1)
-    if np.ptp(scores) == 0:
+    if not _vary(scores):
         return Interval(mean, mean, mean, level, 0, "all cases equal, no interval", len(scores))
     strata = _strata(scores, folds)
     result = stats.bootstrap(
@@ -284,8 +284,13 @@ def _strata(scores: NDArray[np.float64], folds: Sequence[int] | None) -> list[ND
         got = f"{len(labels)} folds and {len(scores)} values"
         raise DataError("one fold per value", got, "pass the fold of each case")
     strata = [scores[labels == fold] for fold in np.unique(labels)]
-    can_vary = any(np.ptp(stratum) > 0 for stratum in strata)
+    can_vary = any(map(_vary, strata))
     return strata if can_vary and can_stratify(map(len, strata)) else [scores]
+
+
+def _vary(values: NDArray[np.float64]) -> bool:
+    """Whether values differ by more than rounding. BCa of values that are equal up to rounding gives NaN."""
+    return bool(np.ptp(values) > 1e-12 * np.abs(values).max())
 
 
 def _pooled_mean(*strata: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -96,18 +98,19 @@ def sources_digest(module: str) -> str:
     """Return the digest of the sources of a user's module; empty if there is no source file.
 
     If the module is in a package, all sources of the package count. Otherwise the module counts with the modules next
-    to it that it imports. The module is not imported, but its parent packages are.
+    to it that it imports. Nothing is imported.
     """
-    try:
-        top, spec = find_spec(module.partition(".")[0]), find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return ""
-    if top is None or spec is None or spec.origin is None or not Path(spec.origin).is_file():
+    # As in a child process, which has the entries of PYTHONPATH even if this process was started without them.
+    named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    top = PathFinder.find_spec(module.partition(".")[0], [*named, *sys.path])
+    if top is None:
         return ""
     if top.submodule_search_locations:
         folder = Path(next(iter(top.submodule_search_locations)))
         return _digest(sorted(folder.rglob("*.py")), folder)
-    source = Path(spec.origin)
+    if top.origin is None or not Path(top.origin).is_file():
+        return ""
+    source = Path(top.origin)
     return _digest(sorted(_with_neighbours(source, {source})), source.parent)
 
 

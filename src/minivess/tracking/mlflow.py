@@ -124,6 +124,8 @@ def open_client(uri: str) -> MlflowClient:
     if database is None:
         return _connect(uri)
     with hold(database, _OPENING_S):
+        for orphan in database.parent.glob(f".tmp-*{database.suffix}*"):  # of a process that was killed here
+            orphan.unlink(missing_ok=True)
         if not database.exists() or database.stat().st_size == 0:
             with atomic_path(database) as temporary:
                 _connect(f"sqlite:///{temporary}")

@@ -22,12 +22,12 @@ class TrainingConfig(Settings):
         default=100, ge=1, le=1_000_000, description="number of epochs; an epoch is steps_per_epoch optimizer steps"
     )
     steps_per_epoch: int = Field(default=250, ge=1, le=1_000_000, description="optimizer steps per epoch")
-    learning_rate: float = Field(default=1e-3, gt=0, le=1000, description="peak learning rate of AdamW")
-    weight_decay: float = Field(default=1e-2, ge=0, le=1000, description="decoupled weight decay of AdamW")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(default=1e-2, ge=0, description="decoupled weight decay of AdamW")
     warmup_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="share of all steps during which the learning rate rises to its peak"
     )
-    gradient_clip: float = Field(default=12.0, gt=0, le=1e9, description="gradients are clipped to this norm")
+    gradient_clip: float = Field(default=12.0, gt=0, description="gradients are clipped to this norm")
     ema_decay: float = Field(
         default=0.999,
         ge=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -321,6 +322,29 @@ class TestOneFaultHidesNoOther:
             dataset.header(dataset.image(name), _set(scl_slope=0.5, scl_inter=3))
         assert [finding.what for finding in dataset.findings()] == list("abcde")
         assert [finding.what for finding in grouped(dataset.findings())] == ["a, b, c, d, e"]
+
+
+class TestLength:
+    @pytest.mark.parametrize("part", [Dataset.image, Dataset.label])
+    def test_content_after_the_voxels_is_reported_by_a_full_scan_too(
+        self, dataset: Dataset, part: Callable[[Dataset], Path]
+    ) -> None:
+        content = gzip.decompress(part(dataset).read_bytes())
+        part(dataset).write_bytes(gzip.compress(content + bytes(2**21), 1))
+        for voxels in (False, True):
+            (finding,) = dataset.findings(voxels=voxels)
+            assert (finding.level, finding.check) == ("warning", "file_length")
+
+    def test_a_file_that_cannot_contain_its_shape_is_critical_without_reading_it(self, dataset: Dataset) -> None:
+        dataset.header(dataset.image(), _set(dim=[3, 30000, 30000, 30000, 1, 1, 1, 1]))
+        assert ("critical", "damaged") in [(found.level, found.check) for found in dataset.findings(voxels=False)]
+
+
+class TestCopies:
+    def test_different_volumes_that_float32_cannot_tell_apart_are_no_copies(self, dataset: Dataset) -> None:
+        for name in "ac":
+            dataset.as_image(dataset.voxels(name) + 1e15, name)
+        assert [found.check for found in dataset.findings()] == []
 
 
 class TestHeadersOnly:

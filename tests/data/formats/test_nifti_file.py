@@ -79,6 +79,21 @@ class TestWriteAlike:
         assert header["cal_max"] == 0
         assert not header.extensions
 
+    def test_an_unknown_code_keeps_the_orientation(self, source: Path, tmp_path: Path) -> None:
+        content = bytearray(source.read_bytes())
+        content[254:256] = b"\x00\xff"  # sform_code 255, big-endian
+        source.write_bytes(content)
+        write_alike(tmp_path / "mask.nii", np.ones((6, 5, 4), np.uint8), source)
+        assert read_header(tmp_path / "mask.nii").orientation == "sform"
+        np.testing.assert_allclose(read_header(tmp_path / "mask.nii").affine, read_header(source).affine)
+
+    def test_missing_line_ends_of_nifti_2_are_written(self, tmp_path: Path) -> None:
+        source = tmp_path / "source.nii"
+        nib.save(nib.Nifti2Image(np.zeros((2, 3, 4), np.int16), np.eye(4)), source)
+        source.write_bytes(source.read_bytes()[:8] + bytes(4) + source.read_bytes()[12:])
+        write_alike(tmp_path / "mask.nii", np.ones((2, 3, 4), np.uint8), source)
+        assert nib.load(tmp_path / "mask.nii").header["eol_check"].tolist() == [13, 10, 26, 10]
+
     @pytest.mark.parametrize(("kind", "place"), [(nib.Nifti1Image, 347), (nib.Nifti2Image, 7)])
     def test_a_wrong_last_byte_of_the_magic_is_not_copied(self, tmp_path: Path, kind: type, place: int) -> None:
         source = tmp_path / "source.nii"

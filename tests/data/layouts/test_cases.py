@@ -50,6 +50,13 @@ class TestFindCases:
         _touch(tmp_path, "imagesTr/img_0001.nii.gz", "imagesTr/img_0002.nii.gz")
         assert [case.name for case in find_cases(tmp_path)] == ["img_0001", "img_0002"]
 
+    def test_a_folder_with_a_name_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
+        folder = tmp_path / os.fsdecode(b"\xff")
+        _touch(folder, "raw/a.nii.gz")
+        with pytest.raises(DataError) as caught:
+            find_cases(folder)
+        assert "UTF-8" in caught.value.expected
+
     def test_a_folder_of_names_that_are_not_utf_8_is_refused(self, tmp_path: Path) -> None:
         _touch(tmp_path, os.fsdecode(b"raw/\xff.nii.gz"))
         with pytest.raises(DataError) as caught:

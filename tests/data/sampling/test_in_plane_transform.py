@@ -55,6 +55,17 @@ class TestDraw:
         drawn = [draw_in_plane(rng, (8, 8)) for _ in range(2000)]
         assert abs(np.mean([not change.is_identity for change in drawn]) - 0.424) < 0.04  # 1 - 0.8 x 0.8 x 0.9
         assert abs(np.mean([change.bend is not None for change in drawn]) - 0.1) < 0.02
+        assert abs(np.mean([change.angle_rad != 0 for change in drawn]) - 0.2) < 0.03
+        assert abs(np.mean([change.scale > 1 for change in drawn]) - 0.1) < 0.02
+        assert abs(np.mean([change.scale < 1 for change in drawn]) - 0.1) < 0.02
+
+    def test_ranges(self) -> None:
+        rng = np.random.default_rng(0)
+        drawn = [draw_in_plane(rng, (64, 64)) for _ in range(3000)]
+        angles, scales = [change.angle_rad for change in drawn], [change.scale for change in drawn]
+        assert -np.pi <= min(angles) < -3 < 3 < max(angles) <= np.pi
+        assert 0.7 <= min(scales) < 0.72 < 1.38 < max(scales) <= 1.4
+        assert 7 < max(np.abs(change.bend).max() for change in drawn if change.bend is not None) <= 8
 
 
 class TestSample:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from minivess.data.sampling import intensity_augment
 from minivess.data.sampling.intensity_augment import _contrast, _gamma, _lower_resolution, change_intensity, draw_flips
 
 
@@ -48,6 +50,62 @@ class TestIntensity:
         _gamma(patch, 1.5)
         np.testing.assert_allclose([patch.mean(), patch.std()], [before.mean(), before.std()], atol=1e-5)
         assert not np.allclose(patch, before)
+
+
+class TestRates:
+    """Rates and ranges of nnU-Net, counted over 3000 patches."""
+
+    def test_blur_contrast_resolution_and_gamma(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: dict[str, list[float]] = {}
+
+        def recorded(name: str) -> None:
+            real = getattr(intensity_augment, name)
+            monkeypatch.setattr(
+                intensity_augment,
+                name,
+                lambda image, value, **more: seen.setdefault(name, []).append(value) or real(image, value, **more),
+            )
+
+        for name in ("gaussian_filter1d", "_contrast", "_lower_resolution", "_gamma"):
+            recorded(name)
+        rng = np.random.default_rng(0)
+        for _ in range(3000):
+            change_intensity(_patch(3, 3, 2), rng)
+        for name, rate, low, high in (
+            ("gaussian_filter1d", 2 * 0.2, 0.5, 1.0),  # along X and along Y
+            ("_contrast", 0.15, 0.75, 1.25),
+            ("_lower_resolution", 0.125, 0.5, 1.0),
+            ("_gamma", 0.3, 0.7, 1.5),
+        ):
+            assert len(seen[name]) / 3000 == pytest.approx(rate, abs=0.05)
+            assert low <= min(seen[name]) < low + 0.05 < high - 0.05 < max(seen[name]) <= high
+
+    def test_noise_and_brightness(self) -> None:
+        """Nothing but noise changes an image of zeros; nothing but noise and brightness changes one of ones."""
+        rng = np.random.default_rng(0)
+        zeros, ones = (
+            [change_intensity(np.full((8, 8, 4), value, np.float32, order="F"), rng) for _ in range(3000)]
+            for value in (0, 1)
+        )
+        deviations = [image.std() for image in zeros if image.any()]
+        assert len(deviations) / 3000 == pytest.approx(0.1, abs=0.02)
+        assert 0.28 < max(deviations) < 0.45  # the variance of the noise is at most 0.1
+        factors = [float(image.mean()) for image in ones if np.ptp(image) < 1e-6 and abs(image.mean() - 1) > 1e-6]
+        assert len(factors) / 3000 == pytest.approx(0.9 * 0.15, abs=0.02)
+        assert 0.75 <= min(factors) < 0.8 < 1.2 < max(factors) <= 1.25
+
+    def test_slices_are_not_mixed(self) -> None:
+        """Slices that are equal stay equal without noise, whatever happens within a slice."""
+        block = np.zeros((8, 8, 4), np.float32, order="F")
+        block[:4, :, ::2] = 1
+        rng = np.random.default_rng(1)
+        changed = [change_intensity(block.copy(order="F"), rng) for _ in range(200)]
+        assert np.mean([np.allclose(image[..., 0], image[..., 2], atol=1e-5) for image in changed]) > 0.8
+
+    def test_each_axis_is_mirrored_in_half_of_the_patches(self) -> None:
+        rng = np.random.default_rng(0)
+        flips = np.array([[axis.step == -1 for axis in draw_flips(rng)] for _ in range(2000)])
+        np.testing.assert_allclose(flips.mean(axis=0), 0.5, atol=0.04)
 
 
 class TestLowerResolution:

@@ -51,6 +51,49 @@ class TestBatch:
         assert image.shape == label.shape == mask.shape == (3, 1, 32, 32, 4)
         assert (image.dtype, label.dtype, mask.dtype) == (np.float32, np.uint8, np.bool_)
 
+    def test_image_label_and_mask_are_mirrored_and_turned_alike(self, store: Store) -> None:
+        """The image shows the label, and 1 in place of the padding of a shallow volume."""
+        case = store.case("phantom01")
+        shown = np.asfortranarray(case.label.astype(np.float32))
+        case = type(case)(case.stats.model_copy(update=_identity_normalisation()), shown, case.label, case.foreground)
+        sampler, agree, padded = _sampler(store), [], []
+        for index in range(60):
+            image, label, mask = sampler._sample(case, (32, 32, 8), index)
+            inside = mask & (label != label.mean())
+            agree.append(np.corrcoef(image[inside], label[inside])[0, 1] if label[mask].any() else 1.0)
+            padded.append((~mask).reshape(-1, 8).all(axis=0))
+            assert not label[~mask].any()
+        assert np.mean(np.array(agree) > 0.6) > 0.9
+        assert {tuple(np.flatnonzero(slices)) for slices in padded} == {(0, 6, 7), (0, 1, 7)}
+
+    def test_rounds_have_another_order(self, store: Store) -> None:
+        """Of the four cases, and of the two groups that they belong to."""
+        sampler, orders = _sampler(store, (32, 32, 4), (16, 16, 12), batch=1), []
+        for round_ in range(12):
+            steps = range(4 * round_, 4 * round_ + 4)
+            orders.append(tuple(sampler.batch(step)[0].shape[4] for step in steps))
+        assert len(set(orders)) > 2
+        assert {tuple(sorted(order)) for order in orders} == {(4, 4, 12, 12)}
+
+    def test_the_seed_decides_the_positions(self, store: Store) -> None:
+        """Of a single case without augmentation, only the positions are random."""
+        drawn = [[_sampler(store, seed=s, augment=False, names=NAMES[1:2]).batch(n) for n in (0, 1)] for s in (0, 0, 1)]
+        first, again, other = ([patch.tobytes() for batch in batches for patch in batch[0]] for batches in drawn)
+        assert first == again
+        assert len(set(first + other)) == 8
+
+    def test_the_seed_decides_the_order_of_the_cases(self, store: Store) -> None:
+        orders = {seed: tuple(_sampler(store, seed=seed)._order(4, 0, 0)) for seed in range(8)}
+        assert len(set(orders.values())) > 4
+        assert orders[3] == tuple(_sampler(store, seed=3)._order(4, 0, 0))
+
+    def test_patches_of_a_batch_and_of_its_neighbour_have_their_own_numbers(self, store: Store) -> None:
+        sampler, indices = _sampler(store, batch=3), []
+        sampler._sample = lambda case, patch, index: indices.append(index) or _nothing()  # type: ignore[method-assign, assignment]
+        for step in range(4):
+            sampler.batch(step)
+        assert indices == list(range(12))
+
 
 class TestGroups:
     def test_a_batch_has_the_deepest_patch_that_fits_its_volumes(self, store: Store) -> None:
@@ -84,6 +127,7 @@ class TestCut:
         _, label, mask = _cut(case, (48, 48, 2), (16, 16, 8), InPlane())
         assert mask.sum() == 16 * 16 * 5
         assert not label[~mask].any()
+        assert _cut(case, (48, 48, 2), (16, 16, 8), InPlane(angle_rad=np.pi / 2))[2].sum() == 16 * 16 * 5
 
     def test_a_rotation_by_90_degrees_equals_rot90(self, store: Store) -> None:
         case = store.case("phantom02")
@@ -102,6 +146,12 @@ class TestCut:
 
 
 class TestDrawCentre:
+    def test_a_centre_on_a_vessel_is_a_vessel_voxel(self, store: Store) -> None:
+        case, rng = store.case("phantom02"), np.random.default_rng(0)
+        drawn = {_draw_centre(case, (1, 1, 1), True, rng) for _ in range(100)}
+        assert all(case.label[centre] for centre in drawn)
+        assert len(drawn) > 50
+
     def test_the_patch_is_inside_the_volume(self, store: Store) -> None:
         case, patch = store.case("phantom02"), (32, 32, 4)
         rng = np.random.default_rng(0)
@@ -111,6 +161,11 @@ class TestDrawCentre:
             ends = [start + size for start, size in zip(starts, patch, strict=True)]
             assert min(starts) >= 0
             assert all(end <= whole for end, whole in zip(ends, case.image.shape, strict=True))
+
+
+def _nothing() -> Patch:
+    zeros = np.zeros((32, 32, 4), np.float32)
+    return zeros, zeros.astype(np.uint8), zeros.astype(bool)
 
 
 def _identity_normalisation() -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from minivess.atomic import atomic_path
 from minivess.data.formats.gzip_stream import peek
 from minivess.data.formats.nifti import read_header, read_volume
-from minivess.data.formats.nifti_header import LINE_ENDS, require_length
+from minivess.data.formats.nifti_header import require_length
 from minivess.data.formats.nifti_orientation import repair_orientation
 
 _NIFTI2 = nib.Nifti2Header.sizeof_hdr
@@ -38,7 +38,7 @@ def open_volume(path: Path, *, exact: bool = False) -> np.ndarray:
     return np.memmap(path, header.stored_dtype, "r", header.offset, header.shape, "F")
 
 
-def write_alike(path: Path, array: np.ndarray, source: Path) -> None:
+def write_alike(path: Path, array: np.ndarray, source: Path, *, replace: bool = True) -> None:
     """Write a NIfTI file on the grid of another: the same affines, voxel size, units and NIfTI version.
 
     The file appears complete or not at all. Extensions and the display range of the source are not copied.
@@ -47,6 +47,10 @@ def write_alike(path: Path, array: np.ndarray, source: Path) -> None:
         path: The new file, ``.nii`` or ``.nii.gz``.
         array: Voxels (X, Y, Z), of the shape of the source.
         source: NIfTI file that gives the grid.
+        replace: Whether an existing file is replaced.
+
+    Raises:
+        FileExistsError: The file exists and ``replace`` is False.
     """
     block, _ = peek(source, _NIFTI2)
     is_second = _NIFTI2 in {int.from_bytes(block[:4], order) for order in ("little", "big")}
@@ -54,10 +58,8 @@ def write_alike(path: Path, array: np.ndarray, source: Path) -> None:
     header = kind.header_class(block[: kind.header_class.sizeof_hdr], check=False).as_byteswapped("<")
     repair_orientation(header)
     header["magic"] = header.single_magic  # read_header ignores its last byte
-    if is_second:
-        header["eol_check"] = LINE_ENDS  # zero in the files of some programs
     header.set_data_dtype(array.dtype)
     header["cal_min"] = header["cal_max"] = 0  # viewers would show a mask as black with the display range of the image
     header["vox_offset"] = 0  # lets nibabel compute the offset; the extensions of the source are not copied
-    with atomic_path(path) as temporary:
+    with atomic_path(path, replace=replace) as temporary:
         nib.save(kind(array, None, header), temporary)

@@ -23,7 +23,7 @@ _LARGEST_SPACING_MM = 0.02
 _NIFTI1, _NIFTI2 = 348, 540
 TRAILING_BYTES = 2**20
 """Number of bytes after the voxels up to which they are not worth a finding."""
-LINE_ENDS = (13, 10, 26, 10)
+_LINE_ENDS = (13, 10, 26, 10)
 """The four bytes after the name of a NIfTI-2 file."""
 
 
@@ -176,9 +176,9 @@ def _parse(path: Path, block: bytes) -> nib.Nifti1Header:
 
 def _require_line_ends(path: Path, header: nib.Nifti1Header) -> None:
     """NIfTI-2 has line ends in its header, which a transfer as text changes, and with them the voxels."""
-    ends = tuple(int(byte) for byte in header["eol_check"]) if "eol_check" in header.keys() else LINE_ENDS  # noqa: SIM118
-    if ends not in (LINE_ENDS, (0, 0, 0, 0)):
-        raise damaged(path, ValueError(f"the bytes {ends} after n+2 should be {LINE_ENDS}"))
+    ends = tuple(int(byte) for byte in header["eol_check"]) if "eol_check" in header.keys() else _LINE_ENDS  # noqa: SIM118
+    if ends not in (_LINE_ENDS, (0, 0, 0, 0)):
+        raise damaged(path, ValueError(f"the bytes {ends} after n+2 should be {_LINE_ENDS}"))
 
 
 def _shape(path: Path, header: nib.Nifti1Header) -> Shape:

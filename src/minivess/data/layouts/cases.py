@@ -64,10 +64,13 @@ def read_layout(folder: Path) -> Layout:
         The cases and the findings.
 
     Raises:
-        DataError: The folder is missing, cannot be listed, has none of the layouts, or contains no volume.
+        DataError: The folder is missing, cannot be listed, has none of the layouts, or contains no volume. Or its path is
+            not UTF-8.
     """
     if not folder.is_dir():
         raise DataError("a data set folder", f"no folder at {folder}", "check the path (--data-dir of a run)")
+    if in_utf8(place := str(folder.absolute())) != place:  # a record of the data set could not name it
+        raise DataError("a data set folder with a path in UTF-8", place, "rename the folder")
     for images, read in _LAYOUTS.items():
         if (folder / images).is_dir():
             layout = read(folder)

@@ -1,0 +1,45 @@
+"""Tests of the choice of the network that is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.best_model import find_best_model
+from minivess.experiments.cell_spec import CellResult
+from minivess.experiments.config import make_config
+from minivess.experiments.run_folder import RunFolder
+from minivess.json_files import write_state
+from minivess.metrics.case import CaseMetrics
+
+
+def _run(path: Path, **scores: tuple[tuple[float, ...], ...]) -> RunFolder:
+    """A run folder with the DSC of each case, by loss and fold; a loss with fewer folds is not finished."""
+    folder = RunFolder(path)
+    folder.write_config(make_config({"name": "one", "losses": list(scores), "folds": 2}, "a test"))
+    for loss, folds in scores.items():
+        for fold, values in enumerate(folds):
+            metrics = [CaseMetrics(dsc, 0.5, 1, 1, 0.5, 2, 1, 0, 0, 9, 9, 1, "") for dsc in values]
+            rows = [
+                CaseRow(method=loss, fold=fold, case=f"c{fold}{number}", metrics=one)
+                for number, one in enumerate(metrics)
+            ]
+            cell, facts = folder.cell(loss, fold), {"steps": 1, "seconds": 1, "note": "", "micro_batch": 1}
+            write_state(cell.result, CellResult(method=loss, fold=fold, rows=tuple(rows), **facts))
+    return folder
+
+
+class TestFindBestModel:
+    def test_is_fold_0_of_the_loss_with_the_best_mean_over_all_cases(self, tmp_path: Path) -> None:
+        """The mean over the three cases is 0.7 for warp and 0.6 for dice_ce; fold 1 of dice_ce alone is better."""
+        folder = _run(tmp_path, dice_ce=((0.5, 0.4), (0.9,)), warp=((0.7, 0.8), (0.6,)))
+        best = find_best_model(folder)
+        assert best is not None
+        assert (best.loss, best.fold, best.cell, best.rivals) == ("warp", 0, folder.cell("warp", 0), 2)
+        assert [row.metrics.dsc for row in best.rows] == [0.7, 0.8, 0.6]
+
+    def test_a_loss_without_all_its_folds_does_not_compete(self, tmp_path: Path) -> None:
+        best = find_best_model(_run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,),)))
+        assert best is not None
+        assert (best.loss, best.rivals) == ("dice_ce", 1)
+        assert find_best_model(_run(tmp_path / "b", warp=((0.9,),))) is None
