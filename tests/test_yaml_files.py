@@ -37,6 +37,14 @@ class TestReadYaml:
             ("a: &x [*x]", "levels"),
             ("a: " + "9" * 5000, "digits"),
             ("k: v\n" * 60_000, "bytes"),
+            ("2024-01-02: 1", "date"),
+            ("a: {1: 2}", "the key 1"),
+            ('a: "\\x85"', "x85"),
+            ('a: "\\ud800"', "ud800"),
+            ('"\\0": 1', "x00"),
+            ("a: {b: !!set {c, d}}", "set"),
+            ("a: !!binary aGk=", "bytes"),
+            ("? [1]\n: 2", "type"),
         ],
     )
     def test_what_it_refuses(self, text: str, reason: str) -> None:

@@ -18,6 +18,7 @@ from minivess.data.formats.nifti import write_volume
 from minivess.data.splits import import_splits
 from minivess.errors import MinivessError
 
+_ODD = r"""NaN -Infinity 1e999 "\ud800" "\u0000" 'a' 1. 01 tru /*a*/1 {"a":1,"a":2}"""
 _NAMES = ("a", "b", "c", "d")
 _WHOLE: dict[str, Any] = {
     "dataset.json": {
@@ -88,35 +89,13 @@ def _damaged(value: Any, rng: random.Random) -> bytes:
 def _spliced(text: str, rng: random.Random) -> str:
     """Replace one value in the text by something that Python's JSON writer would not write."""
     count = rng.choice([50, 99, 101, 2000, 100_000])
-    odd = (
-        *(
-            "NaN",
-            "-Infinity",
-            "1e999",
-            "9" * 400,
-            "9" * 5000,
-            '"\\ud800"',
-            '"\\u0000"',
-            "'a'",
-            "1.",
-            "01",
-            "tru",
-            "/*a*/1",
-        ),
-        *(
-            "[" * count + "]" * count,
-            '{"a":' * count + "1" + "}" * count,
-            "[" * count,
-            '{"a": 1, "a": 2}',
-            "\x00",
-            "\x1f",
-        ),
-        *(
-            "[" + "1," * count + "1]",
-            '"' + "a" * 10 * count + '"',
-            "{" + "".join(f'"{n}":1,' for n in range(count)) + '"":1}',
-        ),
-    )
+    odd = [*_ODD.split(), "\x00", "\x1f"]
+    odd += ["9" * 400, "9" * 5000, "[" * count, "[" * count + "]" * count, '{"a":' * count + "1" + "}" * count]
+    odd += [
+        "[" + "1," * count + "1]",
+        f'"{"a" * 10 * count}"',
+        "{" + "".join(f'"{n}":1,' for n in range(count)) + '"":1}',
+    ]
     places = [place for place, letter in enumerate(text) if letter in "[{:,"]
     place = rng.choice(places) + 1
     following = next((end for end in range(place, len(text)) if text[end] in ",]}"), len(text))

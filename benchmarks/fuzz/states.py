@@ -143,7 +143,7 @@ def _journal(kind: StateFile, folder: Path, path: Path, before: bytes) -> bool:
     found = CellFolder(folder).read_journal()
     path.write_bytes(before)
     whole = CellFolder(folder).read_journal()
-    return before.startswith(after) and found == whole[: after.count(b"\n")]
+    return before.startswith(after) and len(found) >= after.count(b"\n") and found == whole[: len(found)]
 
 
 def _checkpoints(kind: StateFile, folder: Path, path: Path, before: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -16,67 +17,35 @@ from minivess.planning.adaptive_profiles import load_compute_profile
 from minivess.yaml_files import YamlError, read_yaml, to_yaml
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
+_WORDS = r"""
+yes no off ~ null true 0100 0o17 0x1F 0b1 1_000 1:30 1:30:00 1e3 1e400 .5 -1 .nan .inf -.inf 12:00:00Z 2024-01-01
+2024-99-99 '' "" ' " | > % @ *a --- ... ../.. /dev/zero [[[]]] "\ud800" "\x00" "\a" ☃ {"\ud800":1}
+"""
+_NAMES = """
+. a..b .name name. name.x.y training losses.0 debug.folds losses training.max_epochs model.filters seed plan.patch_size
+limits.memory_limit_gib evaluation.metrics loss_options.warp.x tracking_uri name data_dir cases folds plan.overlap
+model.name << loss_options.dice_ce
+"""
 _TRAPS = (
-    *("yes", "no", "off", "~", "null", "0100", "0o17", "0x1F", "0b1", "1_000", "1:30", "1:30:00", "1e3", "1e400", ".5"),
-    *(".nan", ".inf", "-.inf", "2024-01-01", "2024-99-99", "12:00:00Z", "''", '""', '"\\ud800"', '"\\x00"', "'", '"'),
+    *_WORDS.split(),
+    *("9" * 400, "9" * 5000, "a" * 3000, "[" * 50, "[" * 3000, "[]" * 9, "[1, 2", "{a: b", "{a: b}", "\t1", "\x85"),
     *(
-        "9" * 400,
-        "9" * 5000,
-        "-1",
-        "true",
-        "[1, 2",
-        "{a: b",
-        "{a: b}",
-        "[[[]]]",
-        "[" * 50,
-        "[" * 3000,
-        "[]" * 9,
-        "|",
-        ">",
-    ),
-    *("&a [*a]", "*a", "&a {b: *a}", "<<: *a", "{<<: 1}", "!!python/object:os.system x", "!!binary aGk=", "!!binary ?"),
-    *(
-        "!!set {a, b}",
-        "!!omap [a: 1]",
-        "!!timestamp 1",
-        "!!float x",
-        "!!int x",
-        "!x y",
-        "!!null x",
+        "&a [*a]",
+        "&a {b: *a}",
+        "<<: *a",
+        "{<<: 1}",
         "? a",
         "- 1",
-        "%",
-        "@",
+        "1 # note",
+        "a: b: c",
+        "%YAML 1.1",
+        "!x y",
+        "{a: .nan}",
     ),
-    *("\t1", "1 # note", "a: b: c", "\N{SNOWMAN}", "../..", "/dev/zero", "a" * 3000, "%YAML 1.1", "---", "...", "\x85"),
+    *("!!python/object:os.system x", "!!binary aGk=", "!!binary ?", "!!set {a, b}", "{a: !!set {b}}", "!!omap [a: 1]"),
+    *("!!pairs [a: 1]", "!!timestamp 1", "!!float x", "!!int x", "!!null x", "{2024-01-01: 1}", "{? [1]: 2}", "{1: 2}"),
 )
-_KEYS = (
-    *(
-        "",
-        ".",
-        "a..b",
-        ".name",
-        "name.",
-        "name.x.y",
-        "training",
-        "losses.0",
-        "debug.folds",
-        "losses",
-        "a" * 300,
-        "\ud800",
-    ),
-    *(
-        "training.max_epochs",
-        "model.filters",
-        "plan.patch_size",
-        "limits.memory_limit_gib",
-        "evaluation.metrics",
-        "seed",
-    ),
-    *("loss_options.warp.x", "tracking_uri", "name", "data_dir", "cases", "folds", "plan.overlap", "model.name", "<<"),
-)
-
-
+_KEYS = (*_NAMES.split(), "", "a" * 300, "\ud800")
 _VALID = (
     *("training.max_epochs=5", "model.filters=[8, 16]", "limits.memory_limit_gib=8", "seed=7", "plan.overlap=0.25"),
     *("name=other", "losses=[warp]", "tracking_uri=none", "data_dir=~/data", "model.name=segresnet", "cases=4"),
@@ -88,7 +57,10 @@ class ExperimentFile(Kind):
 
     def attempt(self, rng: random.Random) -> str:
         path = self.input / "experiment.yaml"
-        path.write_bytes(_damaged(rng.choice(sorted((_CONFIGS / "experiments").glob("*.yaml"))), rng))
+        data = _damaged(rng.choice(sorted((_CONFIGS / "experiments").glob("*.yaml"))), rng)
+        if rng.random() < 0.15:  # values of any type
+            data += f"\nloss_options: {{dice_ce: {{smooth: {_value(rng)}}}}}\n".encode("utf-8", "surrogatepass")
+        path.write_bytes(data)
         _require_round_trip(load_config(path, debug=rng.random() < 0.2), self.folder)
         return "accepted"
 
@@ -121,6 +93,7 @@ class ProfileFile(Kind):
 
 def _require_round_trip(config: ExperimentConfig, folder: Path) -> None:
     copy = folder / "copy.yaml"
+    json.dumps(config.model_dump(mode="json"), allow_nan=False, ensure_ascii=False).encode()  # as in cell.json
     copy.write_text(as_yaml(config), encoding="utf-8")
     assert load_config(copy) == config, "a configuration that is read back as another"
 

@@ -7,6 +7,7 @@ anything is built from it.
 from __future__ import annotations
 
 import io
+import re
 from datetime import date
 from itertools import accumulate
 from typing import Any
@@ -20,6 +21,8 @@ _LARGEST_BYTES = 2**18
 _MOST_VALUES = 20_000
 """Most values of a file, with those that an alias repeats counted each time."""
 _DEEPEST = 20
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and halves of characters, which no file name and no JSON file can contain."""
 _MOST_BRACKETS = 1000
 """Most brackets that are open at the same time, with those in quoted text counted too."""
 
@@ -33,13 +36,14 @@ def read_yaml(text: str | bytes) -> Any:
 
     Raises:
         YamlError: The text is not valid YAML 1.2, repeats a key in a group, has more than 256 KiB, more than 20,000
-            values or more than 20 levels, or contains a date.
+            values or more than 20 levels, or contains a date, a control character, or anything else that is not text, a
+            number, true, false, null, a list or a group with keys of text.
     """
     try:
         value = _reader().load(_checked(text))
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise YamlError(_reason(error)) from error
-    _require_small(value)
+    _require_plain(value)
     return value
 
 
@@ -91,7 +95,8 @@ def _checked(text: str | bytes) -> str:
     return text
 
 
-def _require_small(value: Any) -> None:
+def _require_plain(value: Any) -> None:
+    """Require that a value is small, not deep, and can be written as JSON."""
     count = 0
     waiting = [(value, 1)]
     while waiting:
@@ -101,10 +106,23 @@ def _require_small(value: Any) -> None:
             raise YamlError(f"more than {_DEEPEST} levels")
         if count > _MOST_VALUES:
             raise YamlError(f"more than {_MOST_VALUES} values")
-        if isinstance(item, date):
-            raise YamlError(f"the date {item}; write it in quotes if it is a name")
-        children = item.values() if isinstance(item, dict) else item if isinstance(item, list | set) else ()
-        waiting += [(child, depth + 1) for child in children]
+        if isinstance(item, dict | list):
+            for key in item if isinstance(item, dict) else ():
+                _require_simple(key)
+                if not isinstance(key, str):  # JSON would make text of it
+                    raise YamlError(f"the key {key}, which is not text; write it in quotes")
+            waiting += [(child, depth + 1) for child in (item.values() if isinstance(item, dict) else item)]
+        else:
+            _require_simple(item)
+
+
+def _require_simple(item: Any) -> None:
+    if isinstance(item, date):
+        raise YamlError(f"the date {item}; write it in quotes if it is a name")
+    if isinstance(item, str) and (found := _UNWRITABLE.search(item)):
+        raise YamlError(f"the character {found[0]!a}; leave it out")
+    if not isinstance(item, str | int | float | None):
+        raise YamlError(f"a value of the type {type(item).__name__}; use text, numbers, lists and groups")
 
 
 def _reason(error: Exception) -> str:

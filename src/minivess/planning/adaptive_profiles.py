@@ -59,7 +59,7 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
     if not isinstance(known, dict):
         raise ConfigError("compute profiles by name", f"{path} contains {type(known).__name__}", "restore this file")
     if name not in known:
-        raise unknown("compute profile", name, ["auto", *map(str, known)])
+        raise unknown("compute profile", name, ["auto", *known])
     try:
         return ComputeProfile.model_validate(known[name])
     except ValidationError as error:
