@@ -38,7 +38,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "benchmarks" / "mutants.yaml"
 SOURCE = Path("src") / "minivess"
-COPIED = ("src", "tests", "configs", "docs/examples", "scripts", "pyproject.toml")
+COPIED = ("src", "tests", "benchmarks", "configs", "docs/examples", "scripts", "pyproject.toml")
 PRELOADED = (
     *("pytest", "numpy", "pandas", "scipy.stats", "scipy.ndimage", "scipy.spatial", "skimage.morphology"),
     *("torch", "torch._dynamo", "torch.optim", "safetensors.torch", "pydantic", "psutil", "nibabel", "click", "numba"),

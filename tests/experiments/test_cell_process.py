@@ -165,10 +165,13 @@ class TestSmallerRetry:
 
     def test_a_training_that_ran_out_of_memory_continues_with_half_as_many_patches(self, tmp_path: Path) -> None:
         cell, sizes = CellFolder(tmp_path), []
-        while (retry := _smaller_retry(cell, self.SPEC, self._outcome(Cause.CUDA_OUT_OF_MEMORY))) is not None:
+        for _ in range(2):
+            retry = _smaller_retry(cell, self.SPEC, self._outcome(Cause.CUDA_OUT_OF_MEMORY))
+            assert retry is not None
             write_state(cell.retry, retry)
             sizes.append((retry.micro_batch, len(retry.because)))
         assert sizes == [(2, 1), (1, 2)]
+        assert _smaller_retry(cell, self.SPEC, self._outcome(Cause.CUDA_OUT_OF_MEMORY)) is None
 
     @pytest.mark.parametrize("cause", [Cause.SYSTEM_MEMORY_LOW, Cause.NAN_LOSS, Cause.FINISHED])
     def test_no_other_cause_makes_passes_smaller(self, tmp_path: Path, cause: Cause) -> None:

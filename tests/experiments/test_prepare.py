@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -51,6 +53,15 @@ class TestNewRun:
         for seed, found in splits.items():
             assert found == make_splits(_prepared(phantoms, tmp_path).profile.volumes, 4, seed)
         assert len({found.folds for found in splits.values()}) > 1
+
+    def test_folds_that_came_with_the_data_are_used(self, phantoms: Path, tmp_path: Path) -> None:
+        data = Path(shutil.copytree(phantoms, tmp_path / "data"))
+        halves = ["phantom01", "phantom02"], ["phantom03", "phantom04"]
+        folds = [{"train": train, "val": val} for train, val in (halves, halves[::-1])]
+        (data / "splits_final.json").write_text(json.dumps(folds))
+        splits = _prepared(data, tmp_path).splits
+        assert splits.seed is None
+        assert [list(fold.held_out) for fold in splits.folds] == [halves[1], halves[0]]
 
     def test_the_plan_has_the_settings_of_the_request(self, phantoms: Path, tmp_path: Path) -> None:
         plan = _prepared(phantoms, tmp_path, plan={"cache_rate": 0.4, "workers": 2}).plan

@@ -78,6 +78,12 @@ class TestResults:
         assert read_results(run) == after
         assert (after == before) == (change == "damage")
 
+    def test_intervals_have_the_configured_number_of_resamples(self, tmp_path: Path) -> None:
+        run = _run(tmp_path / "a", 0.5)
+        values = {"name": "a", "losses": ["dice_ce"], "folds": 2, "evaluation": {"resamples": 1234}}
+        run.write_config(make_config(values, "a test"))
+        assert write_results(run).metric("dsc").methods[0].interval.resamples == 1234
+
     def test_no_finished_cell_is_an_error_even_with_older_results(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
         write_results(run)
@@ -118,6 +124,13 @@ class TestCompareRuns:
         run = _run(tmp_path / "a", 0.5)
         with pytest.raises(ConfigError, match="each run once"):
             compare_runs([run, RunFolder(tmp_path / "b" / ".." / "a")])
+
+    def test_scores_with_another_tolerance_are_refused(self, tmp_path: Path) -> None:
+        runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]
+        values = {"name": "b", "losses": ["dice_ce"], "folds": 2, "evaluation": {"tolerance_um": 3.0}}
+        runs[1].write_config(make_config(values, "a test"))
+        with pytest.raises(DataError, match="2 µm and 3 µm"):
+            compare_runs(runs)
 
     def test_baseline_is_recognised_without_being_configured(self, tmp_path: Path) -> None:
         with_baseline = _run(tmp_path / "b", 0.6)

@@ -32,6 +32,11 @@ def _volume(*shape: int) -> np.ndarray:
 
 
 class TestTrainingMode:
+    def test_dropout_is_off_during_a_prediction(self, network: torch.nn.Module) -> None:
+        dropping = torch.nn.Sequential(torch.nn.Dropout(0.5), network).train()
+        masks = [predict_volume(each, _volume(16, 16, 8), (16, 16, 8)) for each in (dropping, network)]
+        np.testing.assert_array_equal(*masks)
+
     def test_is_restored_even_after_an_error(self, network: torch.nn.Module) -> None:
         def fail(block: np.ndarray) -> np.ndarray:
             raise RuntimeError("no")

@@ -114,6 +114,11 @@ class TestBudget:
         assert budget.usable_ram_bytes == 10 * GIB
         assert "available" in budget.explain()["usable_ram_bytes"]
 
+    @pytest.mark.parametrize(("limit_gib", "usable_gib"), [(5, 5), (24, 24), (30, 24)])
+    def test_a_limit_lowers_the_usable_memory(self, limit_gib: int, usable_gib: int) -> None:
+        limited = replace(HardwareBudget.imagined(None, 32 * GIB), ram_limit_bytes=limit_gib * GIB)
+        assert limited.usable_ram_bytes == usable_gib * GIB
+
     def test_without_available_memory_nothing_is_usable(self) -> None:
         assert HardwareBudget(Host(8, 0.0, 32 * GIB, GIB // 2, 0, 0)).usable_ram_bytes == 0
 

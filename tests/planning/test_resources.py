@@ -90,6 +90,13 @@ class TestPredictResources:
         volumes = [profile.volumes[0].model_copy(update={"name": str(z), "shape": (64, 64, z)}) for z in (8, 60, 30)]
         assert costliest_to_predict(volumes, ((32, 32, 8),)).name == "60"
 
+    def test_a_wide_slab_costs_more_than_many_slices(self, profile: DatasetProfile) -> None:
+        """96 x 96 x 8 voxels of a slab, against 32 x 32 x 8 of a volume with more voxels."""
+        shapes = {"wide": (96, 96, 8), "deep": (32, 32, 100)}
+        volumes = [profile.volumes[0].model_copy(update={"name": n, "shape": s}) for n, s in shapes.items()]
+        assert volumes[1].voxels > volumes[0].voxels
+        assert costliest_to_predict(volumes, ((16, 16, 8),)).name == "wide"
+
 
 class TestRamBytes:
     PREDICTION = PeakMemory(device="cpu", phase="forward", activations_bytes=100 * MIB, host_bytes=20 * MIB)

@@ -104,6 +104,10 @@ class TestTrainingPeak:
         with pytest.raises(ConfigError, match="unheard_of"):
             predict_training_peak(self.NETWORK, "cbdice", (32, 32, 8), 1, "fp32", loss_options={"unheard_of": 1})
 
+    def test_the_context_is_at_least_the_measured_one(self) -> None:
+        """698 MiB on an H200; with more than a GiB, an 8 GB GPU would be planned too small."""
+        assert 698 <= CONTEXT_BYTES / MIB <= 1024
+
     def test_a_gpu_prediction_contains_the_context_and_whole_pages(self) -> None:
         peak = predict_training_peak(self.NETWORK, "dice_ce", (32, 32, 8), 4, "bf16", device="cuda")
         assert peak.context_bytes == CONTEXT_BYTES
