@@ -31,7 +31,8 @@ from minivess.models.weights import save_network
 from minivess.planning.plan import TrainingPlan
 from minivess.publishing.promote import PromotionError, promote_run
 from minivess.publishing.register import publish, publish_quietly
-from minivess.tracking.mlflow import open_client
+from minivess.publishing.sync_run import own_tracking_uri, tracking_uri
+from minivess.tracking.client import open_client
 from minivess.tracking.provenance import describe_environment
 
 NETWORK = NetworkSpec(
@@ -121,7 +122,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 def published(desk: Desk) -> tuple[RunFolder, str]:
     """A run in which cbdice is the better loss, and the text returned by ``publish``; tests must not change it."""
     folder = desk.run("night", experiment="v1.0/a", dice_ce=0.5, cbdice=0.75)
-    return folder, publish(folder)
+    return folder, publish(folder, desk.uri)
 
 
 @pytest.fixture(scope="module")
@@ -178,33 +179,33 @@ class TestPublish:
         assert json.loads(tags["config"])["losses"] == ["dice_ce", "cbdice"]
 
     def test_publishing_again_registers_nothing(self, desk: Desk, published: tuple[RunFolder, str]) -> None:
-        assert "v1_0_a version 1" in publish(published[0])
+        assert "v1_0_a version 1" in publish(published[0], desk.uri)
         assert len(open_client(desk.uri).search_model_versions("name = 'v1_0_a'")) == 1
 
     def test_data_tracked_by_dvc_are_tagged_with_its_hash(self, copied: RunFolder, tmp_path: Path) -> None:
         (tmp_path / "tracked").mkdir()
         (tmp_path / "tracked.dvc").write_text("outs:\n- md5: 0a1b.dir\n  path: tracked\n")
         _configure(copied, data_dir=str(tmp_path / "tracked"))
-        publish(copied)
+        publish(copied, tracking_uri(copied))
         found = open_client(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("v1_0_a", "1")
         assert found.tags["dvc_hash"] == "0a1b.dir"
 
     def test_loss_without_all_folds_is_not_registered(self, copied: RunFolder, tmp_path: Path) -> None:
         copied.cell("cbdice", 1).result.unlink()
-        assert "v1_0_a version 1" in publish(copied)
+        assert "v1_0_a version 1" in publish(copied, tracking_uri(copied))
         found = open_client(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("v1_0_a", "1")
         assert found.tags["loss"] == "dice_ce"
         copied.cell("dice_ce", 1).result.unlink()
-        assert "Model" not in publish(copied)
+        assert "Model" not in publish(copied, tracking_uri(copied))
 
     def test_failure_of_mlflow_is_a_note(self, copied: RunFolder) -> None:
         weights = copied.cell("cbdice", 0).weights / "network.safetensors"
         weights.unlink()
-        assert str(weights) in publish_quietly(copied)
+        assert str(weights) in publish_quietly(copied, own_tracking_uri(copied.read_config()))
         _configure(copied, tracking_uri="http://127.0.0.1:9")
-        assert "http://127.0.0.1:9" in publish_quietly(copied)
+        assert "http://127.0.0.1:9" in publish_quietly(copied, own_tracking_uri(copied.read_config()))
         _configure(copied, tracking_uri="none")
-        assert publish_quietly(copied) == ""
+        assert publish_quietly(copied, own_tracking_uri(copied.read_config())) == ""
 
 
 class TestModel:
@@ -242,31 +243,31 @@ class TestModel:
 class TestPromote:
     def test_equal_mean_is_promoted_and_lower_mean_is_refused_with_the_numbers(self, desk: Desk) -> None:
         good, worse = (desk.run(name, experiment="merit", dice_ce=dsc) for name, dsc in (("good", 0.6), ("worse", 0.5)))
-        assert promote_run(good).before is None
+        assert promote_run(good, desk.uri).before is None
         with pytest.raises(PromotionError) as refused:
-            promote_run(worse)
+            promote_run(worse, desk.uri)
         assert refused.value.exit_code == 7
         assert all(number in refused.value.got for number in ("0.5500", "0.6500"))
         assert desk.aliases("merit") == {"champion": "1", "staging": "2"}
-        found = promote_run(desk.run("equal", experiment="merit", dice_ce=0.6))
+        found = promote_run(desk.run("equal", experiment="merit", dice_ce=0.6), desk.uri)
         assert (found.version, found.before, found.objections) == (3, 1, ())
         assert found.figures.count("0.6500") == 2
         assert "difference +0.0000" in found.figures
 
     def test_other_data_and_a_worse_version_need_force(self, desk: Desk) -> None:
-        promote_run(desk.run("here", experiment="force", dice_ce=0.6))
+        promote_run(desk.run("here", experiment="force", dice_ce=0.6), desk.uri)
         other = desk.run("there", experiment="force", data="other", dice_ce=0.7)
         with pytest.raises(PromotionError, match="other data"):
-            promote_run(other)
-        assert len(promote_run(other, force=True).objections) == 1
-        assert "lower mean" in promote_run(other, number=1, force=True).objections[-1]
+            promote_run(other, desk.uri)
+        assert len(promote_run(other, desk.uri, force=True).objections) == 1
+        assert "lower mean" in promote_run(other, desk.uri, number=1, force=True).objections[-1]
         assert desk.aliases("force") == {"champion": "1"}
 
     def test_deleted_scores_are_an_objection(self, desk: Desk) -> None:
-        champion = promote_run(desk.run("lost", experiment="lost", dice_ce=0.6))
+        champion = promote_run(desk.run("lost", experiment="lost", dice_ce=0.6), desk.uri)
         Path(desk.version("lost", champion.version).source.removeprefix("file://"), "run/cases.json").unlink()
         with pytest.raises(PromotionError, match=r"cases\.json"):
-            promote_run(desk.run("found", experiment="lost", dice_ce=0.7))
+            promote_run(desk.run("found", experiment="lost", dice_ce=0.7), desk.uri)
 
     def test_output_as_text_and_as_json(self, desk: Desk) -> None:
         first, second = (desk.run(f"script{k}", experiment="script", dice_ce=0.5 + k / 10) for k in (0, 1))
@@ -282,5 +283,5 @@ class TestPromote:
         for loss in ("dice_ce", "cbdice"):
             copied.cell(loss, 0).result.unlink()
         with pytest.raises(PromotionError) as refused:
-            promote_run(copied)
+            promote_run(copied, tracking_uri(copied))
         assert str(copied.path) in refused.value.got

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from minivess.tracking import mlflow
-from minivess.tracking.mlflow import TrackingError, open_client, sync
+from minivess.tracking import client, mlflow
+from minivess.tracking.client import TrackingError, open_client
+from minivess.tracking.mlflow import sync
 from minivess.tracking.run_record import CellRecord, RunRecord
 
 
@@ -64,7 +65,7 @@ class Tracked:
         self.ids = folder / "night 1" / "mlflow.json"
 
     def sync(self, record: RunRecord = RUN) -> mlflow.SyncResult:
-        return sync(record, self.uri, self.folder / "artifacts", self.ids)
+        return sync(record, self.uri, self.ids)
 
     @property
     def client(self) -> MlflowClient:
@@ -158,7 +159,7 @@ class TestStatus:
         assert (tracked.cell().info.status, tracked.cell().info.end_time) == ("FINISHED", 9000)
 
     def test_status_is_sent_even_if_files_cannot_be_stored(self, tracked: Tracked) -> None:
-        (tracked.folder / "artifacts").touch()
+        (tracked.folder / "mlartifacts").touch()
         with pytest.raises(TrackingError, match="artifacts"):
             tracked.sync(with_cell(artifacts=(Path(__file__),)))
         assert tracked.cell().info.status == "FINISHED"
@@ -181,9 +182,9 @@ class TestLostRuns:
     def test_two_databases_alternately(self, tracked: Tracked, template: Path) -> None:
         other = f"sqlite:///{tracked.folder / 'other.db'}"
         shutil.copy(template, tracked.folder / "other.db")
-        first, second = tracked.sync(), sync(RUN, other, None, tracked.ids)
+        first, second = tracked.sync(), sync(RUN, other, tracked.ids)
         assert first.cell_run_ids != second.cell_run_ids
-        assert (tracked.sync(), sync(RUN, other, None, tracked.ids)) == (first, second)
+        assert (tracked.sync(), sync(RUN, other, tracked.ids)) == (first, second)
 
     def test_deleted_experiment_is_an_error_with_the_command_that_restores_it(self, tracked: Tracked) -> None:
         done = tracked.sync()
@@ -205,7 +206,7 @@ class TestArtifacts:
         return with_cell(artifacts=(cell / "log.txt", cell / "weights", cell / "missing"))
 
     def root(self, tracked: Tracked) -> Path:
-        return tracked.folder / "artifacts" / tracked.cell().info.run_id / "artifacts"
+        return tracked.folder / "mlartifacts" / tracked.cell().info.run_id / "artifacts"
 
     def stored(self, tracked: Tracked) -> dict[str, str]:
         root = self.root(tracked)
@@ -240,7 +241,7 @@ class TestTrouble:
         listener.close()
         begin = time.monotonic()
         with pytest.raises(TrackingError, match="minivess track sync") as caught:
-            sync(RUN, f"http://user:secret@127.0.0.1:{port}", None, tracked.ids)
+            sync(RUN, f"http://user:secret@127.0.0.1:{port}", tracked.ids)
         assert time.monotonic() - begin < 15
         assert "secret" not in str(caught.value)
         tracked.sync()
@@ -252,11 +253,11 @@ class TestTrouble:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
         begin = time.monotonic()
         with pytest.raises(TrackingError, match="timeout"):
-            sync(RUN, f"http://127.0.0.1:{listener.getsockname()[1]}", None, tracked.ids)
+            sync(RUN, f"http://127.0.0.1:{listener.getsockname()[1]}", tracked.ids)
         assert time.monotonic() - begin < 5
 
     def test_locked_database(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mlflow, "_LOCKED_S", 0.1)
+        monkeypatch.setattr(client, "_LOCKED_S", 0.1)
         with closing(sqlite3.connect(tracked.database)) as other:
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(TrackingError, match="locked"):
@@ -266,7 +267,7 @@ class TestTrouble:
 
     def test_another_active_sync_of_the_run(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mlflow, "_SYNCING_S", 0.1)
-        with mlflow.hold(tracked.ids, 1), pytest.raises(TrackingError, match=tracked.ids.name):
+        with client.hold(tracked.ids, 1), pytest.raises(TrackingError, match=tracked.ids.name):
             tracked.sync()
 
     def test_missing_mlflow(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +286,8 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 from pathlib import Path
-from minivess.tracking.mlflow import open_client, sync
+from minivess.tracking.client import open_client
+from minivess.tracking.mlflow import sync
 from minivess.tracking.run_record import CellRecord, RunRecord
 
 folder = Path(sys.argv[1])
@@ -297,7 +299,7 @@ cells = [
 record = RunRecord(name="losses", status="finished", cells=cells, started_ms=1, ended_ms=2)
 
 def work(name):
-    done = sync(record, f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", folder / name / "mlflow.json")
+    done = sync(record, f"sqlite:///{folder / 'mlflow.db'}", folder / name / "mlflow.json")
     assert len(done.cell_run_ids) == 3, done
 
 open_client("http://127.0.0.1:1")  # imports MLflow once for all four processes
