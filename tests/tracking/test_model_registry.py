@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -100,6 +104,60 @@ class TestRegister:
         assert "numpy==2.0.0" in (root / "requirements.txt").read_text()
         assert (root / "data/weights/network.json").read_text() == "{}"
         assert not [path for path in root.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt"}]
+
+
+_EIGHT_PROCESSES = """
+import multiprocessing, sys
+from pathlib import Path
+from mlflow import pyfunc
+from mlflow.models import Model
+from minivess.tracking.model_registry import ModelRecord, ModelRegistry
+
+folder, uri, experiment, run = sys.argv[1:]
+record = ModelRecord(
+    name="eight", description="", weights=Path(folder), weights_sha256="e8", loader="minivess.inference.mlflow_model",
+    params={}, example=[[[1.0]]], requirements=["numpy==2.0.0"], evidence={}, tags={},
+)
+
+def work(number):
+    found = ModelRegistry(uri).register(record, experiment, run, lambda first, second: False)
+    assert (found.version.number, found.staged) == (1, 1), found
+    print(found.is_new, flush=True)
+
+processes = [multiprocessing.get_context("fork").Process(target=work, args=(number,)) for number in range(8)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+sys.exit(max(abs(process.exitcode) for process in processes))
+"""
+
+
+class TestSeveralProcesses:
+    @pytest.mark.slow
+    def test_eight_processes_register_the_same_weights_as_one_version(self, registered: Shelf) -> None:
+        arguments = [registered.folder / "weights", registered.uri, registered.run.experiment_id]
+        command = [sys.executable, "-c", _EIGHT_PROCESSES, *arguments, registered.run.cell_run_ids["a-fold0"]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert (sorted(done.stdout.split()), done.returncode) == (["False"] * 7 + ["True"], 0), done.stderr
+        assert len(registered.client.search_model_versions("name = 'eight'")) == 1
+
+    def test_on_a_server_the_later_of_two_equal_versions_is_deleted(
+        self, registered: Shelf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server has no lock: here, another process registers between the search and the registration of this one."""
+        add = registered.registry._add
+
+        def add_after_another(*arguments: Any) -> Version:
+            monkeypatch.undo()
+            registered.register("race", "a1")
+            return add(*arguments)
+
+        monkeypatch.setattr(registered.registry, "_add", add_after_another)
+        monkeypatch.setattr(registered.registry, "_alone", nullcontext)
+        found = registered.register("race", "a1")
+        assert (found.version.number, found.is_new, found.staged) == (1, False, 1)
+        assert len(registered.client.search_model_versions("name = 'race'")) == 1
 
 
 class TestPromote:

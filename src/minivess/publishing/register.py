@@ -45,16 +45,16 @@ def publish(folder: RunFolder, uri: str | None) -> str:
     found = register_run(folder, uri)
     lines = [f"MLflow: experiment {experiment_name(folder.read_config())!r} in {mask_uri(uri)}"]
     if found is not None:
-        how = "registered" if found.is_new else "registered before"
-        lines.append(f"Model: {found.version}, {how}{_staging(found)}")
+        lines.append(f"Model: {found.version}, {_state(found)}")
     return "\n".join(lines)
 
 
-def _staging(found: Registered) -> str:
-    """Say which version has the alias ``staging``, unless it has been promoted."""
-    if found.version.number == found.staged:
-        return " for staging"
-    return f"; staging is version {found.staged}, which is not worse" if found.staged is not None else ""
+def _state(found: Registered) -> str:
+    """Say whether the version is new and which version has the alias ``staging``, unless all were promoted."""
+    is_staged = found.version.number == found.staged
+    how = ("registered for staging" if is_staged else "registered") if found.is_new else "registered before"
+    other = found.staged is not None and not is_staged
+    return f"{how}; staging is version {found.staged}, which is not worse" if other else how
 
 
 def publish_quietly(folder: RunFolder, uri: str | None) -> str:

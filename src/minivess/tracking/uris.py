@@ -30,7 +30,7 @@ def mask_uri(text: str) -> str:
 
 def has_password(uri: str) -> bool:
     """Whether a URI contains a password or token. The user name of a database alone is none; that of a server is a token."""
-    user = re.match(_USER.pattern, uri, re.DOTALL)
+    user = re.match(r"([^:/]+://)(?!/)(.*)@", uri, re.DOTALL)
     return _SECRET.search(uri) is not None or (user is not None and (":" in user[2] or user[1].startswith("http")))
 
 
