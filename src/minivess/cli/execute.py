@@ -122,13 +122,16 @@ def _run(
 
     prepared = as_task("profile and prepare", prepare)
     uri = own_tracking_uri(prepared.config)
-    with live_tracking(prepared.folder, uri), RunView(prepared, quiet=quiet) as view:
-        failures = run(prepared, view, runner, only)
-    if prepared.folder.read_rows():
-        comparison = as_task("compare", partial(read_results, prepared.folder))
-        page = as_task("report", partial(write_report, prepared.folder))
-        show_results(prepared.config.name, markdown_table(comparison), page)
-        note = publish_quietly(prepared.folder, uri)
+    with live_tracking(prepared.folder, uri):
+        with RunView(prepared, quiet=quiet) as view:
+            failures = run(prepared, view, runner, only)
+        scored = bool(prepared.folder.read_rows())
+        if scored:
+            comparison = as_task("compare", partial(read_results, prepared.folder))
+            page = as_task("report", partial(write_report, prepared.folder))
+            show_results(prepared.config.name, markdown_table(comparison), page)
+    note = publish_quietly(prepared.folder, uri)
+    if scored:
         if not as_json:
             show_comparison(comparison)
         facts = read_run_data(prepared.folder)
@@ -140,8 +143,6 @@ def _run(
             if not quiet and (sentence := budget_sentence(facts)):
                 click.echo(sentence)
             click.echo(f"Report: {page}" + (f"\n{note}" if note and not quiet else ""))
-    else:
-        publish_quietly(prepared.folder, uri)
     for cell, outcome in failures.items():
         first, *rest = outcome.message.splitlines()
         click.echo(f"{click.style('Failed:', fg='red', bold=True)} {cell}: {first}", err=True)
