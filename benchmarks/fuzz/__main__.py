@@ -25,7 +25,7 @@ from minivess.data.phantoms.phantom import small_cases, write_phantom
 from minivess.experiments.cell_spec import Retry
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state
-from minivess.tracking.mlflow import _Ledger
+from minivess.tracking.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 KINDS = {
@@ -64,7 +64,7 @@ def make_base(base: Path) -> None:
         subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
     run = RunFolder(base / "tiny")
     write_state(run.cells()[0].retry, Retry(micro_batch=1, because=("out of memory",)))
-    _Ledger(run.path / "mlflow.json").save()
+    Ledger(run.path / "mlflow.json").save()
     (base / "tiny").rename(base / "run")  # last, so that an interrupted call is repeated
 
 

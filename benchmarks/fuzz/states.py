@@ -22,7 +22,7 @@ from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.models.weights import load_network
 from minivess.supervision.outcome import read_outcome
 from minivess.supervision.supervisor import SupervisorSpec
-from minivess.tracking.mlflow import _Ledger
+from minivess.tracking.ledger import Ledger
 from minivess.training.checkpoint import CheckpointManager
 
 Read = Callable[["StateFile", Path, Path, bytes], bool]
@@ -176,7 +176,7 @@ _TARGETS = (
     _in_run("preflight.json", RunFolder.read_preflight),
     _in_run("environment.json", RunFolder.read_environment),
     _in_run("results/comparison.json", read_results),
-    _in_run("mlflow.json", lambda run: _Ledger(run.path / "mlflow.json")),
+    _in_run("mlflow.json", lambda run: Ledger(run.path / "mlflow.json")),
     _in_cell("cell.json", CellFolder.read_spec),
     _in_cell("environment.json", CellFolder.read_codes),
     _in_cell("result.json", CellFolder.read_result),

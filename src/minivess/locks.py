@@ -73,6 +73,22 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file at ``path``; True if that cannot be found out. A missing file is not held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    try:
+        # Shared, so that two processes that look at the same time do not take each other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
 def _open(path: Path) -> int:
     """Open or create a lock file; its permissions follow from the umask, so that a group can share a folder."""
     try:

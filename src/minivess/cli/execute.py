@@ -113,19 +113,25 @@ def _run(
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
     from minivess.orchestration.flows import as_task, show_results
+    from minivess.publishing.live import live_tracking
     from minivess.publishing.register import publish_quietly
+    from minivess.publishing.sync_run import own_tracking_uri
     from minivess.reporting.html import write_report
     from minivess.reporting.run_data import budget_sentence, read_run_data
     from minivess.reporting.tables import markdown_table
 
     prepared = as_task("profile and prepare", prepare)
-    with RunView(prepared, quiet=quiet) as view:
-        failures = run(prepared, view, runner, only)
-    if prepared.folder.read_rows():
-        comparison = as_task("compare", partial(read_results, prepared.folder))
-        page = as_task("report", partial(write_report, prepared.folder))
-        show_results(prepared.config.name, markdown_table(comparison), page)
-        note = publish_quietly(prepared.folder)
+    uri = own_tracking_uri(prepared.config)
+    with live_tracking(prepared.folder, uri):
+        with RunView(prepared, quiet=quiet) as view:
+            failures = run(prepared, view, runner, only)
+        scored = bool(prepared.folder.read_rows())
+        if scored:
+            comparison = as_task("compare", partial(read_results, prepared.folder))
+            page = as_task("report", partial(write_report, prepared.folder))
+            show_results(prepared.config.name, markdown_table(comparison), page)
+    note = publish_quietly(prepared.folder, uri)
+    if scored:
         if not as_json:
             show_comparison(comparison)
         facts = read_run_data(prepared.folder)

@@ -22,6 +22,7 @@ from minivess.cli.options import (
     parse_settings,
     plan_options,
     run_folder,
+    tracking_uri,
     trust_code,
 )
 from minivess.errors import RunError
@@ -271,15 +272,20 @@ def track() -> None:
 
 @track.command()
 @run_folder
-def sync(run: Path) -> None:
+@tracking_uri
+def sync(run: Path, tracking_uri: str | None) -> None:
     """Send a run to MLflow and register its model.
 
-    Only what MLflow does not have yet is sent, so the command may be repeated.
+    Only what MLflow does not have yet is sent, so the command may be repeated, also while the run is going.
     """
     from minivess.experiments.run_folder import RunFolder
+    from minivess.publishing import sync_run
     from minivess.publishing.register import publish
 
-    click.echo(publish(RunFolder(run)))
+    uri = sync_run.tracking_uri(RunFolder(run), tracking_uri)
+    if uri is None:
+        raise RunError("a run that MLflow tracks", "tracking_uri: none", "name a server or database: --tracking-uri")
+    click.echo(publish(RunFolder(run), uri))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ The models are strict and frozen. An unknown key or a wrong value is an error wi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from minivess.metrics.catalogue import known_metrics
 from minivess.models.model_profile import MOST_LEVELS, Channels
 from minivess.planning.plan import PlanRequest
 from minivess.settings import Settings
+from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE, has_password
 from minivess.training.config import TrainingConfig
 from minivess.validation_errors import config_error
 from minivess.yaml_files import YamlError, line_of, parse_tree, read_yaml, to_yaml
@@ -32,8 +32,8 @@ DEBUG: dict[str, Any] = {
     "training": {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1},
 }
 """Keys that --debug sets, so that any experiment takes minutes."""
-STORE_FOLDER, ARTIFACTS_FOLDER, DATABASE_FILE = "store", "mlartifacts", "mlflow.db"
-"""Names in an output folder that all its runs share; no run may have one of them."""
+STORE_FOLDER = "store"
+"""The folder of decompressed volumes in an output folder. All runs share it, as they share MLflow's files."""
 _LARGEST_SEED = 10**13
 """A million times this seed, plus the number of a step, still fits in the 64 bits of the seed of a torch generator."""
 
@@ -187,12 +187,15 @@ class ExperimentConfig(Settings):
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_password(cls, uri: str | None) -> str | None:
-        if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
-            # Not a ValueError, because pydantic would keep the password in its message.
+        if uri is None or uri == "none":
+            return uri
+        # Not ValueErrors, because pydantic would keep the password in its message.
+        if has_password(uri):
             raise ConfigError(
-                "a tracking_uri without a password, because it is saved with the run and shown in its report",
-                "one with a password",
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead (for a database, the variables of that database)",
+                "a tracking_uri without a password or token, because it is saved with the run",
+                "one with a password or token",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, instead "
+                "(for a database, the variables of that database)",
             )
         return uri
 
