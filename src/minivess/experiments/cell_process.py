@@ -174,6 +174,12 @@ def supervise(folder: Path, task: str, prepared: Prepared, on_progress: Progress
         if not isinstance(error, KeyboardInterrupt):
             raise
         interrupted = True
+    if not folder.is_dir():
+        raise RunError(
+            "a run folder that stays where it is",
+            f"{folder}, which was deleted or moved while it was in use",
+            "put it back and run the same command again; without it, the command starts from the beginning",
+        )
     outcome = read_outcome(folder)
     if interrupted and (outcome is None or outcome.status != "stopped"):
         raise RunError("a run that ends by itself", f"an interrupt in {folder.name}", cure_for(Cause.INTERRUPTED))

@@ -103,6 +103,8 @@ def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outc
         finally:
             end_descendants()
         outcome = watch.outcome(returncode)
+        if not spec.folder.is_dir():  # deleted; writing into it would make a part of it again
+            return outcome
         try:
             write_outcome(spec.folder, outcome)
         except OSError as error:  # a full disk: the exit code still names the category
@@ -255,6 +257,8 @@ def _describe_returncode(returncode: int) -> str:
 
 def _last_lines(log: Path, from_bytes: int, count: int = 15, tail_bytes: int = 8192) -> list[str]:
     """Return the last non-empty lines that this attempt wrote to the log."""
+    if not log.is_file():  # the folder was deleted
+        return []
     with log.open("rb") as file:
         end_bytes = file.seek(0, os.SEEK_END)
         file.seek(max(from_bytes, end_bytes - tail_bytes))
