@@ -27,7 +27,7 @@ from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state
 from minivess.tracking.ledger import Ledger
 
-ROOT = Path(__file__).parents[2]
+_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 KINDS = {
     "NIfTI files": ("fuzz.nifti:Nifti", 4000),
     "TIFF stacks": ("fuzz.tiff:Tiff", 2000),
@@ -58,7 +58,7 @@ def make_base(base: Path) -> None:
     write_phantom(base / "data", small_cases(4))
     (base / "tiny.yaml").write_text(_STUDY, encoding="utf-8")
     options = ("--config", base / "tiny.yaml", "--data-dir", base / "data", "--output-dir", base)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "docs" / "examples"), "PREFECT_DISABLED": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(_EXAMPLES), "PREFECT_DISABLED": "1"}
     command = [sys.executable, "-m", "minivess.cli.main", "run", *map(str, options)]
     with (base / "run.log").open("w") as log:
         subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
@@ -130,7 +130,9 @@ def main() -> None:
     options = parser.parse_args()
     work, failures = options.work.absolute(), 0
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    sys.path.append(str(ROOT / "docs" / "examples"))  # the network of the tiny run; the workers take over this path
+    # The workers may import the network of the tiny run only from a folder on PYTHONPATH.
+    os.environ["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(_EXAMPLES)]).strip(os.pathsep)
+    sys.path.append(str(_EXAMPLES))
     began = time.monotonic()
     make_base(work / "base")
     shutil.rmtree(work / "failed", ignore_errors=True)
