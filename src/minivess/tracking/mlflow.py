@@ -31,7 +31,7 @@ LOCK_FILE = ".lock"
 """Name of the lock file of a run folder and of a cell: a process holds it while the run or the cell is active."""
 _STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 _SYNCING_S = 120.0
-"""Seconds to wait for other syncs of the same run; each of them ends within seconds, or by its own limits."""
+"""Seconds to wait for other syncs of a run; each of them ends within seconds, or by its own limits."""
 
 
 @dataclass(frozen=True)
