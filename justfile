@@ -55,13 +55,14 @@ docs:
     NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true mkdocs build --quiet --strict
 
 # --no-loadscope-reorder: otherwise xdist sorts the files by number of tests, and the long files run last and alone.
+# Three processes, because the tests wait for disks and other processes a fifth of the time.
 # Lint, build the docs and run the fast tests: at most ten minutes on two cores.
 test *options: lint docs
-    OMP_WAIT_POLICY=PASSIVE pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"
+    OMP_WAIT_POLICY=PASSIVE pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder "$@"
 
 # Lint and run all tests, including the slow ones, which take half a minute or more each.
 test-all *options: lint docs
-    OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"
+    OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder "$@"
 
 # Write the JSON schema that editors use to check experiment files.
 schema:
@@ -79,6 +80,10 @@ plans *options:
 # Apply one deliberate bug after the other and check that a test notices it. Takes patterns, e.g. `just mutants splits`.
 mutants *options:
     python benchmarks/mutants.py "$@"
+
+# Read thousands of damaged volumes, settings and state files, as a command would: about ten minutes on two cores.
+fuzz *options:
+    PYTHONPATH=benchmarks python -m fuzz "$@"
 
 # Measure on a GPU, in about ten minutes; writes the measured memory to configs/model_profiles.
 card work="runs/card" cap="8GB":

@@ -28,7 +28,7 @@ EXIT_CODES = {
     5: "A run ended without its result, or was interrupted.",
     6: "MLflow cannot be reached.",
     7: "The model was not promoted.",
-    130: "Interrupted (Ctrl-C) outside a run.",
+    130: "Interrupted (Ctrl-C) outside a run, or a second time during one.",
 }
 
 

@@ -29,6 +29,15 @@ def examples() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_server() -> Iterator[None]:
+    """Lets no test send anything to the MLflow server of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
     """Lets SIGINT reach the processes that tests start, even if a shell runs the tests in the background and ignores SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -33,11 +33,11 @@ class TestGrouped:
 
     def test_many_names_become_their_number_and_the_first_ones(self) -> None:
         (only,) = grouped([nan(f"mv{number}", 1) for number in range(40)])
-        assert only == nan("40 volumes (mv0, mv1, mv2, ...)", 1)
+        assert only == nan("mv0, mv1, mv2 and 37 more", 1)
 
     def test_many_values_of_one_fault_become_one_with_examples(self) -> None:
         (only,) = grouped([nan(f"mv{number}", number) for number in range(40)])
-        assert (only.what, only.got) == ("40 volumes", "mv0: 0 NaN; mv1: 1 NaN; mv2: 2 NaN; ...")
+        assert (only.what, only.got) == ("mv0, mv1, mv2 and 37 more", "mv0: 0 NaN; mv1: 1 NaN; mv2: 2 NaN; ...")
 
     def test_a_finding_with_another_cure_stays_separate(self) -> None:
         other = Finding("critical", "finite", "b", "finite intensities", "1 NaN", "take it out")

@@ -32,6 +32,21 @@ HOLD = "import sys, time; from pathlib import Path; from minivess.locks import h
 
 
 class TestHold:
+    def test_a_group_that_shares_the_folder_may_use_the_lock(self, tmp_path: Path) -> None:
+        before = os.umask(0o002)
+        try:
+            with hold(tmp_path / ".lock"):
+                assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o664
+        finally:
+            os.umask(before)
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "precious").write_text("data")
+        (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+        with pytest.raises(RunError, match="link"), hold(tmp_path / ".lock"):
+            pass
+        assert (tmp_path / "precious").read_text() == "data"
+
     def test_a_running_process_keeps_others_out(self, tmp_path: Path) -> None:
         code = HOLD + "with hold(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
         with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as other:

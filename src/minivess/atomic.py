@@ -7,15 +7,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; rename it to ``path`` on success, delete it on error.
 
     The temporary path has the same suffixes, and missing parent folders are made.
+
+    Args:
+        path: The file to write.
+        replace: Whether an existing file is replaced.
+
+    Raises:
+        FileExistsError: The file exists, or another process has written it in the meantime, and ``replace`` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.name[path.name.find(".") :])
@@ -25,7 +32,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         _fsync(temporary)
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)  # unlike a rename, this fails if the file exists
+            temporary.unlink()
         _fsync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -68,6 +79,9 @@ def _fsync(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    # Not os.umask, which can only be read by changing it: another thread could create a file in the meantime.
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022

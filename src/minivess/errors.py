@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters, which a terminal would obey instead of showing; line breaks and tabs are allowed."""
 
 
 class MinivessError(Exception):
@@ -17,6 +21,7 @@ class MinivessError(Exception):
     exit_code = 2
 
     def __init__(self, expected: str, got: str, cure: str) -> None:
+        expected, got, cure = printable(expected), printable(got), printable(cure)
         self.expected = expected
         self.got = got
         self.cure = cure
@@ -26,6 +31,19 @@ class MinivessError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickling keeps all attributes, also for subclasses with other arguments.
         return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def printable(text: str) -> str:
+    """The text with ``\\xXX`` for each control character, and ``\\udcXX`` for each byte of a file name that is not UTF-8.
+
+    Damaged files and odd names contain them, and neither can be printed.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", in_utf8(text))
+
+
+def in_utf8(text: str) -> str:
+    """The text with ``\\udcXX`` for each byte of a file name that is not UTF-8; such a character cannot be written."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _rebuild(kind: type[MinivessError], args: tuple[Any, ...], facts: dict[str, Any]) -> MinivessError:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from minivess.errors import MinivessError
+from minivess.errors import MinivessError, printable
+from minivess.text import first_few
 
 Level = Literal["critical", "warning", "info"]
 
@@ -33,6 +34,10 @@ class Finding:
     expected: str
     got: str
     cure: str
+
+    def __post_init__(self) -> None:
+        for field in ("what", "expected", "got", "cure"):
+            object.__setattr__(self, field, printable(getattr(self, field)))
 
     def __str__(self) -> str:
         """One line for a terminal or a log."""
@@ -69,11 +74,11 @@ def _lines(found: dict[str, list[str]]) -> list[tuple[str, str]]:
     if len(lines) <= _SHOWN:
         return lines
     examples = "; ".join(f"{what}: {got}" for what, got in lines[:_SHOWN])
-    return [(f"{sum(map(len, found.values()))} volumes", f"{examples}; ...")]
+    return [(_few([name for names in found.values() for name in names]), f"{examples}; ...")]
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= _NAMES else f"{len(names)} volumes ({', '.join(names[:_SHOWN])}, ...)"
+    return first_few(names, _NAMES if len(names) <= _NAMES else _SHOWN)
 
 
 def raise_critical(findings: Iterable[Finding], error: type[MinivessError]) -> None:

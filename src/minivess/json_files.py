@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from minivess.atomic import write_text
+from minivess.digests import seal, unseal
 from minivess.errors import RunError
 
 T = TypeVar("T")
@@ -73,7 +74,11 @@ def from_plain(kind: Any, value: Any) -> Any:
 
 
 def write_state(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically.
+    """Write a value as indented JSON with its digest (`minivess.digests`), atomically.
+
+    Args:
+        path: The file.
+        value: A dataclass, a pydantic model or a dictionary.
 
     Raises:
         ValueError: It contains NaN or infinity, which other programs cannot read.
@@ -82,7 +87,34 @@ def write_state(path: Path, value: Any) -> None:
         text: str = value.model_dump_json(indent=2)
     else:
         text = json.dumps(to_plain(value), indent=2, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, seal(text + "\n"))
+
+
+def to_line(values: Mapping[str, Any]) -> str:
+    """Return a dictionary as one line of a journal, with its digest and a line break."""
+    return seal(json.dumps(to_plain(values), allow_nan=False)) + "\n"
+
+
+def from_line(line: str) -> dict[str, Any]:
+    """Return the dictionary of one line of a journal.
+
+    Raises:
+        ValueError: The line is damaged. Lines of older versions have no digest and are not verified.
+    """
+    if line.startswith('{"epoch"'):
+        return dict(_loads(line))
+    if not line.startswith('{"digest"'):
+        raise ValueError("it has no digest")
+    return dict(_loads(unseal(line.removesuffix("\n"))))
+
+
+def is_cut(line: str) -> bool:
+    """Whether a line is only the beginning of a JSON object, such as one that a killed process left."""
+    try:
+        json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return line.startswith("{")
+    return False
 
 
 def read_state(path: Path, kind: type[T], cure: str) -> T:
@@ -94,7 +126,8 @@ def read_state(path: Path, kind: type[T], cure: str) -> T:
         cure: What the user can do if the file is damaged.
 
     Raises:
-        RunError: The file does not exist, or it was damaged after it was written.
+        RunError: The file does not exist, or it was damaged after it was written: it does not match its digest, is not
+            JSON, or is not a value of that kind.
     """
     try:
         value: T = from_plain(kind, _parse(path))
@@ -108,15 +141,22 @@ def read_state(path: Path, kind: type[T], cure: str) -> T:
 
 
 def _parse(path: Path) -> Any:
-    text = path.read_bytes()
-    if path.suffix != ".yaml" or text.startswith(b"{"):  # runs before version 0.1 have JSON in config.yaml
-        return json.loads(text)
-    import yaml
+    text = unseal(path.read_text(encoding="utf-8"))
+    if path.suffix != ".yaml" or text.startswith("{"):  # runs before version 0.1 have JSON in config.yaml
+        return _loads(text)
+    from minivess.yaml_files import read_yaml
+
+    return read_yaml(text)
+
+
+def _loads(text: str) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name}, which is not a number")
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
 
 
 def _dataclass_from(kind: type[Any], value: Any) -> Any:

@@ -63,7 +63,7 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[int]:
     Raises:
         RunError: Another process holds the lock (and ``wait`` is False), or the file system does not support locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _open(path)
     try:
         _acquire_from_owner(descriptor, path, math.inf if wait else _SUPERVISOR_END_S)
         os.ftruncate(descriptor, 0)
@@ -71,6 +71,34 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file at ``path``; True if that cannot be found out. A missing file is not held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    try:
+        # Shared, so that two processes that look at the same time do not take each other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Open or create a lock file; its permissions follow from the umask, so that a group can share a folder."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise RunError(
+            "a lock file that can be read and written, and is no link",
+            f"{path}: {error.strerror}",
+            "check the permissions of the folder; delete the file if it is a link",
+        ) from error
 
 
 def _acquire_from_owner(descriptor: int, path: Path, timeout_s: float) -> None:

@@ -45,7 +45,9 @@ class TestProfile:
 
     def test_a_shared_fault_is_one_line_and_one_finding_per_volume_in_json(self, folder: Path) -> None:
         for path in (folder / "seg").iterdir():
-            write_volume(path, 255 * read_volume(path), spacing_um=read_header(path).spacing_um)
+            label = 255 * read_volume(path)
+            label[0, 0, 0] = 7
+            write_volume(path, label, spacing_um=read_header(path).spacing_um)
         printed = _run(PROFILE, folder, "--full", expected=3).output
         assert printed.count("label_values") == 1
         found = json.loads(_run(PROFILE, folder, "--full", "--json", expected=3).output)["findings"]
@@ -87,6 +89,26 @@ class TestImportTiff:
         output = _run(DATA, "import-tiff", tmp_path / "in", tmp_path / "out", "--spacing-um", "0.994,0.994,5").output
         assert str(tmp_path / "out") in output
         _run(PROFILE, tmp_path / "out", "--full")
+
+    @pytest.mark.parametrize(
+        ("options", "printed"),
+        [
+            ((), "voxel_size:"),
+            (("--quiet",), ""),
+            (("--spacing-um", "3,1,1", "--quiet"), "voxel_size_swapped:"),
+            (("--spacing-um", "1,1,3"), ""),
+        ],
+    )
+    def test_prints_which_voxel_size_is_used_and_warns(
+        self, tmp_path: Path, options: tuple[str, ...], printed: str
+    ) -> None:
+        (tmp_path / "in/images").mkdir(parents=True)
+        sizes = {"resolution": (1, 1), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 3}}
+        tifffile.imwrite(
+            tmp_path / "in/images/a.tif", np.eye(9, 8, dtype="u1")[None].repeat(5, 0), imagej=True, **sizes
+        )
+        output = _run(DATA, "import-tiff", tmp_path / "in", tmp_path / "out", *options).output
+        assert printed in output if printed else "voxel_size: " not in output and "warning: " not in output
 
     @pytest.mark.parametrize("spacing", ["0.994", "1,1,0", "1,1,x", "1,1,inf"])
     def test_invalid_spacing_is_refused(self, tmp_path: Path, spacing: str) -> None:

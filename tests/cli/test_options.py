@@ -10,7 +10,7 @@ from minivess.cli.options import keys_of, parse_settings
 
 class TestParseSettings:
     def test_keys_become_groups_and_values_are_yaml(self) -> None:
-        settings = ("training.max_epochs=5", "training.augment=no", "losses=[warp]", "name=a=b")
+        settings = ("training.max_epochs=5", "training.augment=false", "losses=[warp]", "name=a=b")
         assert parse_settings(settings) == {
             "training": {"max_epochs": 5, "augment": False},
             "losses": ["warp"],

@@ -64,6 +64,7 @@ class TestRegisteredModel:
     def test_predicts_the_same_bits(self, version_0_1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         monkeypatch.chdir(version_0_1)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it too; this restores it for later tests
         mlflow.set_tracking_uri(f"sqlite:///{version_0_1 / 'runs/mlflow.db'}")
         model = mlflow.pyfunc.load_model("models:/demo@staging")
         mask = model.predict({"path": str(version_0_1 / "my_data/raw/phantom01.nii.gz")})

@@ -15,8 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from minivess.data import store_digests
 from minivess.data.array_store import Store, build_store
-from minivess.data.formats.nifti import read_blocks, read_volume
+from minivess.data.formats.nifti import read_blocks, read_volume, write_volume
 from minivess.data.formats.nifti_header import Header
 from minivess.data.profiler import DatasetProfile, scan_dataset, scan_volume
 from minivess.errors import DataError
@@ -80,6 +81,24 @@ class TestStore:
         assert case.image.dtype == np.float32
         np.testing.assert_array_equal(case.image, read_volume(tmp_path / "scaled.nii"))
 
+    def test_a_large_intercept_keeps_the_contrast_in_the_store(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        voxels = read_volume(Path(profile.volumes[0].image))
+        image = nib.Nifti1Image(voxels, np.eye(4))
+        image.header.set_slope_inter(1, 1e9)
+        nib.save(image, tmp_path / "scaled.nii")
+        scaled = scan_volume(tmp_path / "scaled.nii", Path(profile.volumes[0].label or ""), voxels=True)
+        case = build_store(DatasetProfile(folder="", volumes=(scaled,)), tmp_path / "store").case("scaled")
+        np.testing.assert_array_equal(case.image - 1e9, voxels)
+        assert sorted(path.name[-2:] for path in (tmp_path / "store").glob("*-*")) == ["-3"]  # -2 had float32
+        assert scaled.cached_bytes == case.image.nbytes + case.label.nbytes
+
+    def test_a_label_of_0_and_255_is_stored_as_0_and_1(self, profile: DatasetProfile, tmp_path: Path) -> None:
+        first, label = profile.volumes[0], read_volume(Path(profile.volumes[0].label or ""))
+        write_volume(tmp_path / "l.nii", 255 * label, spacing_um=first.spacing_um)
+        stats = scan_volume(Path(first.image), tmp_path / "l.nii", voxels=True)
+        case = build_store(DatasetProfile(folder="", volumes=(stats,)), tmp_path / "store").case(stats.name)
+        np.testing.assert_array_equal(case.label, label)
+
     @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 3), (1.0, 12)])
     def test_the_share_decides_how_many_files_are_read_ahead(
         self, store: Store, share: float, count: int, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +125,32 @@ class TestStore:
         case = build_store(scan_dataset(tmp_path / "after", voxels=True), tmp_path / "store").case("phantom01")
         assert case.stats.image == str(tmp_path / "after/raw/phantom01.nii.gz")
         assert len(list((tmp_path / "store").glob("*-*"))) == 1
+
+    @pytest.mark.parametrize("file", ["phantom02.label.npy", "phantom03.image.npy", "digests.json"])
+    def test_a_flipped_bit_is_seen_and_the_store_is_written_again(
+        self, profile: DatasetProfile, tmp_path: Path, file: str
+    ) -> None:
+        folder = build_store(profile, tmp_path).folder
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        build_store(profile, tmp_path)
+        case = Store(folder).case("phantom02")
+        assert np.flatnonzero(case.label.ravel(order="F")).tolist() == case.foreground.tolist()
+        assert file == "digests.json" or (folder / file).read_bytes() == whole
+
+    def test_files_are_read_again_only_if_their_state_has_changed(
+        self, profile: DatasetProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = build_store(profile, tmp_path).folder
+        read: list[str] = []
+        original = store_digests.digest_of_file
+        monkeypatch.setattr(store_digests, "digest_of_file", lambda path: read.append(path.name) or original(path))
+        build_store(profile, tmp_path)
+        assert read == []
+        os.utime(folder / "phantom01.label.npy")
+        build_store(profile, tmp_path)
+        build_store(profile, tmp_path)
+        assert set(read) == {"phantom01.label.npy"}
 
     def test_a_failed_build_leaves_no_files(self, profile: DatasetProfile, tmp_path: Path) -> None:
         gone = profile.volumes[0].model_copy(update={"image": str(tmp_path / "gone.nii.gz")})

@@ -15,6 +15,7 @@ import pytest
 
 from minivess.data.array_store import Store
 from minivess.data.formats.nifti import write_volume
+from minivess.data.formats.nifti_file import open_volume
 from minivess.data.profiler import (
     DatasetProfile,
     VolumeStats,
@@ -128,6 +129,55 @@ class TestVolumeScanner:
         write_volume(tmp_path / "v.nii.gz", image, spacing_um=(1, 1, 1))
         normalised = scan_volume(tmp_path / "v.nii.gz", voxels=True).normalise(image)
         assert (normalised.mean(), normalised.std()) == pytest.approx((0, 1), abs=1e-4)
+
+
+BASE = np.random.default_rng(0).integers(0, 200, (32, 32, 8), np.uint8)
+SAME_CONTRAST: dict[str, tuple[np.ndarray, tuple[float, float]]] = {
+    "2^24 as int32": (BASE.astype(np.int32) + 2**24, (1, 0)),
+    "2^26 as int32": (BASE.astype(np.int32) + 2**26, (1, 0)),
+    "1e9 as float64": (BASE + 1e9, (1, 0)),
+    "2^36 as int64": (BASE.astype(np.int64) + 2**36, (1, 0)),
+    "intercept 1e9": (BASE, (1, 1e9)),
+    "slope 1e-12": (BASE, (1e-12, 0)),
+    "times 1e-12": (BASE.astype(np.float32) * np.float32(1e-12), (1, 0)),
+    "times 1e-50": (BASE * 1e-50, (1, 0)),
+    "times 1e12": (BASE * 1e12, (1, 0)),
+}
+
+
+def _write_scaled(path: Path, array: np.ndarray, scaling: tuple[float, float]) -> None:
+    image = nib.Nifti1Image(array, np.diag([1, 1, 5, 1]), dtype=array.dtype)
+    image.header.set_slope_inter(*scaling)
+    nib.save(image, path)
+
+
+class TestNormaliseKeepsContrast:
+    @pytest.mark.parametrize("change", SAME_CONTRAST)
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+    def test_an_added_or_multiplied_constant_changes_nothing(self, tmp_path: Path, change: str, suffix: str) -> None:
+        array, scaling = SAME_CONTRAST[change]
+        _write_scaled(tmp_path / f"v{suffix}", array, scaling)
+        stats = scan_volume(tmp_path / f"v{suffix}", voxels=True)
+        found = stats.normalise(open_volume(tmp_path / f"v{suffix}", exact=stats.needs_float64))
+        low, high = np.percentile(BASE, (0.5, 99.5))
+        clipped = np.clip(BASE.astype(np.float64), low, high)
+        np.testing.assert_allclose(found, (clipped - clipped.mean()) / clipped.std(), atol=1e-6)
+        assert found.dtype == np.float32
+
+    def test_voxels_with_a_usual_range_stay_in_float32(self, tmp_path: Path) -> None:
+        for number, array in enumerate([BASE, BASE.astype(np.uint16) + 5000, BASE * 0.25]):
+            write_volume(tmp_path / f"{number}.nii", array, spacing_um=(1, 1, 5))
+            assert not scan_volume(tmp_path / f"{number}.nii", voxels=True).needs_float64
+
+    def test_a_large_block_is_normalised_without_a_copy_in_float64(self, tmp_path: Path) -> None:
+        block = np.resize(BASE, (256, 256, 64)).astype(np.int32) + 2**26
+        write_volume(tmp_path / "v.nii", block, spacing_um=(1, 1, 5))
+        stats = scan_volume(tmp_path / "v.nii", voxels=True)
+        tracemalloc.start()
+        stats.normalise(block)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes < 1.2 * 4 * block.size
 
 
 class TestFullScan:

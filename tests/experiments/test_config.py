@@ -83,7 +83,7 @@ class TestLoadConfig:
             ("name: 2024-13-45\n", "valid YAML"),
             (
                 "name: a\nlosses: [dice_ce]\nevaluation:\n  metrics: [dscc]\n",
-                r"evaluation.metrics: a known metric; did you mean 'DSC'.*dscc.*line 4",
+                r"evaluation.metrics: a known metric .*did you mean 'DSC'.*dscc.*line 4",
             ),
             ("- a\n", "keys and values"),
         ],

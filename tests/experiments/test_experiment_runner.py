@@ -157,7 +157,7 @@ class TestExperimentRunner:
         cell = RunFolder(config.parent / "runs" / "small").cell("own_losses:stopping", 0)
         for step in (5, 10):
             stopped = _run(config, phantoms, "--only", "loss=own_losses:stopping,fold=0")
-            assert isinstance(stopped.exception, RunError)
+            assert isinstance(stopped.exception, RunError), stopped.stderr
             assert stopped.exception.cure == cure_for(Cause.INTERRUPTED)
             assert max(path.name for path in cell.checkpoints.iterdir()) == f"step-{step:08d}"
         assert "resumes after step 5 of 12" in (cell.path / "log.txt").read_text()

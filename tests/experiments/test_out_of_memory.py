@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from minivess.experiments.cell_spec import CellResult
 from minivess.experiments.run_folder import RunFolder
 
 CONFIG = """\
@@ -39,7 +38,7 @@ class Hungry(type(dice_ce())):
             # A quarter of a GiB per patch; half a GiB after the calls of a dry start with two patches per pass.
             for _ in range(len(logits) * (8 if self.calls <= 8 else 16)):
                 taken.append(np.ones(2**22))
-                time.sleep(0.03)  # gives the supervisor time to measure
+                time.sleep(0.02)  # gives the supervisor time to measure
         return super().forward(logits, label, mask)
 
 def hungry():
@@ -53,6 +52,7 @@ def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
     (folder / "hungry.yaml").write_text(CONFIG)
     (folder / "hungry_losses.py").write_text(LOSSES)
     argv = ["run", "--config", str(folder / "hungry.yaml"), "--data-dir", str(phantoms), "--output-dir", str(folder)]
+    argv += ["--only", "fold=0"]
     done = subprocess.run(
         [sys.executable, "-m", "minivess.cli.main", *argv],
         capture_output=True,
@@ -84,7 +84,7 @@ class TestCell:
     def test_continues_from_its_checkpoint_with_fewer_patches_per_pass(self, run: tuple[RunFolder, str]) -> None:
         folder, messages = run
         cell = folder.cell("hungry_losses:hungry", 0)
-        result = CellResult.model_validate_json(cell.result.read_bytes())
+        result = cell.read_result()
         assert (result.micro_batch, result.steps) == (1, 5)
         assert re.search(r"\b1 patches .* 2\b", result.note)
         assert "resumes after step 4 of 5" in (cell.path / "log.txt").read_text()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from minivess.data.dataset_profile import DatasetProfile, VolumeStats
+from minivess.digests import seal, unseal
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.results import compare_runs, read_results, write_results
@@ -142,7 +143,8 @@ class TestCompareRuns:
 
     def test_different_voxels_under_the_same_name_are_refused(self, tmp_path: Path) -> None:
         runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]
-        runs[1].profile.write_text(runs[1].profile.read_text().replace("voxels of c11", "edited"))
+        edited = unseal(runs[1].profile.read_text()).replace("voxels of c11", "edited")
+        runs[1].profile.write_text(seal(edited))
         with pytest.raises(DataError, match="c11"):
             compare_runs(runs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -180,6 +181,22 @@ class TestKilled:
         assert "Traceback" not in err
         assert cure_for(Cause.INTERRUPTED) in " ".join(err.split())
         assert list(bench.cell("dice_ce-fold0").checkpoints.glob("step-*"))
+
+
+class TestDeleted:
+    def test_a_run_folder_that_is_deleted_under_the_run_is_one_message(
+        self, phantoms: Path, tiny_study: str, tmp_path: Path
+    ) -> None:
+        bench = Bench(tmp_path, phantoms, tiny_study.replace("max_epochs: 3", "max_epochs: 3000"))
+        process = bench.start("--only", "loss=dice_ce,fold=0")
+        _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
+        shutil.rmtree(bench.run.path)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 5
+        assert "Traceback" not in err
+        assert err.count("Error:") == 1
+        assert "deleted or moved" in " ".join(err.split())
+        assert not bench.run.path.exists()
 
 
 class TestFailure:

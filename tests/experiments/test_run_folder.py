@@ -9,7 +9,9 @@ import yaml
 
 from minivess.errors import RunError
 from minivess.experiments.config import make_config
-from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.results import write_results
+from minivess.experiments.run_folder import RunFolder, refuse_links
+from minivess.json_files import to_line
 
 
 @pytest.fixture
@@ -42,6 +44,41 @@ class TestDamage:
         assert "config.yaml" in caught.value.got
         assert str(folder.path) in caught.value.got
 
+    def test_environment_without_the_version_is_an_error(self, folder: RunFolder) -> None:
+        (cell,) = folder.cells()
+        for path, read in ((folder.environment, folder.read_environment), (cell.environment, cell.read_codes)):
+            path.write_text("{}")
+            with pytest.raises(RunError) as caught:
+                read()
+            assert str(path) in caught.value.got
+
+
+class TestJournal:
+    LINES = to_line({"epoch": 1, "step": 4}) + to_line({"epoch": 2, "step": 8})
+
+    def test_every_cut_is_read_up_to_its_last_whole_line(self, folder: RunFolder) -> None:
+        (cell,) = folder.cells()
+        for end in range(len(self.LINES)):
+            cell.journal.write_text(self.LINES[:end])
+            whole = self.LINES[:end].count('"step": 4}') + self.LINES[:end].count('"step": 8}')
+            assert len(cell.read_journal()) == whole
+
+    @pytest.mark.parametrize("bit", range(8))
+    def test_a_flipped_bit_of_the_last_line_break_is_an_error(self, folder: RunFolder, bit: int) -> None:
+        (cell,) = folder.cells()
+        content = bytearray(self.LINES.encode())
+        content[-1] ^= 1 << bit
+        cell.journal.write_bytes(content)
+        with pytest.raises(RunError, match="line 2"):
+            cell.read_journal()
+
+    @pytest.mark.parametrize("text", ["abc", "[]", "1", "null", "{}", '{"a": 1}', "{}\n", "[]\n"])
+    def test_other_json_is_an_error(self, folder: RunFolder, text: str) -> None:
+        (cell,) = folder.cells()
+        cell.journal.write_text(text)
+        with pytest.raises(RunError, match="line 1"):
+            cell.read_journal()
+
 
 class TestConfig:
     def test_is_read_from_yaml_and_from_the_json_of_older_runs(self, folder: RunFolder) -> None:
@@ -53,3 +90,23 @@ class TestConfig:
         assert folder.read_config() == config
         folder.config.write_text(config.model_dump_json(indent=2))
         assert folder.read_config() == config
+
+
+class TestLinks:
+    @pytest.mark.parametrize("place", ["results/figures", "cells/dice_ce-fold0/log.txt", "report.html"])
+    def test_a_link_is_refused_before_anything_is_written(self, tmp_path: Path, place: str) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        folder = RunFolder(tmp_path / "run")
+        (folder.path / place).parent.mkdir(parents=True)
+        (folder.path / place).symlink_to(outside)
+        with pytest.raises(RunError, match=f"{Path(place).name}, a link"):
+            refuse_links(folder.path)
+        with pytest.raises(RunError, match="link"):
+            write_results(folder)
+        assert list(outside.iterdir()) == []
+
+    def test_a_run_folder_may_itself_be_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "run").symlink_to(tmp_path / "disk")
+        refuse_links(tmp_path / "run")

@@ -45,7 +45,7 @@ class TestPredictSeconds:
             for epochs in (1, 11)
         )
         assert list(short) == ["dice_ce-fold0", "dice_ce-fold1"]
-        assert long["dice_ce-fold0"] - short["dice_ce-fold0"] == pytest.approx(100 * 0.5)
+        assert long["dice_ce-fold0"].total - short["dice_ce-fold0"].total == pytest.approx(100 * 0.5)
 
     def test_no_timed_step_gives_no_estimate(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
         config = make_config({"name": "x", "losses": ["dice_ce"]}, "here")

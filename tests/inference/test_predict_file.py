@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ from minivess.inference.predict_file import predict_file, require_inputs, requir
 from minivess.inference.predict_volume import predict_volume
 from minivess.json_files import write_state
 from minivess.models.model_profile import NetworkSpec, build_network, load_model_profile
-from minivess.models.weights import save_network
+from minivess.models.weights import TrainedOn, load_network, read_saved, save_network
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
 from minivess.planning.hardware import HardwareBudget
 from minivess.planning.plan import PlanRequest
@@ -56,6 +57,19 @@ class TestPredictFile:
         values = read_volume(target)
         assert values.dtype == np.float32
         assert 0 <= values.min() < values.max() <= 1
+
+    def test_a_large_intercept_does_not_change_the_probabilities(
+        self, weights: Path, phantoms: Path, tmp_path: Path
+    ) -> None:
+        base = phantoms / "raw/phantom01.nii.gz"
+        image = nib.Nifti1Image(read_volume(base), np.eye(4))
+        image.header.set_slope_inter(1, 1e9)
+        nib.save(image, tmp_path / "shifted.nii.gz")
+        first, second = (
+            read_volume(predict_file(weights, volume, tmp_path / "out", probabilities=True))
+            for volume in (base, tmp_path / "shifted.nii.gz")
+        )
+        np.testing.assert_allclose(first, second, atol=1e-5)
 
     def test_mirroring_changes_the_probabilities_a_little(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
         volume = phantoms / "raw/phantom02.nii.gz"
@@ -193,3 +207,46 @@ class TestRequireRoom:
         assert "--force" in caught.value.cure
         require_room([Path("mv01.nii.gz")], tmp_path, probabilities=True, replace=False)
         require_room([Path("mv01.nii.gz")], tmp_path, probabilities=False, replace=True)
+
+
+class TestTwoPredictionsIntoOneFolder:
+    def test_the_second_is_refused_and_the_first_is_kept(self, weights: Path, phantoms: Path, tmp_path: Path) -> None:
+        volume = phantoms / "raw/phantom01.nii.gz"
+        first = predict_file(weights, volume, tmp_path, replace=False)
+        written = first.read_bytes()
+        with pytest.raises(DataError, match="another process"):
+            predict_file(weights, volume, tmp_path, probabilities=False, mirror=True, replace=False)
+        assert first.read_bytes() == written
+        assert [path.name for path in tmp_path.glob("*.nii.gz")] == [first.name]
+
+
+class TestUnlikeTheTraining:
+    """A volume of 20x20x100 µm for a network trained at 1x1x5 µm."""
+
+    @pytest.fixture
+    def trained(self, weights: Path) -> Path:
+        saved = read_saved(weights)
+        spacing = (1.0, 1.0, 5.0)
+        trained_on = TrainedOn(
+            volumes=1, spacing_min_um=spacing, spacing_max_um=spacing, intensity_min=0, intensity_max=1
+        )
+        save_network(weights, load_network(weights), saved.network, trained_on)
+        return weights
+
+    def test_is_refused_without_force_and_told_with_it(self, trained: Path, tmp_path: Path) -> None:
+        voxels = np.random.default_rng(0).random((32, 32, 5), np.float32)
+        write_volume(tmp_path / "far.nii.gz", voxels, spacing_um=(20, 20, 100))
+        command = [str(trained), str(tmp_path / "far.nii.gz"), "-o", str(tmp_path / "out"), "--quiet"]
+        refused = CliRunner().invoke(predict, command)
+        assert isinstance(refused.exception, DataError)
+        assert "20x20x100" in str(refused.exception)
+        assert not (tmp_path / "out").exists()
+        forced = CliRunner().invoke(predict, [*command, "--force"])
+        assert forced.exit_code == 0
+        assert "20x20x100" in forced.stderr
+
+    def test_is_refused_from_python_too(self, trained: Path, tmp_path: Path) -> None:
+        voxels = np.random.default_rng(0).random((32, 32, 5), np.float32)
+        write_volume(tmp_path / "swapped.nii.gz", voxels, spacing_um=(5, 1, 1))
+        with pytest.raises(DataError, match="order"):
+            predict_file(trained, tmp_path / "swapped.nii.gz", tmp_path / "out")

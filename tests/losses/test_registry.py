@@ -67,7 +67,7 @@ class TestOpenRegistry:
     def test_builder_that_cannot_be_imported_is_reported(self, name, missing):
         with pytest.raises(ConfigError) as caught:
             build_loss(name)
-        assert name in caught.value.expected
+        assert name in caught.value.got
         assert missing in caught.value.got
         assert "PYTHONPATH" in caught.value.cure
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minivess.errors import DataError
+from minivess.errors import ConfigError, DataError
 from minivess.json_files import from_plain, to_plain
 from minivess.metrics.case import CaseMetrics, score_case
 from minivess.metrics.reference import Reference
@@ -44,6 +45,11 @@ class TestGoldenValues:
 
 
 class TestScoreCase:
+    @pytest.mark.parametrize("tolerance_um", [math.nan, math.inf, 0.0, -1.0])
+    def test_a_tolerance_that_is_no_length_is_refused(self, tolerance_um: float):
+        with pytest.raises(ConfigError, match="tolerance"):
+            score_case(line(8), line(8), SPACING_UM, tolerance_um=tolerance_um)
+
     def test_scores_of_a_perfect_prediction(self):
         scores = score_case(line(8), line(8), SPACING_UM)
         assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)

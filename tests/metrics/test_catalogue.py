@@ -38,3 +38,10 @@ class TestKnownMetrics:
             known_metrics([name])
         assert repr(name) in caught.value.got
         assert near in caught.value.cure
+
+    @pytest.mark.parametrize(("name", "key"), [("dice", "dsc"), ("Dice score", "dsc"), ("assd", "measured_masd")])
+    def test_names_of_other_tools_suggest_the_right_key_and_list_all(self, name: str, key: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            known_metrics([name])
+        assert repr(key) in caught.value.cure
+        assert all(known in caught.value.expected for known in METRICS)

@@ -15,6 +15,7 @@ from minivess.geometry import Shape
 from minivess.inference.predict_volume import predict_volume
 from minivess.models.model_profile import ModelProfile, NetworkSpec, build_network, load_model_profile
 from minivess.planning.validation import validate_patch
+from minivess.trusted_code import TRUST_VARIABLE
 
 TINY = (8, 16, 32, 64, 128)
 
@@ -58,8 +59,9 @@ class TestVista3D:
 class TestWeights:
     @pytest.mark.parametrize(("suffix", "prefix"), [("safetensors", ""), ("pt", "module.")])
     def test_probability_with_the_same_weights_equals_monai(
-        self, monai: torch.nn.Module, tmp_path: Path, suffix: str, prefix: str
+        self, monai: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, prefix: str
     ) -> None:
+        monkeypatch.setenv(TRUST_VARIABLE, str(tmp_path))
         path = tmp_path / f"model.{suffix}"
         tensors = {prefix + name: value for name, value in monai.state_dict().items()}
         save_file(tensors, path) if suffix == "safetensors" else torch.save({"model": tensors}, path)
@@ -68,6 +70,11 @@ class TestWeights:
         with torch.no_grad():
             theirs = monai(image, class_vector=torch.tensor([[6]])).sigmoid()
             torch.testing.assert_close(network(image).softmax(1)[:, 1:], theirs)
+
+    def test_a_pickle_is_not_opened_unless_it_is_trusted(self, monai: torch.nn.Module, tmp_path: Path) -> None:
+        torch.save({"model": monai.state_dict()}, tmp_path / "model.pt")
+        with pytest.raises(DataError, match="--trust-code"):
+            build_network(_spec(options={"weights": str(tmp_path / "model.pt")}))
 
     def test_missing_and_misshapen_tensors_are_named(self, monai: torch.nn.Module, tmp_path: Path) -> None:
         tensors = dict(monai.state_dict())
@@ -81,7 +88,10 @@ class TestWeights:
         assert "conv_init.weight (48, 1, 3, 3, 3)" in misshapen
 
     @pytest.mark.parametrize("name", ["none.pt", "damaged.pt", "damaged.safetensors", "code.pt", "list.pt"])
-    def test_a_file_without_valid_weights_is_named(self, tmp_path: Path, name: str) -> None:
+    def test_a_file_without_valid_weights_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setenv(TRUST_VARIABLE, str(tmp_path))
         path = tmp_path / name
         if name.startswith("damaged"):
             path.write_bytes(b"weights")

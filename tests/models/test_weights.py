@@ -39,8 +39,7 @@ class TestSaveAndLoad:
         weights.write_bytes(weights.read_bytes()[:-100])
         with pytest.raises(DataError) as caught:
             load_network(tmp_path)
-        assert "network.safetensors" in caught.value.expected
-        assert str(tmp_path) in caught.value.got
+        assert str(weights) in caught.value.got
 
     def test_an_empty_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,7 +46,8 @@ class Cluster:
     def _start(self, what: str, *options: str) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--host", "127.0.0.1", "--no-dashboard", *options]
         with (self._folder / f"{what}.txt").open("ab") as log:
-            return subprocess.Popen(argv, stdout=log, stderr=log)
+            # Another number of threads than in a local run: the weights must be the same all the same.
+            return subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "3"})
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,26 @@ class TestServer:
         assert list(cell.checkpoints.glob("step-*"))
 
     @pytest.mark.slow
+    def test_what_a_killed_run_left_running_is_settled_by_the_next_command(
+        self, server: Any, minivess_run: Start, tmp_path: Path
+    ) -> None:
+        only = ("--only", "loss=dice_ce,fold=0", "--set", "training.max_epochs=3000", "--set", "dry_start=false")
+        process = minivess_run(tmp_path, *only, **server.environment)
+        cell = RunFolder(tmp_path / "tiny").cell("dice_ce", 0)
+        deadline = time.monotonic() + 120
+        while not cell.journal.is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        assert "RUNNING" in {run["state_type"] for run in server.ask("flow_runs")}
+        again = minivess_run(tmp_path, "--only", "loss=threshold,fold=0", *only[2:], **server.environment)
+        _, err = again.communicate(timeout=240)
+        assert again.returncode == 0, err
+        assert "RUNNING" not in {run["state_type"] for run in server.ask("flow_runs")}
+        assert "RUNNING" not in {run["state_type"] for run in server.ask("task_runs")}
+
+    @pytest.mark.slow
     def test_run_finishes_if_the_server_is_killed(self, server: Any, tmp_path: Path) -> None:
         argv = [sys.executable, "-c", KILLS_ITS_SERVER, str(server.process.pid)]
         env = {**os.environ, **server.environment}

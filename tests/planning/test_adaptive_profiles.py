@@ -224,3 +224,10 @@ class TestComputeProfiles:
             load_compute_profile("gpu_low", tmp_path / "mine.yaml")
         message = str(caught.value)
         assert all(part in message for part in ("'bach'", "gpu_low", "mine.yaml", "'batch'"))
+
+    @pytest.mark.parametrize("text", ["gpu_low: [", "- 1", "1: {}", "gpu_low: 3", ""])
+    def test_a_damaged_file_is_named(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError):
+            load_compute_profile("gpu_low", path)

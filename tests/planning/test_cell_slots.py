@@ -93,7 +93,9 @@ class TestGpus:
 class TestProcessors:
     def test_one_slot_has_the_whole_machine(self) -> None:
         (slot,) = cell_slots(machine(8, 8), "cpu")
-        assert (slot.hardware, slot.environment) == (machine(8, 8), {})
+        assert (slot.hardware, slot.environment) == (machine(8, 8), {"OMP_NUM_THREADS": "8"})
+        (slot,) = cell_slots(machine(8, 8), "cpu", threads="3")
+        assert slot.environment == {"OMP_NUM_THREADS": "3"}
 
     def test_more_slots_share_the_processors(self) -> None:
         slots = cell_slots(machine(), cells=3)

@@ -89,9 +89,11 @@ class TestPreflight:
         assert levels(check_disk(20 * GIB)) == ["info"]
 
     def test_a_disk_that_cannot_hold_the_run_is_critical(self, tmp_path: Path) -> None:
+        assert levels(check_disk(30 * GIB, 29 * GIB)) == ["info"]
+        assert levels(check_disk(30 * GIB, 30 * GIB - GIB // 4)) == ["critical"]  # half a GiB must stay free
         (finding,) = check_disk(30 * GIB, 31 * GIB)
         assert (finding.level, finding.got) == ("critical", "30.0 GiB")
-        assert "31.0 GiB" in finding.expected
+        assert "31.5 GiB" in finding.expected
         with pytest.raises(PlanError) as caught:
             preflight(tmp_path, needed_bytes=2**60).raise_if_critical()
         assert "disk" in caught.value.cure

@@ -31,7 +31,11 @@ class TestTitle:
         assert all(value in found.lead for value in ("best mean DSC and MASD", "24 held-out cases", "3 folds"))
         assert found.shown[0].startswith("DSC and MASD: a is better")
         assert "2 differences" in found.shown[1]
-        assert not found.not_shown
+        (nothing,) = found.not_shown
+        assert "baseline" in nothing
+
+    def test_a_baseline_that_was_run_is_not_missed(self):
+        assert headline_of(rows("a", 0.8, 1), rows("b", 0.7, 2), rows("threshold", 0.6, 3)).not_shown == ()
 
     def test_a_lead_that_few_cases_cannot_show_may_be_due_to_chance(self):
         found = headline_of(rows("a", 0.8, 1, n=3), rows("b", 0.7, 2, n=3))

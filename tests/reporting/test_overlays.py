@@ -33,6 +33,11 @@ class TestProjections:
         assert project_image(np.full((2, 2, 2), 7.0)).max() == 0
         assert project_image(np.full((2, 2, 2), np.nan)).max() == 0
 
+    def test_an_added_or_multiplied_constant_does_not_change_the_picture(self) -> None:
+        volume = np.random.default_rng(0).integers(0, 200, (8, 8, 4))
+        for changed in (volume.astype(np.int32) + 2**26, volume + 1e9, volume * 1e-12):
+            np.testing.assert_allclose(project_image(changed), project_image(volume), atol=1)
+
     def test_each_ray_has_the_mean_colour_of_its_voxels(self):
         mask, label = np.zeros((2, 4, 2), bool)
         mask[[0, 1, 3]] = label[[0, 2, 3]] = True

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minivess.digests import unseal
 from minivess.errors import RunError
 from minivess.experiments.run_folder import RunFolder
 from minivess.reporting.run_data import budget_sentence, read_run_data, read_samples
@@ -33,11 +34,11 @@ class TestRunFacts:
         for file in (folder.path / "cells/threshold-fold1").glob("*.json"):
             file.unlink()
         failed = folder.path / "cells/cbdice-fold0/outcome.json"
-        failed.write_text(failed.read_text().replace('"status": "finished"', '"status": "failed"'))
+        failed.write_text(unseal(failed.read_text()).replace('"status": "finished"', '"status": "failed"'))
         states = {cell.name: cell.state for cell in read_run_data(folder).cells}
         assert [states[f"cbdice-fold{k}"] for k in (0, 1)] == ["failed", "started"]
         assert states["threshold-fold1"] == "not started"
-        failed.write_text(failed.read_text().replace('"status": "failed"', '"status": "stopped"'))
+        failed.write_text(unseal(failed.read_text()).replace('"status": "failed"', '"status": "stopped"'))
         assert {cell.name: cell.state for cell in read_run_data(folder).cells}["cbdice-fold0"] == "interrupted"
 
     def test_an_error_names_the_missing_profile(self, copied: Callable[[], RunFolder]):
@@ -95,14 +96,14 @@ class TestBudgetSentence:
     def test_resident_memory_includes_file_backed_pages(self, copied: Callable[[], RunFolder]) -> None:
         folder = copied()
         outcome = folder.cell("dice_ce", 0).path / "outcome.json"
-        outcome.write_text(json.dumps(json.loads(outcome.read_text()) | {"peak_rss_bytes": 17 * 2**30}))
+        outcome.write_text(json.dumps(json.loads(unseal(outcome.read_text())) | {"peak_rss_bytes": 17 * 2**30}))
         sentence = budget_sentence(read_run_data(folder))
         assert all(value in sentence for value in ("dice_ce-fold0 (", "17.0 GiB", "16.0 GiB)"))
 
     def test_cells_of_older_code_without_a_budget_are_not_judged(self, copied: Callable[[], RunFolder]) -> None:
         folder = copied()
         for order in folder.path.glob("cells/*/supervisor.json"):
-            values = json.loads(order.read_text())
+            values = json.loads(unseal(order.read_text()))
             del values["limits"]["rss_budget_bytes"]
             order.write_text(json.dumps(values))
         assert budget_sentence(read_run_data(folder)) == ""

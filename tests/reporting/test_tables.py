@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import pytest
@@ -135,3 +137,17 @@ class TestCsv:
         assert lines[2].endswith(",a,,,")  # a itself
         assert lines[3].endswith(",a,0.125,0.125,-1")  # b is lower on all 4 cases: 2 of 16 patterns
         assert lines[6].endswith(",a,0.125,0.125,1")  # and farther off
+
+
+def test_names_are_no_latex_commands_and_no_formulas() -> None:
+    evil = "\\input{/etc/passwd}\n=cmd|x!A0"
+    rows = [
+        {"method": method, "fold": k % 2, "case": f"c{k}", "dsc": 0.5 + 0.01 * k + shift}
+        for method, shift in ((evil, 0.1), ("a", 0.0))
+        for k in range(6)
+    ]
+    comparison = compare(rows, ["dsc"], resamples=1000)
+    lines = [line for line in latex_table(comparison).splitlines() if not line.startswith("%")]
+    assert "\\input{" not in "".join(lines)
+    assert [line[:20] for line in lines if "=cmd" in line] == ["\\textbackslash{}input"[:20]]
+    assert len(list(csv.reader(io.StringIO(csv_table(comparison))))) == 3

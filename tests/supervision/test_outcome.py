@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from minivess.digests import unseal
 from minivess.errors import RunError
 from minivess.supervision.exit_codes import ExitCode
 from minivess.supervision.outcome import (
@@ -36,7 +37,7 @@ class TestOutcome:
     def test_damaged_file_is_an_error_that_names_file_and_key(self, tmp_path: Path) -> None:
         write_outcome(tmp_path, outcome(Cause.HANG))
         path = tmp_path / "outcome.json"
-        path.write_text(path.read_text().replace('"hang"', '"bored"'))
+        path.write_text(unseal(path.read_text()).replace('"hang"', '"bored"'))
         with pytest.raises(RunError, match=r"outcome\.json.*cause.*bored"):
             read_outcome(tmp_path)
 

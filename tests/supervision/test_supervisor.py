@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import signal
 import subprocess
@@ -219,6 +220,25 @@ while pathlib.Path({str(tmp_path / "log.txt")!r}).read_text().count("driver gone
         heartbeat = tmp_path / "heartbeat"
         beat = f"import pathlib, time\nfor _ in range(10): pathlib.Path({str(heartbeat)!r}).touch(); time.sleep(0.1)"
         assert run(tmp_path, beat, Limits(hang_s=0.6)).cause is Cause.FINISHED
+
+    def test_time_in_which_the_child_is_stopped_is_no_hang(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, STOPS_WHEN_ASKED + "time.sleep(1.2)", Limits(hang_s=1.5))
+        wait_ready(tmp_path)
+        child = child_of(supervisor)
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(child, signal.SIGCONT)
+        supervisor.wait(timeout=30)
+        assert read_outcome(tmp_path).cause is Cause.FINISHED
+
+    def test_time_in_which_the_supervisor_is_stopped_is_no_hang(self, tmp_path: Path) -> None:
+        supervisor = start(tmp_path, STOPS_WHEN_ASKED + "time.sleep(4)", Limits(hang_s=3.0))
+        wait_ready(tmp_path)
+        supervisor.send_signal(signal.SIGSTOP)
+        time.sleep(3.2)
+        supervisor.send_signal(signal.SIGCONT)
+        supervisor.wait(timeout=30)
+        assert read_outcome(tmp_path).cause is Cause.FINISHED
 
 
 class TestStopping:

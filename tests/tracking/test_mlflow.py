@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -7,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,10 +18,14 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from minivess.tracking import mlflow
-from minivess.tracking.mlflow import TrackingError, open_client, sync
+from minivess import locks
+from minivess.tracking import client, mlflow
+from minivess.tracking.client import TrackingError, open_client
+from minivess.tracking.mlflow import sync
 from minivess.tracking.run_record import CellRecord, RunRecord
+from minivess.tracking.uris import sqlite_uri
 
 
 def history(*steps: int) -> list[dict[str, Any]]:
@@ -56,15 +62,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Tracked:
     """A run folder with a separate database, and functions that read the database."""
 
-    def __init__(self, folder: Path, template: Path) -> None:
+    def __init__(self, folder: Path, template: Path | None) -> None:
         self.folder = folder
         self.database = folder / "mlflow.db"
-        shutil.copy(template, self.database)
-        self.uri = f"sqlite:///{self.database}"
+        if template is not None:
+            shutil.copy(template, self.database)
+        self.uri = sqlite_uri(self.database)
         self.ids = folder / "night 1" / "mlflow.json"
 
     def sync(self, record: RunRecord = RUN) -> mlflow.SyncResult:
-        return sync(record, self.uri, self.folder / "artifacts", self.ids)
+        return sync(record, self.uri, self.ids)
 
     @property
     def client(self) -> MlflowClient:
@@ -158,10 +165,95 @@ class TestStatus:
         assert (tracked.cell().info.status, tracked.cell().info.end_time) == ("FINISHED", 9000)
 
     def test_status_is_sent_even_if_files_cannot_be_stored(self, tracked: Tracked) -> None:
-        (tracked.folder / "artifacts").touch()
+        (tracked.folder / "mlartifacts").touch()
         with pytest.raises(TrackingError, match="artifacts"):
             tracked.sync(with_cell(artifacts=(Path(__file__),)))
         assert tracked.cell().info.status == "FINISHED"
+
+
+class TestRunning:
+    def test_a_cell_is_running_until_it_ends_and_again_when_it_is_resumed(self, tracked: Tracked) -> None:
+        seen = []
+        for status, ended_ms in (("running", None), ("failed", 5000), ("running", None), ("finished", 9000)):
+            tracked.sync(with_cell(status=status, ended_ms=ended_ms))
+            seen.append(tracked.cell().info.status)
+        assert seen == ["RUNNING", "FAILED", "RUNNING", "FINISHED"]
+        assert tracked.cell().info.end_time == 9000
+
+    def test_a_killed_run_of_another_folder_is_settled_by_the_next_sync(self, tracked: Tracked) -> None:
+        killed = tracked.ids
+        tracked.sync(replace(with_cell(status="running"), status="running"))
+        tracked.ids = tracked.folder / "night 2" / "mlflow.json"
+        with locks.hold(killed.parent / ".lock"):
+            tracked.sync(replace(RUN, cells=()))
+            assert tracked.cell().info.status == "RUNNING"
+        tracked.sync(replace(RUN, cells=()))
+        assert (tracked.cell().info.status, tracked.runs()["night 1"].info.status) == ("KILLED", "KILLED")
+
+
+class TestMoved:
+    """Folders that are renamed, copied and moved."""
+
+    def copy(self, tracked: Tracked, name: str) -> None:
+        shutil.copytree(tracked.ids.parent, tracked.ids.parent.with_name(name))
+        tracked.ids = tracked.ids.parent.with_name(name) / "mlflow.json"
+
+    def test_a_copy_of_a_run_folder_does_not_write_into_the_runs_of_the_original(self, tracked: Tracked) -> None:
+        original = tracked.sync()
+        self.copy(tracked, "night 2")
+        copied = tracked.sync(with_cell(metrics={"dsc": 0.1}))
+        assert copied.cell_run_ids != original.cell_run_ids
+        first = tracked.client.get_run(original.cell_run_ids[CELL.name])
+        assert first.data.metrics["dsc/mean"] == 0.75
+        assert "dsc" not in first.data.metrics
+
+    def test_a_renamed_or_restored_folder_keeps_its_runs(self, tracked: Tracked) -> None:
+        original = tracked.sync()
+        tracked.ids.parent.rename(tracked.folder / "renamed")
+        tracked.ids = tracked.folder / "renamed" / "mlflow.json"
+        assert tracked.sync() == original
+        shutil.copytree(tracked.ids.parent, tracked.folder / "backup")
+        shutil.rmtree(tracked.ids.parent)
+        shutil.copytree(tracked.folder / "backup", tracked.ids.parent)
+        assert tracked.sync() == original
+
+    def test_a_copied_output_folder_has_its_own_runs_and_artifacts(self, tracked: Tracked, template: Path) -> None:
+        log = tracked.folder / "log.txt"
+        log.write_text("old")
+        original = tracked.sync(with_cell(artifacts=(log,)))
+        copy = Tracked(Path(shutil.copytree(tracked.folder, tracked.folder.with_name("copy?%20#é"))), None)
+        _artifact_repos_cache.clear()  # as in a new process
+        log.write_text("longer")
+        assert copy.sync(with_cell(artifacts=(log,))).cell_run_ids == original.cell_run_ids  # of the copied database
+        stored = [
+            (each.folder / "mlartifacts" / each.cell().info.run_id / "artifacts/log.txt").read_text()
+            for each in (tracked, copy)
+        ]
+        assert stored == ["old", "longer"]
+        assert copy.ids.read_text() != tracked.ids.read_text()
+        assert tracked.sync(with_cell(artifacts=(log,))) == original
+
+    def test_a_moved_output_folder_takes_its_artifacts_along(self, tracked: Tracked) -> None:
+        log = tracked.folder / "log.txt"
+        log.write_text("log")
+        tracked.sync(with_cell(artifacts=(log,)))
+        moved = Tracked(tracked.folder.rename(tracked.folder.with_name("new disk")), None)
+        _artifact_repos_cache.clear()  # as in a new process
+        (moved.folder / "log.txt").write_text("longer")
+        moved.sync(with_cell(artifacts=(moved.folder / "log.txt",)))
+        assert not tracked.folder.exists()
+        listed = moved.client.list_artifacts(moved.cell().info.run_id)
+        assert [(item.path, item.file_size) for item in listed] == [("log.txt", 6)]
+
+    def test_a_database_copied_without_its_artifacts_is_refused(self, tracked: Tracked) -> None:
+        (tracked.folder / "log.txt").touch()
+        tracked.sync(with_cell(artifacts=(tracked.folder / "log.txt",)))
+        other = tracked.folder.with_name("other")
+        other.mkdir()
+        shutil.copy(tracked.database, other)
+        with pytest.raises(TrackingError) as caught:
+            Tracked(other, None).sync()
+        assert str(tracked.folder / "mlartifacts") in caught.value.got
 
 
 class TestLostRuns:
@@ -181,9 +273,9 @@ class TestLostRuns:
     def test_two_databases_alternately(self, tracked: Tracked, template: Path) -> None:
         other = f"sqlite:///{tracked.folder / 'other.db'}"
         shutil.copy(template, tracked.folder / "other.db")
-        first, second = tracked.sync(), sync(RUN, other, None, tracked.ids)
+        first, second = tracked.sync(), sync(RUN, other, tracked.ids)
         assert first.cell_run_ids != second.cell_run_ids
-        assert (tracked.sync(), sync(RUN, other, None, tracked.ids)) == (first, second)
+        assert (tracked.sync(), sync(RUN, other, tracked.ids)) == (first, second)
 
     def test_deleted_experiment_is_an_error_with_the_command_that_restores_it(self, tracked: Tracked) -> None:
         done = tracked.sync()
@@ -205,7 +297,7 @@ class TestArtifacts:
         return with_cell(artifacts=(cell / "log.txt", cell / "weights", cell / "missing"))
 
     def root(self, tracked: Tracked) -> Path:
-        return tracked.folder / "artifacts" / tracked.cell().info.run_id / "artifacts"
+        return tracked.folder / "mlartifacts" / tracked.cell().info.run_id / "artifacts"
 
     def stored(self, tracked: Tracked) -> dict[str, str]:
         root = self.root(tracked)
@@ -240,7 +332,7 @@ class TestTrouble:
         listener.close()
         begin = time.monotonic()
         with pytest.raises(TrackingError, match="minivess track sync") as caught:
-            sync(RUN, f"http://user:secret@127.0.0.1:{port}", None, tracked.ids)
+            sync(RUN, f"http://user:secret@127.0.0.1:{port}", tracked.ids)
         assert time.monotonic() - begin < 15
         assert "secret" not in str(caught.value)
         tracked.sync()
@@ -252,11 +344,22 @@ class TestTrouble:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
         begin = time.monotonic()
         with pytest.raises(TrackingError, match="timeout"):
-            sync(RUN, f"http://127.0.0.1:{listener.getsockname()[1]}", None, tracked.ids)
+            sync(RUN, f"http://127.0.0.1:{listener.getsockname()[1]}", tracked.ids)
         assert time.monotonic() - begin < 5
 
+    def test_a_server_that_sends_one_byte_a_second_is_a_timeout(
+        self, tracked: Tracked, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No wait for one byte is long, so that a limit on each wait does not end it."""
+        monkeypatch.setattr(client, "_ANSWER_S", 3.0)
+        threading.Thread(target=_drip, args=(listener,), daemon=True).start()
+        begin = time.monotonic()
+        with pytest.raises(TrackingError, match="timeout"):
+            sync(RUN, f"http://127.0.0.1:{listener.getsockname()[1]}", tracked.ids)
+        assert time.monotonic() - begin < 6
+
     def test_locked_database(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mlflow, "_LOCKED_S", 0.1)
+        monkeypatch.setattr(client, "_LOCKED_S", 0.1)
         with closing(sqlite3.connect(tracked.database)) as other:
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(TrackingError, match="locked"):
@@ -266,13 +369,21 @@ class TestTrouble:
 
     def test_another_active_sync_of_the_run(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mlflow, "_SYNCING_S", 0.1)
-        with mlflow.hold(tracked.ids, 1), pytest.raises(TrackingError, match=tracked.ids.name):
+        with client.hold(tracked.ids, 1), pytest.raises(TrackingError, match=tracked.ids.name):
             tracked.sync()
 
     def test_missing_mlflow(self, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
         with pytest.raises(TrackingError, match=r"mlflow\.tracking"):
             tracked.sync()
+
+
+def _drip(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        for letter in b"HTTP/1.1 200 OK":
+            connection.send(bytes([letter]))
+            time.sleep(1)
 
 
 _FOUR_PROCESSES = """
@@ -285,7 +396,8 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 from pathlib import Path
-from minivess.tracking.mlflow import open_client, sync
+from minivess.tracking.client import open_client
+from minivess.tracking.mlflow import sync
 from minivess.tracking.run_record import CellRecord, RunRecord
 
 folder = Path(sys.argv[1])
@@ -297,7 +409,7 @@ cells = [
 record = RunRecord(name="losses", status="finished", cells=cells, started_ms=1, ended_ms=2)
 
 def work(name):
-    done = sync(record, f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", folder / name / "mlflow.json")
+    done = sync(record, f"sqlite:///{folder / 'mlflow.db'}", folder / name / "mlflow.json")
     assert len(done.cell_run_ids) == 3, done
 
 open_client("http://127.0.0.1:1")  # imports MLflow once for all four processes

@@ -57,6 +57,26 @@ class TestGitState:
         (module.parent / "new.py").touch()
         assert (git_state(module) or {})["dirty"] is True
 
+    def test_data_and_results_next_to_the_package_are_not_dirty(self, module: Path) -> None:
+        package = module.parent / "package"
+        package.mkdir()
+        for name in ("__init__.py", "code.py"):
+            (package / name).touch()
+        git(module.parent, "add", "package")
+        git(module.parent, "commit", "--quiet", "--message", "second")
+        (module.parent / "runs").mkdir()
+        (module.parent / "runs" / "notes.txt").touch()
+        assert (git_state(package / "code.py") or {})["dirty"] is False
+        (package / "own.py").touch()
+        assert (git_state(package / "code.py") or {})["dirty"] is True
+
+    def test_the_default_folders_are_ignored(self) -> None:
+        root = Path(__file__).parents[2]
+        ignored = git(root, "check-ignore", "--no-index", "data/raw/a.nii.gz", "runs/x/log.txt").splitlines()
+        assert ignored == ["data/raw/a.nii.gz", "runs/x/log.txt"]
+        done = subprocess.run(["git", "check-ignore", "--no-index", "--quiet", "src/minivess/data/new.py"], cwd=root)
+        assert done.returncode == 1
+
     def test_untracked_file_has_no_state(self, module: Path) -> None:
         """For example a package in a virtual environment inside the checkout of another project."""
         site = module.parent / ".venv"

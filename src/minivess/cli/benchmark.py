@@ -7,7 +7,7 @@ import os
 
 import click
 
-from minivess.cli.options import as_json, model_name
+from minivess.cli.options import as_json, model_name, trust_code
 from minivess.json_files import to_plain
 
 
@@ -31,6 +31,7 @@ def benchmark() -> None:
 @click.option(
     "--write", is_flag=True, help="Write the measured rows to the model's YAML, with date, GPU and library versions."
 )
+@trust_code
 @as_json
 def vram(model: str, loss: str, batch: int, precision: str, cap: str | None, write: bool, as_json: bool) -> None:
     """Predict and, on a GPU, measure the GPU memory of a training step.

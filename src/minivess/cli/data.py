@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from minivess.cli.options import FILE, FOLDER, as_json
-from minivess.json_files import to_plain
+from minivess.json_files import to_plain, write_state
 
 
 @click.command()
@@ -40,7 +40,6 @@ def profile(
     Without --full only the headers are read. Every fault of every file is listed; a fault that many volumes share is one
     line (--json lists each). The exit code is 3 if a fault would stop a run.
     """
-    from minivess.atomic import write_text
     from minivess.cli.progress import volume_progress
     from minivess.cli.terminal_tables import show_profile
     from minivess.data.layouts.cases import find_cases
@@ -53,7 +52,7 @@ def profile(
         with volume_progress("Scanning", len(find_cases(folder)), quiet=as_json) as advance:
             found = scan_dataset(folder, voxels=full, progress=lambda name: advance(), processes=processes)
         if save is not None:
-            write_text(save, found.model_dump_json(indent=1) + "\n")
+            write_state(save, found)
     if as_json:
         findings = to_plain(found.findings)
         click.echo(json.dumps({**found.model_dump(mode="json"), "findings": findings}, indent=2))
@@ -121,7 +120,8 @@ def _parse_spacing(
     "--spacing-um",
     callback=_parse_spacing,
     metavar="X,Y,Z",
-    help="Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each.",
+    help="Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each, "
+    "or the stack itself if it states three sizes with units.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
@@ -135,11 +135,18 @@ def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] 
     The pages, rows and columns of a stack are Z, Y and X of the volume. The name of a case is what the names of its stack
     and its label have in common. The two values of a label become 0 and 1. If anything is wrong, every fault is listed and
     nothing is written. OUT must be new or empty; it appears only when the conversion is complete.
+
+    One stack of grey pages is read from a plain, ImageJ, OME or Micro-Manager TIFF file; every other kind of file is
+    refused by name. Warnings are printed even with --quiet.
     """
     from minivess.cli.progress import volume_progress
     from minivess.data.layouts.tiff_import import find_tiffs, import_tiffs
+    from minivess.findings import grouped
 
     cases = find_tiffs(source, spacing_um)
+    for finding in grouped(finding for case in cases for finding in case.findings):
+        if finding.level == "warning" or not quiet:
+            click.echo(str(finding), err=True)
     with volume_progress("Converting", len(cases), quiet=quiet) as advance:
         import_tiffs(cases, out, lambda name: advance())
     if not quiet:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from minivess.cli.terminal_output import detached_on_hangup
 from minivess.errors import RunError
 from minivess.json_files import to_plain
 
@@ -26,6 +27,7 @@ def execute(
     dry_run: bool = False,
     only: Sequence[CellFilter] = (),
     dask: str | None = None,
+    accept_changed_code: bool = False,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -36,6 +38,7 @@ def execute(
         dry_run: Show configuration, plan and cells; train nothing and write nothing.
         only: Run only the cells that one of these filters matches; empty for all.
         dask: Address of a Dask scheduler whose workers run the cells; None runs them on this machine.
+        accept_changed_code: Whether a run may continue with other code than it was started with.
         quiet: Print only the results.
         as_json: Print the results as JSON; implies ``quiet``.
 
@@ -44,13 +47,14 @@ def execute(
         click.exceptions.Exit: A cell failed; each failed cell is printed with its cure.
     """
     quiet = quiet or as_json
+    prepare = partial(_prepare, config, accept_changed_code=accept_changed_code, quiet=quiet)
     if dry_run:
         from minivess.cli.terminal_tables import show_config, show_outline
         from minivess.experiments.dry_run import describe_dry_run
 
         if not quiet:
             show_config(config)
-        planned = describe_dry_run(_prepare(config, quiet=quiet), only)
+        planned = describe_dry_run(prepare(), only)
         if as_json:
             click.echo(json.dumps(planned.summary(), indent=2))
         else:
@@ -61,7 +65,9 @@ def execute(
 
     if why_plain() and not quiet:
         click.echo(why_plain(), err=True)
-    as_flow(config.name, partial(_run, config, runner, only, quiet=quiet, as_json=as_json))
+    folder = config.output_dir / config.name
+    with detached_on_hangup(folder / "log.txt"):
+        as_flow(config.name, partial(_run, prepare, runner, only, quiet=quiet, as_json=as_json), folder)
 
 
 def _runner(dask: str | None) -> Runner:
@@ -80,7 +86,7 @@ def _runner(dask: str | None) -> Runner:
     return runner
 
 
-def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
+def _prepare(config: ExperimentConfig, *, accept_changed_code: bool, quiet: bool) -> Prepared:
     from minivess.cli.progress import volume_progress
     from minivess.cli.terminal_tables import show_plan, show_preflight
     from minivess.data.layouts.cases import find_cases
@@ -90,34 +96,44 @@ def _prepare(config: ExperimentConfig, *, quiet: bool) -> Prepared:
     hardware = detect_hardware(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     count = len(find_cases(config.data_dir)) if config.data_dir else 0
     with volume_progress("Scanning", count, quiet=quiet) as advance:
-        prepared = prepare(config, hardware, os.environ, lambda volume: advance())
+        prepared = prepare(
+            config, hardware, os.environ, lambda volume: advance(), accept_changed_code=accept_changed_code
+        )
     if not quiet:
         show_preflight(prepared.preflight, only_findings=True)
         show_plan(prepared.plan)
     return prepared
 
 
-def _run(config: ExperimentConfig, runner: Runner, only: Sequence[CellFilter], *, quiet: bool, as_json: bool) -> None:
+def _run(
+    prepare: Callable[[], Prepared], runner: Runner, only: Sequence[CellFilter], *, quiet: bool, as_json: bool
+) -> None:
     from minivess.cli.run_view import RunView
     from minivess.cli.terminal_tables import show_comparison, show_unfinished
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
     from minivess.orchestration.flows import as_task, show_results
+    from minivess.publishing.live import live_tracking
     from minivess.publishing.register import publish_quietly
+    from minivess.publishing.sync_run import own_tracking_uri
     from minivess.reporting.html import write_report
     from minivess.reporting.run_data import budget_sentence, read_run_data
     from minivess.reporting.tables import markdown_table
 
-    prepared = as_task("profile and prepare", partial(_prepare, config, quiet=quiet))
-    with RunView(prepared, quiet=quiet) as view:
-        failures = run(prepared, view, runner, only)
-    if prepared.folder.read_rows():
-        comparison = as_task("compare", partial(read_results, prepared.folder))
+    prepared = as_task("profile and prepare", prepare)
+    uri = own_tracking_uri(prepared.config)
+    with live_tracking(prepared.folder, uri):
+        with RunView(prepared, quiet=quiet) as view:
+            failures = run(prepared, view, runner, only)
+        scored = bool(prepared.folder.read_rows())
+        if scored:
+            comparison = as_task("compare", partial(read_results, prepared.folder))
+            page = as_task("report", partial(write_report, prepared.folder))
+            show_results(prepared.config.name, markdown_table(comparison), page)
+    note = publish_quietly(prepared.folder, uri)
+    if scored:
         if not as_json:
             show_comparison(comparison)
-        page = as_task("report", partial(write_report, prepared.folder))
-        show_results(config.name, markdown_table(comparison), page)
-        note = publish_quietly(prepared.folder)
         facts = read_run_data(prepared.folder)
         if as_json:
             over = {cell.name: cell.broken_budgets for cell in facts.cells if cell.broken_budgets}

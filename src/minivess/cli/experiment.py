@@ -22,12 +22,21 @@ from minivess.cli.options import (
     parse_settings,
     plan_options,
     run_folder,
+    tracking_uri,
+    trust_code,
 )
 from minivess.errors import RunError
 from minivess.json_files import to_plain
 
 if TYPE_CHECKING:
     from minivess.experiments.run_folder import RunFolder
+
+
+accept_changed_code = click.option(
+    "--accept-changed-code",
+    is_flag=True,
+    help="Continue a run although minivess, a library, or your own loss or network has changed; the report then says so.",
+)
 
 
 @click.command()
@@ -59,6 +68,8 @@ if TYPE_CHECKING:
 )
 @click.option("--fresh", is_flag=True, help="Start again: move the existing run folder aside, after asking.")
 @click.option("--yes", is_flag=True, help="Do not ask (with --fresh).")
+@accept_changed_code
+@trust_code
 @click.option(
     "--dask", metavar="ADDRESS", help="Run the cells on the workers of this Dask scheduler, e.g. tcp://127.0.0.1:8786."
 )
@@ -75,6 +86,7 @@ def run(
     only: tuple[str, ...],
     fresh: bool,
     yes: bool,
+    accept_changed_code: bool,
     dask: str | None,
     quiet: bool,
     as_json: bool,
@@ -101,7 +113,15 @@ def run(
     if fresh and resolved.data_dir:
         read_layout(resolved.data_dir)  # a wrong folder is reported before the question
     with _moved_aside(RunFolder(resolved.output_dir / resolved.name), yes=yes) if fresh else nullcontext():
-        execute(resolved, dry_run=dry_run, only=filters, dask=dask, quiet=quiet, as_json=as_json)
+        execute(
+            resolved,
+            dry_run=dry_run,
+            only=filters,
+            dask=dask,
+            accept_changed_code=accept_changed_code,
+            quiet=quiet,
+            as_json=as_json,
+        )
 
 
 @click.command()
@@ -135,6 +155,8 @@ def run(
     is_flag=True,
     help="Continue the run in --log-dir, which is also the default; an error if there is none.",
 )
+@accept_changed_code
+@trust_code
 @click.option("--debug", is_flag=True, help="Run a short trial: 6 volumes, 2 folds, 2 epochs of 5 optimizer steps.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the experiment YAML; may be repeated."
@@ -153,6 +175,7 @@ def train(
     memory_limit_gb: float | None,
     monitor_interval: float,
     resume: bool,
+    accept_changed_code: bool,
     debug: bool,
     settings: tuple[str, ...],
     quiet: bool,
@@ -187,7 +210,7 @@ def train(
         "seed": "--seed",
     } | keys_of(settings)
     config = make_config(merge(values, parse_settings(settings)), "the command line", options)
-    execute(config, quiet=quiet, as_json=as_json)
+    execute(config, accept_changed_code=accept_changed_code, quiet=quiet, as_json=as_json)
 
 
 @click.command()
@@ -249,15 +272,20 @@ def track() -> None:
 
 @track.command()
 @run_folder
-def sync(run: Path) -> None:
+@tracking_uri
+def sync(run: Path, tracking_uri: str | None) -> None:
     """Send a run to MLflow and register its model.
 
-    Only what MLflow does not have yet is sent, so the command may be repeated.
+    Only what MLflow does not have yet is sent, so the command may be repeated, also while the run is going.
     """
     from minivess.experiments.run_folder import RunFolder
+    from minivess.publishing import sync_run
     from minivess.publishing.register import publish
 
-    click.echo(publish(RunFolder(run)))
+    uri = sync_run.tracking_uri(RunFolder(run), tracking_uri)
+    if uri is None:
+        raise RunError("a run that MLflow tracks", "tracking_uri: none", "name a server or database: --tracking-uri")
+    click.echo(publish(RunFolder(run), uri))
 
 
 @contextmanager

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import sys
+from types import FrameType
 
 import click
 
 from minivess.cli import benchmark, data, experiment, planning, prediction, promotion, ui
+from minivess.cli.terminal_output import drop_what_cannot_be_written
 from minivess.errors import MinivessError, RunError
 
 _FILE_SYSTEM_ERRORS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
     *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY, errno.EIO, errno.ESTALE),
 }
+
+_INTERRUPTED = 130
+_interrupted: list[int] = []
+"""Signals that have asked this process to end."""
 
 _SECTIONS = {
     "Check and plan": ("profile", "preflight", "plan", "benchmark"),
@@ -64,10 +71,20 @@ for group in (data, planning, experiment, prediction, promotion, ui, benchmark):
 
 def main() -> None:
     """Run the command line; a MinivessError prints its message and sets the exit code, without a traceback."""
+    output = drop_what_cannot_be_written()
+    _leave_current_folder_off_the_path()
     # SIGTERM (`kill`, a batch system, a shutdown) acts like Ctrl-C: the run saves its state and prints how to continue.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        code = cli.main(standalone_mode=False) or 0
+        output.flush()
+        if output.lost and code == 0 and sys.argv[1:2] not in (["run"], ["train"]):  # these two keep their results
+            raise RunError(
+                "standard output that can be written", f"{output.lost.strerror}", "free space, or redirect it"
+            )
+        sys.exit(code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -85,7 +102,30 @@ def main() -> None:
         sys.exit(failure.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+
+
+def _leave_current_folder_off_the_path() -> None:
+    """Remove the current folder from the import path, unless PYTHONPATH names it: its files must not replace a library."""
+    named = {
+        os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry.strip("./")
+    }
+    if os.getcwd() not in named:
+        sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", os.getcwd())]
+    if os.environ.get("PYTHONPATH"):  # for child processes
+        entries = os.environ["PYTHONPATH"].split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in entries if entry.strip("./"))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; end the process with code 130 at the second signal, whatever it is doing.
+
+    Nothing is lost: a run can be killed at any time, and its supervisor stops the cell when this process ends.
+    """
+    if _interrupted:
+        os._exit(_INTERRUPTED)
+    _interrupted.append(number)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -35,6 +35,29 @@ model_name = click.option(
     help="Model profile: a name in configs/model_profiles, or a YAML file.",
 )
 run_folder = click.argument("run", type=FOLDER)
+tracking_uri = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="MLflow server or database; by default MLFLOW_TRACKING_URI, else the database next to the run folder.",
+)
+
+
+def _trust(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
+    if paths:
+        from minivess.trusted_code import trust
+
+        trust(paths)
+
+
+trust_code = click.option(
+    "--trust-code",
+    multiple=True,
+    type=_Path(path_type=Path, exists=True),
+    expose_value=False,
+    callback=_trust,
+    metavar="PATH",
+    help="Trust the code in this folder (your own network or loss), or this .pt file of weights; may be repeated.",
+)
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -49,19 +72,21 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         click.BadParameter: A setting is not ``KEY=VALUE``, or its value is not valid YAML.
     """
-    import yaml
-
     from minivess.experiments.config import merge
+    from minivess.tracking.uris import mask_uri
+    from minivess.yaml_files import YamlError, read_yaml
 
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"expected key=value, got {setting!r}", param_hint="--set")
+            raise click.BadParameter(f"expected key=value, got {mask_uri(setting)!r}", param_hint="--set")
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
-            raise click.BadParameter(f"expected a YAML value, got {setting!r}", param_hint="--set") from None
+            value = read_yaml(text)
+        except YamlError as error:
+            raise click.BadParameter(
+                f"expected a YAML value, got {mask_uri(setting)[:80]!r} ({error})", param_hint="--set"
+            ) from None
         for part in reversed(key.split(".")):
             value = {part: value}
         values = merge(values, value)

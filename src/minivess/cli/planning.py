@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from minivess.cli.options import FOLDER, as_json, data_dir, model_name, plan_options
+from minivess.cli.options import FOLDER, as_json, data_dir, model_name, plan_options, trust_code
 from minivess.errors import DataError, PlanError
 
 losses = click.option(
@@ -24,6 +24,7 @@ losses = click.option(
 )
 @model_name
 @losses
+@trust_code
 @as_json
 def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple[str, ...], as_json: bool) -> None:
     """Check whether this machine can train on this data.
@@ -70,6 +71,7 @@ def preflight(data_dir: Path | None, output_dir: Path, model: str, losses: tuple
 @losses
 @click.option("--gpu", help='GPU memory to plan for, e.g. "8GB", or "none"; by default the GPU of this machine.')
 @click.option("--ram", help='Main memory to plan for, e.g. "32GB"; by default that of this machine.')
+@trust_code
 @as_json
 def plan(
     data_dir: Path | None,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FILE, FOLDER
+from minivess.cli.options import FILE, FOLDER, trust_code
 from minivess.errors import DataError
+from minivess.findings import grouped
 from minivess.json_files import read_state
 
 
@@ -24,7 +25,12 @@ from minivess.json_files import read_state
     "--mirror", is_flag=True, help="Average the predictions of in-plane mirror images; takes four times as long."
 )
 @click.option("--probabilities", is_flag=True, help="Write the vessel probability instead of the mask.")
-@click.option("--force", is_flag=True, help="Overwrite existing output files.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Overwrite existing output files, and predict volumes that are far from the training volumes.",
+)
+@trust_code
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
     weights: Path,
@@ -46,7 +52,8 @@ def predict(
 
     folder = weights / "weights" if (weights / "weights").is_dir() else weights
     share = _overlap_of(folder) if overlap is None else overlap
-    require_inputs(folder, volumes)
+    for finding in grouped(require_inputs(folder, volumes, force=force)):
+        click.echo(f"{click.style('Unlike the training volumes:', fg='yellow', bold=True)} {finding}", err=True)
     require_room(volumes, output_dir, probabilities=probabilities, replace=force)
     skipped = []
     for volume in volumes:
@@ -59,6 +66,8 @@ def predict(
                     overlap=share,
                     mirror=mirror,
                     probabilities=probabilities,
+                    compare=not force,
+                    replace=force,
                     progress=progress,
                 )
             click.echo(target)

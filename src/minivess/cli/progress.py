@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
+
+from minivess.text import format_duration
 
 
 @contextmanager
@@ -34,6 +37,17 @@ def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
         TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(16, table_column=Column(no_wrap=True)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        _TimeLeft(table_column=Column(no_wrap=True)),
     )
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time left: the field ``left_s`` of a task if it has one (None: not known yet), else rich's own estimate."""
+
+    def render(self, task: Task) -> Text:
+        if "left_s" not in task.fields:
+            return super().render(task)
+        left_s = task.fields["left_s"]
+        text = "" if left_s is None or left_s < 1 else f"about {format_duration(round(left_s))}"
+        return Text(text, style="progress.remaining")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import as_json, run_folder
+from minivess.cli.options import as_json, run_folder, tracking_uri
+from minivess.errors import RunError
 from minivess.json_files import to_plain
 
 
@@ -17,26 +18,29 @@ from minivess.json_files import to_plain
     "--version", "number", type=int, help="Promote this version of the registered model; by default the one of the run."
 )
 @click.option("--force", is_flag=True, help="Promote even if the model is worse or was trained on other data.")
+@tracking_uri
 @as_json
-def promote(run: Path, number: int | None, force: bool, as_json: bool) -> None:
+def promote(run: Path, number: int | None, force: bool, tracking_uri: str | None, as_json: bool) -> None:
     """Make a run's model the champion if it is not worse.
 
-    The model must have at least the mean dsc of the present champion on the cases that both scored, and come from the same
-    data.
+    By the run's first metric, its mean must not be worse than that of the present champion on the cases that both scored. Both
+    must come from the same data, and the model must load.
     """
     from minivess.experiments.run_folder import RunFolder
+    from minivess.publishing import sync_run
     from minivess.publishing.promote import promote_run
-    from minivess.publishing.sync_run import tracking_uri
+    from minivess.tracking.uris import mask_uri
 
     folder = RunFolder(run)
-    found = promote_run(folder, number, force=force)
-    uri = tracking_uri(folder)
+    uri = sync_run.tracking_uri(folder, tracking_uri)
+    if uri is None:
+        raise RunError("a run that MLflow tracks", "tracking_uri: none", "name a server or database: --tracking-uri")
+    found, shown = promote_run(folder, uri, number, force=force), mask_uri(uri)
     if as_json:
-        click.echo(json.dumps({**to_plain(found), "tracking_uri": uri}, indent=2))
+        click.echo(json.dumps({**to_plain(found), "tracking_uri": shown}, indent=2))
         return
-    click.echo(
-        f"Champion: {found.name} version {found.version} in {uri}" + (", promoted despite:" if found.objections else "")
-    )
+    despite = ", promoted despite:" if found.objections else ""
+    click.echo(f"Champion: {found.name} version {found.version} in {shown}{despite}")
     for line in filter(None, [*found.objections, found.figures]):
         click.echo(line)
 

@@ -14,9 +14,11 @@ from minivess.cli.progress import progress_bars
 from minivess.data.profiler import VolumeStats
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import CellFolder
+from minivess.experiments.time_estimate import predict_seconds
+from minivess.experiments.time_left import TimeLeft
 from minivess.reporting.run_data import read_samples
 from minivess.supervision.outcome import Outcome
-from minivess.text import GIB, format_bytes
+from minivess.text import GIB, format_bytes, format_duration
 
 _LINE_EVERY_S = 30.0
 _READ_EVERY_S = 1.0
@@ -35,6 +37,8 @@ class RunView:
         self._line_due_s = 0.0
         self._prepared = prepared
         self._lock = Lock()
+        self._left: TimeLeft | None = None
+        self._left_due_s = 0.0
 
     def __enter__(self) -> RunView:
         self._progress.start()
@@ -54,8 +58,10 @@ class RunView:
     def on_cell_start(self, name: str, number: int, total: int) -> None:
         with self._lock:
             self._progress.update(self._store, visible=False)
+            self._left = self._left or self._time_left()
+            self._left.start(name)
             if self._cells is None:
-                self._cells = self._progress.add_task("Cells", total=total)
+                self._cells = self._progress.add_task("Cells", total=total, left_s=None)
             self._drop("dry start")
             self._show(name, "starting", 0, None)
             self._line_due_s = time.monotonic() + _LINE_EVERY_S
@@ -64,13 +70,18 @@ class RunView:
     def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         with self._lock:
             text = self._show(name, stage, done, total)
+            self._update_time_left(name, stage, done, total)
             if not self._bars and time.monotonic() >= self._line_due_s:
                 self._line_due_s = time.monotonic() + _LINE_EVERY_S
-                self._print_line(f"    {text} {done}/{total}")
+                left_s = self._left.of_run() if self._left else None
+                left = f", about {format_duration(left_s)} left" if left_s is not None else ""
+                self._print_line(f"    {text} {done}/{total}{left}")
 
     def on_cell_end(self, name: str, outcome: Outcome | None) -> None:
         with self._lock:
             self._drop(name)
+            if self._left:
+                self._left.end(name, was_finished=outcome is None)
         if outcome is None:
             self._console.print(f"[dim]{name} is already finished[/]", highlight=False)
         elif outcome.status == "finished":
@@ -85,11 +96,30 @@ class RunView:
     def _show(self, name: str, stage: str, done: int, total: int | None) -> str:
         """Update the row of a running cell, add it if it is new, and return its text."""
         if name not in self._rows:
-            self._rows[name] = self._progress.add_task("", total=None), CellLine(self._prepared, name)
+            self._rows[name] = self._progress.add_task("", total=None, left_s=None), CellLine(self._prepared, name)
         row, line = self._rows[name]
         text = f"{name}: {stage}{line.read()}"
         self._progress.update(row, description=f"  {text}", completed=done, total=total)
         return text
+
+    def _time_left(self) -> TimeLeft:
+        """Prepare the estimate when the first cell starts: the plan in the run folder then has the times of the dry start."""
+        prepared = self._prepared
+        predicted = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.folder.read_plan())
+        cells = [prepared.folder.cell(*cell) for cell in prepared.config.cells_in_order]
+        waiting = [cell.path.name for cell in cells if not cell.finished]
+        return TimeLeft(predicted, waiting, prepared.at_full_speed)
+
+    def _update_time_left(self, name: str, stage: str, done: int, total: int) -> None:
+        if self._left is None:
+            return
+        self._left.progress(name, stage, done, total)
+        if time.monotonic() >= self._left_due_s:
+            self._left_due_s = time.monotonic() + _READ_EVERY_S
+            for cell, (row, _) in self._rows.items():
+                self._progress.update(row, left_s=self._left.of_cell(cell))
+            if self._cells is not None:
+                self._progress.update(self._cells, left_s=self._left.of_run())
 
     def _drop(self, name: str) -> None:
         if name in self._rows:

@@ -155,13 +155,17 @@ def show_outline(planned: DryRun) -> None:
     """Print what a run would train, how long it would take, and its run folder."""
     from minivess.text import format_duration
 
-    prepared, timed = planned.prepared, planned.seconds is not None
+    prepared = planned.prepared
+    timed = planned.seconds is not None or any(cell.finished for cell in planned.cells)
     table = _table("cell", "trained on", "held out", "about" if timed else "")
     for cell in planned.cells:
-        taken = format_duration(cell.seconds) if cell.seconds is not None else ""
+        taken = format_duration(cell.seconds) if cell.seconds is not None else "finished" if cell.finished else ""
         table.add_row(cell.name, counted(len(cell.train), "case"), ", ".join(cell.held_out), taken)
     console.print(table)
-    total = f", about {format_duration(planned.seconds)} in total" if planned.seconds is not None else ""
+    remain = " for the cells that remain" if any(cell.finished for cell in planned.cells) else " in total"
+    total = f", about {format_duration(planned.seconds)}{remain}" if planned.seconds is not None else ""
+    if planned.untimed and planned.seconds is not None:
+        total += f" and the time of {', '.join(planned.untimed)}, which is measured in the dry start"
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
     steps = prepared.config.training.steps

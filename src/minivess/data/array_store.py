@@ -20,17 +20,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivess.atomic import atomic_folder, write_text
+from minivess.atomic import atomic_folder
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, read_header
 from minivess.data.profiler import DatasetProfile, VolumeStats
-from minivess.errors import DataError
+from minivess.data.store_digests import FileRecord, is_damaged, record_file, write_records
+from minivess.errors import DataError, RunError
+from minivess.json_files import read_state, write_state
 from minivess.locks import acquire
 from minivess.machine.process_pool import choose_processes, map_in_processes
 
 _PROFILE = "profile.json"
 _VERSION = "2"
 """Version of the content of a store. Change it when the content changes, so that stores are built again."""
+_VERSION_OF_FLOAT64 = "3"
+"""Version of a store with volumes that need float64; version 2 of such a store has them in float32."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.profile = DatasetProfile.model_validate_json((folder / _PROFILE).read_bytes())
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "a finished store", f"{folder}: {error}", "delete the folder; the next run builds it again"
-            ) from error
+            self.profile = read_state(
+                folder / _PROFILE, DatasetProfile, "delete the folder; the next run builds it again"
+            )
+        except RunError as error:
+            raise DataError("a finished store", error.got, "delete the folder; the next run builds it again") from error
         self._volumes = {volume.name: volume for volume in self.profile.volumes}
         self._layouts: dict[str, _Layout] = {}
 
@@ -122,7 +126,7 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
 
     The content hash of the data set names the subfolder. A volume of any size is streamed through a few megabytes of
     memory. If another process is writing a store in ``root``, this function waits for it. It deletes the unfinished
-    stores of processes that were killed.
+    stores of processes that were killed. A store with damaged files is written again.
 
     Args:
         profile: Profile of the data set, made with ``voxels=True``.
@@ -138,11 +142,12 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
     """
     if profile.content_hash is None:
         raise DataError("a profile with a content hash", "header facts only", "scan the data set with voxels=True")
-    folder = root / f"{profile.content_hash}-{_VERSION}"
-    if not (folder / _PROFILE).is_file():
+    version = _VERSION_OF_FLOAT64 if any(volume.needs_float64 for volume in profile.volumes) else _VERSION
+    folder = root / f"{profile.content_hash}-{version}"
+    if not _is_usable(folder):
         _build(profile, folder, progress or (lambda volume: None))
     if Store(folder).profile != profile:  # the data set has moved; its content is the same
-        write_text(folder / _PROFILE, profile.model_dump_json(indent=1))
+        write_state(folder / _PROFILE, profile)
     return Store(folder)
 
 
@@ -151,23 +156,30 @@ def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStat
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / ".lock").open("a") as lock:
         acquire(lock.fileno(), folder.parent)
-        if (folder / _PROFILE).is_file():
+        if _is_usable(folder):
             return
+        shutil.rmtree(folder, ignore_errors=True)
         for orphan in folder.parent.glob(".tmp-*"):
             if orphan.is_dir():  # a file can be a profile that another run is writing
                 shutil.rmtree(orphan, ignore_errors=True)
         with atomic_folder(folder) as temporary:
             processes = choose_processes(profile.stored_bytes, len(profile.volumes))
-            map_in_processes(partial(_store_case, folder=temporary), profile.volumes, processes, progress)
-            write_text(temporary / _PROFILE, profile.model_dump_json(indent=1))
+            records = map_in_processes(partial(_store_case, folder=temporary), profile.volumes, processes, progress)
+            write_records(temporary, {name: record for files in records for name, record in files.items()})
+            write_state(temporary / _PROFILE, profile)
 
 
-def _store_case(volume: VolumeStats, folder: Path) -> None:
+def _is_usable(folder: Path) -> bool:
+    return (folder / _PROFILE).is_file() and not is_damaged(folder)
+
+
+def _store_case(volume: VolumeStats, folder: Path) -> dict[str, FileRecord]:
+    """Write the three files of a volume and return their records."""
     assert volume.label is not None, "only labelled data sets are stored"
     path = Path(volume.image)
-    header = read_header(path)
-    values = (scale(block, header) for block in read_blocks(path, header))
-    _write(Path(_array_file(folder, volume.name, "image")), header.read_dtype, header.shape, values)
+    header, exact = read_header(path), volume.needs_float64
+    values = (scale(block, header, exact=exact) for block in read_blocks(path, header))
+    _write(Path(_array_file(folder, volume.name, "image")), header.read_dtype(exact), header.shape, values)
     path = Path(volume.label)
     header = read_header(path)
     small = np.dtype(np.int32 if header.voxels < 2**31 else np.int64)
@@ -180,6 +192,8 @@ def _store_case(volume: VolumeStats, folder: Path) -> None:
     )
     count = sum(map(len, vessel))
     _write(Path(_array_file(folder, volume.name, "foreground")), small, (count,), vessel)
+    files = [Path(_array_file(folder, volume.name, part)) for part in ("image", "label", "foreground")]
+    return {path.name: record_file(path) for path in files}
 
 
 def _mask(path: Path, header: Header, vessel: list[np.ndarray], small: np.dtype) -> Iterator[np.ndarray]:

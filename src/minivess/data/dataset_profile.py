@@ -16,6 +16,14 @@ from minivess.errors import DataError
 from minivess.findings import Finding
 from minivess.geometry import Shape, Spacing, plan_strides, round_down
 
+_LARGEST_OFFSET = 256.0
+"""Largest intensity in standard deviations up to which voxels are normalised in float32: the error is 3e-5 of one."""
+
+_SMALLEST_FLOAT32 = 1e-30
+"""Intensities below it are kept in float64. From 1e-38 on, float32 has fewer digits."""
+
+_FLOAT64_VOXELS = 2**16
+
 OUTLIER_FACTOR = 2.0
 """A spacing that differs from the median by more than this factor is an outlier, such as MiniVess's mv10 (2.48 µm)."""
 
@@ -81,10 +89,23 @@ class VolumeStats(BaseModel):
     def voxels(self) -> int:
         return self.shape[0] * self.shape[1] * self.shape[2]
 
+    @property
+    def needs_float64(self) -> bool:
+        """Whether float32 is too coarse for the differences between voxels.
+
+        This is the case if a large number was added to all voxels, and if they are near the smallest number of float32.
+        False if the voxels were not read.
+        """
+        if self.intensity_low is None or self.intensity_high is None:
+            return False
+        largest = max(abs(self.intensity_low), abs(self.intensity_high))
+        return largest > _LARGEST_OFFSET * (self.intensity_std or 0.0) or largest < _SMALLEST_FLOAT32
+
     def normalise(self, block: np.ndarray) -> np.ndarray:
         """Clip intensities to the volume's 0.5 and 99.5 percentiles, subtract the mean and divide by the deviation.
 
-        Mean and standard deviation are those of the clipped voxels of the whole volume.
+        Mean and standard deviation are those of the clipped voxels of the whole volume. Adding a constant to all voxels,
+        or multiplying them by a positive one, therefore does not change the result.
 
         Args:
             block: Voxels of this volume, any shape.
@@ -97,10 +118,23 @@ class VolumeStats(BaseModel):
         """
         if self.intensity_low is None or self.intensity_high is None:
             raise DataError("a profile with intensities", f"none for {self.name}", "scan the data set with voxels=True")
+        deviation = self.intensity_std or 1.0
+        if self.needs_float64:
+            return self._normalise_in_float64(block, deviation)
         values: np.ndarray = np.clip(block, self.intensity_low, self.intensity_high, dtype=np.float32)
         # In place, because the block of a rotated patch can be four times as large as the patch.
         values -= np.float32(self.intensity_mean)
-        values /= np.float32(max(self.intensity_std or 0.0, 1e-6))
+        values /= np.float32(deviation)
+        return values
+
+    def _normalise_in_float64(self, block: np.ndarray, deviation: float) -> np.ndarray:
+        """Normalise a few slices at a time, because a copy of the block in float64 can be large."""
+        values = np.empty_like(block, np.float32, subok=False)
+        step = max(1, _FLOAT64_VOXELS * block.shape[-1] // max(block.size, 1))
+        for first in range(0, block.shape[-1], step):
+            part = block[..., first : first + step]
+            clipped = np.clip(part, self.intensity_low, self.intensity_high, dtype=np.float64)
+            values[..., first : first + step] = (clipped - (self.intensity_mean or 0.0)) / deviation
         return values
 
 

@@ -9,10 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivess.data.checks.dataset import check_copies, check_sidecars
 from minivess.data.checks.intensity_statistics import measure_intensities
 from minivess.data.checks.label_statistics import count_label
-from minivess.data.checks.volume import check_header, check_intensities, check_label, check_length, check_pair
+from minivess.data.checks.volume import (
+    check_header,
+    check_intensities,
+    check_label,
+    check_length,
+    check_orientation,
+    check_pair,
+    check_surplus,
+)
 from minivess.data.dataset_profile import DatasetProfile, VolumeStats, compute_safe_patch_sizes
 from minivess.data.formats.gzip_stream import Digest
 from minivess.data.formats.nifti import read_blocks, scale
@@ -20,14 +30,16 @@ from minivess.data.formats.nifti_header import Header, VolumeError, read_header
 from minivess.data.layouts.cases import Case, Layout, read_layout
 from minivess.data.layouts.listing import name_of
 from minivess.data.layouts.nnunet_json import DATASET, SPLITS, check_dataset, check_splits
+from minivess.errors import RunError
 from minivess.findings import Finding
+from minivess.json_files import read_state
 from minivess.machine.process_pool import choose_processes, map_in_processes
 
 __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_profile", "scan_dataset", "scan_volume"]
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
-_VERSION = "4"
+_VERSION = "5"
 """Version of the scan. Change it when a scan finds something else, so that saved profiles are made again."""
 
 
@@ -60,6 +72,7 @@ def scan_volume(
         try:
             label_header = read_header(label)
             found += check_pair(case.name, image, label_header)
+            found += check_orientation(f"label of {case.name}", label_header)
         except VolumeError as error:
             found.append(error.as_finding(case.name))
     measured: dict[str, Any] = {}
@@ -68,7 +81,7 @@ def scan_volume(
     else:
         headers = [(path, image)] if label is None or label_header is None else [(path, image), (label, label_header)]
         found += [fault for file, header in headers for fault in check_length(case.name, file, header)]
-    return VolumeStats(
+    stats = VolumeStats(
         name=case.name,
         image=str(path),
         label=None if label is None else str(label),
@@ -76,10 +89,12 @@ def scan_volume(
         spacing_um=image.spacing_um,
         dtype=image.dtype,
         stored_bytes=sum(stat.st_size for _, stat in _file_stats(case.files)),
-        cached_bytes=image.voxels * (image.read_dtype.itemsize + (label is not None)),
+        cached_bytes=0,
         findings=tuple(found),
         **measured,
     )
+    itemsize = image.read_dtype(stats.needs_float64).itemsize
+    return stats.model_copy(update={"cached_bytes": image.voxels * (itemsize + (label is not None))})
 
 
 def scan_dataset(
@@ -148,8 +163,8 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
         DataError: The folder is missing, has no known layout, or contains no volume.
     """
     try:
-        profile = DatasetProfile.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        profile = read_state(path, DatasetProfile, "")
+    except RunError:
         return None
     return profile if profile.stamp == _stamp(folder, read_layout(folder)) else None
 
@@ -182,15 +197,19 @@ def _measure(case: Case, image: Header, label: Header | None, found: list[Findin
 
 
 def _measure_image(name: str, path: Path, header: Header, digest: Digest, found: list[Finding]) -> dict[str, Any]:
-    digests = iter([digest])  # 4-byte numbers are read three times, but hashed once
+    surplus: list[str] = []
+    digests = iter([digest])  # 4-byte numbers are read three times, 8-byte numbers five times, but hashed once
     try:
         intensities = measure_intensities(
-            lambda: read_blocks(path, header, next(digests, None)), header.block_dtype, CLIP_PERCENTILES
-        ).scaled(*header.scaling)
+            lambda: read_blocks(path, header, next(digests, None), lambda: surplus.append(name)),
+            np.dtype(header.dtype),
+            CLIP_PERCENTILES,
+            header.scaling,
+        )
     except VolumeError as error:
         found.append(error.as_finding(name))
         return {}
-    found += check_intensities(name, intensities)
+    found += [*check_surplus(name, path, bool(surplus)), *check_intensities(name, intensities, header)]
     low, high = intensities.percentiles
     return {
         "intensity_mean": intensities.clipped.mean,
@@ -206,12 +225,14 @@ def _measure_image(name: str, path: Path, header: Header, digest: Digest, found:
 def _measure_label(
     name: str, path: Path, header: Header, digest: Digest | None, found: list[Finding]
 ) -> dict[str, Any]:
+    surplus: list[str] = []
+    blocks = read_blocks(path, header, digest, lambda: surplus.append(name))
     try:
-        counts = count_label(scale(block, header) for block in read_blocks(path, header, digest))
+        counts = count_label(scale(block, header) for block in blocks)
     except VolumeError as error:
         found.append(error.as_finding(name))
         return {}
-    found += check_label(name, counts)
+    found += [*check_surplus(name, path, bool(surplus)), *check_label(name, counts)]
     return {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
 
 
@@ -220,7 +241,10 @@ def _stamp(folder: Path, layout: Layout) -> str:
     for case in layout.cases:
         files += [*case.files, *([case.sidecar] if case.sidecar else [])]
     lines = [_VERSION, str(folder.absolute()), *map(str, layout.findings)]
-    lines += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in _file_stats(files)]
+    lines += [
+        f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+        for path, stat in _file_stats(files)
+    ]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.metrics.catalogue import METRICS
 
 FOLD = 0
 """The fold whose network is kept, fixed before any case is scored."""
@@ -17,7 +18,8 @@ class BestModel:
     """The best network of a run, and the scores of its loss.
 
     Attributes:
-        loss: The loss with the best mean DSC over all cases.
+        loss: The loss with the best mean over all cases.
+        metric: The metric of that mean, the first of ``evaluation.metrics``.
         rivals: Number of losses that were compared, this one included.
         fold: Fold of the network.
         cell: Folder of the network.
@@ -25,6 +27,7 @@ class BestModel:
     """
 
     loss: str
+    metric: str
     rivals: int
     fold: int
     cell: CellFolder
@@ -34,8 +37,8 @@ class BestModel:
 def find_best_model(folder: RunFolder) -> BestModel | None:
     """Return the network of fold 0 of the best loss; None while no loss has finished on every fold.
 
-    The best loss has the best mean DSC over all cases, each scored by the fold that held it out. Losses with an
-    unfinished fold are not compared. The k networks of a loss differ only in their training cases, and the held-out
+    The best loss has the best mean of the first metric over all cases, each scored by the fold that held it out. Losses
+    with an unfinished fold are not compared. The k networks of a loss differ only in their training cases, and the held-out
     scores describe the loss, not one of its networks: the fold with the best scores may only have the easiest cases.
     Therefore the network of fold 0 is used, a choice made before any case is scored.
     """
@@ -48,5 +51,7 @@ def find_best_model(folder: RunFolder) -> BestModel | None:
     }
     if not rows:
         return None
-    best = max(rows, key=lambda loss: fmean(row.metrics.dsc for row in rows[loss]))
-    return BestModel(best, len(rows), FOLD, cells[best][FOLD], rows[best])
+    metric = config.evaluation.metrics[0]
+    choose = max if METRICS[metric].higher_is_better else min
+    best = choose(rows, key=lambda loss: fmean(getattr(row.metrics, metric) for row in rows[loss]))
+    return BestModel(best, metric, len(rows), FOLD, cells[best][FOLD], rows[best])

@@ -20,11 +20,11 @@ from minivess.locks import hold
 from minivess.machine.host import read_host
 from minivess.machine.processes import torch_environment, worker_command
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.resources import DISK_FREE_MIN_BYTES
 from minivess.supervision.exit_codes import HEARTBEAT_FILE, Heartbeat
 from minivess.supervision.limits import Limits
 from minivess.supervision.outcome import OUT_OF_MEMORY, OUTCOME_FILE, Cause, Outcome, cause_of, cure_for, read_outcome
 from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
-from minivess.text import GIB
 
 _POLL_S = 0.2
 """Seconds between two readings of the heartbeat file or of the available memory."""
@@ -174,6 +174,12 @@ def supervise(folder: Path, task: str, prepared: Prepared, on_progress: Progress
         if not isinstance(error, KeyboardInterrupt):
             raise
         interrupted = True
+    if not folder.is_dir():
+        raise RunError(
+            "a run folder that stays where it is",
+            f"{folder}, which was deleted or moved while it was in use",
+            "put it back and run the same command again; without it, the command starts from the beginning",
+        )
     outcome = read_outcome(folder)
     if interrupted and (outcome is None or outcome.status != "stopped"):
         raise RunError("a run that ends by itself", f"an interrupt in {folder.name}", cure_for(Cause.INTERRUPTED))
@@ -201,7 +207,7 @@ def _supervisor_spec(folder: Path, task: str, prepared: Prepared) -> SupervisorS
             gpu_shared=gpu is not None and gpu.cells > 1,
             rss_budget_bytes=hardware.ram_abort_bytes * 2 // 3,  # 16 of 24 GiB
             swap_growth_warn_bytes=0,
-            disk_free_min_bytes=GIB // 2,
+            disk_free_min_bytes=DISK_FREE_MIN_BYTES,
             hang_s=limits.hang_minutes * 60,
         ),
         environment={**_ENVIRONMENT, **torch_environment(), **prepared.slots[0].environment},

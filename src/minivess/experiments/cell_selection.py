@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from minivess.data.array_store import Store
 from minivess.errors import ConfigError
 from minivess.evaluation.baselines import BASELINES
-from minivess.experiments.cell_spec import CellSpec
+from minivess.experiments.cell_spec import CellSpec, code_of_cell
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import CellFolder, RunFolder
@@ -85,7 +85,7 @@ def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> l
         if baseline not in BASELINES:
             raise unknown("baseline", baseline, BASELINES)
     methods = (*config.evaluation.baselines, *config.losses)
-    cells = [(method, fold) for method in methods for fold in range(config.folds)]
+    cells = config.cells_in_order
     for one in only:
         if not any(one.matches(*cell) for cell in cells):
             expected = f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}"
@@ -103,6 +103,8 @@ def count_finished(folder: RunFolder) -> tuple[int, int]:
 def cell_specs(prepared: Prepared, store: Store, only: Sequence[CellFilter] = ()) -> list[CellSpec]:
     """Return the input of each cell of `select_cells`, in the same order."""
     config, folds = prepared.config, prepared.splits.folds
+    cells = select_cells(config, only)
+    codes = {method: code_of_cell(method, prepared.plan.network) for method, _ in cells}
     return [
         CellSpec(
             method=method,
@@ -115,6 +117,7 @@ def cell_specs(prepared: Prepared, store: Store, only: Sequence[CellFilter] = ()
             tolerance_um=config.evaluation.tolerance_um,
             loss_options=config.loss_options.get(method, {}),
             seed=config.seed,
+            code=codes[method],
         )
-        for method, number in select_cells(config, only)
+        for method, number in cells
     ]

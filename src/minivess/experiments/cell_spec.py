@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.evaluation.evaluate import CaseRow
+from minivess.models.model_profile import NetworkSpec
 from minivess.planning.memory.workload import GpuStep
 from minivess.planning.plan import TrainingPlan
+from minivess.tracking.code import Code, code_of
 from minivess.training.config import TrainingConfig
+
+Method = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?$", max_length=200)]
+"""Name of a loss or baseline, or import path of a loss."""
 
 
 class CellSpec(BaseModel):
@@ -27,11 +32,12 @@ class CellSpec(BaseModel):
         tolerance_um: Tolerance of the normalised surface distance, in micrometre.
         loss_options: Options of the loss.
         seed: Random seed of weights and patches.
+        code: The code that trains, predicts and scores; None in cells of version 0.1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str
+    method: Method
     fold: int
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -41,6 +47,17 @@ class CellSpec(BaseModel):
     tolerance_um: float
     loss_options: dict[str, Any]
     seed: int
+    code: Code | None = None
+
+
+def code_of_cell(method: str, network: NetworkSpec) -> Code:
+    """Return the code with which a process started now would run the cells of a loss or baseline.
+
+    Raises:
+        ConfigError: The file of initial weights of the network cannot be read.
+    """
+    weights = network.options.get("weights")
+    return code_of([method, network.builder], None if weights is None else Path(str(weights)))
 
 
 class Retry(BaseModel):
@@ -114,7 +131,7 @@ class CellResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str
+    method: Method
     fold: int
     steps: int
     seconds: float

@@ -6,20 +6,25 @@ The models are strict and frozen. An unknown key or a wrong value is an error wi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from minivess.errors import ConfigError
 from minivess.metrics.catalogue import known_metrics
+from minivess.models.model_profile import MOST_LEVELS, Channels
 from minivess.planning.plan import PlanRequest
+from minivess.settings import Settings
+from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE, has_password
 from minivess.training.config import TrainingConfig
 from minivess.validation_errors import config_error
+from minivess.yaml_files import YamlError, line_of, parse_tree, read_yaml, to_yaml
+
+if TYPE_CHECKING:
+    from ruamel.yaml.nodes import Node
 
 DEBUG: dict[str, Any] = {
     "cases": 6,
@@ -27,39 +32,26 @@ DEBUG: dict[str, Any] = {
     "training": {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1},
 }
 """Keys that --debug sets, so that any experiment takes minutes."""
-STORE_FOLDER, ARTIFACTS_FOLDER, DATABASE_FILE = "store", "mlartifacts", "mlflow.db"
-"""Names in an output folder that all its runs share; no run may have one of them."""
+STORE_FOLDER = "store"
+"""The folder of decompressed volumes in an output folder. All runs share it, as they share MLflow's files."""
 _LARGEST_SEED = 10**13
 """A million times this seed, plus the number of a step, still fits in the 64 bits of the seed of a torch generator."""
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Loader that refuses a repeated key in a group. PyYAML itself would silently drop the first of them."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys: list[Any] = []
-        for key, _ in node.value:
-            if key.value in keys:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line} repeats the key {key.value!r}; write it once")
-            keys.append(key.value)
-        return node
-
-
-class ModelChoice(BaseModel):
+class ModelChoice(Settings):
     """The network to train."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(
         default="dynunet", description="name of a model profile in configs/model_profiles, or path of a YAML file"
     )
-    filters: tuple[int, ...] | None = Field(
-        default=None, description="feature maps at each level, finest first, instead of those of the model profile"
+    filters: tuple[Channels, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_LEVELS,
+        description="feature maps at each level, finest first, instead of those of the model profile",
     )
     deep_supervision: int | None = Field(
-        default=None, ge=0, description="number of auxiliary outputs, instead of that of the model profile"
+        default=None, ge=0, le=10, description="number of auxiliary outputs, instead of that of the model profile"
     )
 
     def changes(self) -> dict[str, Any]:
@@ -67,13 +59,11 @@ class ModelChoice(BaseModel):
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Settings):
     """How held-out cases are scored and losses compared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     tolerance_um: float = Field(
-        default=2.0, gt=0, description="tolerance of the normalised surface distance in micrometre"
+        default=2.0, gt=0, le=1e6, description="tolerance of the normalised surface distance in micrometre"
     )
     metrics: tuple[str, ...] = Field(
         default=("dsc", "centreline_dsc", "measured_masd"),
@@ -85,7 +75,7 @@ class EvaluationConfig(BaseModel):
         description="methods without training to compare with the losses: threshold (on intensity), frangi (on in-plane "
         "vesselness); the cut-off is chosen on the training folds",
     )
-    resamples: int = Field(default=2000, ge=1000, description="number of bootstrap resamples")
+    resamples: int = Field(default=2000, ge=1000, le=1_000_000, description="number of bootstrap resamples")
 
     @field_validator("metrics")
     @classmethod
@@ -96,10 +86,8 @@ class EvaluationConfig(BaseModel):
             raise ValueError(f"{error.expected}; {error.cure}") from None
 
 
-class LimitsConfig(BaseModel):
+class LimitsConfig(Settings):
     """Resources that a cell may use. None means that the value follows from the detected machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_limit_gib: float | None = Field(
         default=None,
@@ -116,18 +104,22 @@ class LimitsConfig(BaseModel):
     cells_at_a_time: int | None = Field(
         default=None,
         ge=1,
+        le=1000,
         description="number of cells that run in parallel, each with an equal share of the machine; None is one per GPU",
     )
-    monitor_interval_s: float = Field(default=10.0, gt=0, description="seconds between two rows of monitor.csv")
+    monitor_interval_s: float = Field(
+        default=10.0, gt=0, le=86_400, description="seconds between two rows of monitor.csv"
+    )
     hang_minutes: float = Field(
-        default=30.0, gt=0, description="minutes without progress after which a cell counts as hung and is stopped"
+        default=30.0,
+        gt=0,
+        le=1e6,
+        description="minutes without progress after which a cell counts as hung and is stopped",
     )
 
 
-class ExperimentConfig(BaseModel):
+class ExperimentConfig(Settings):
     """An experiment: train every loss on every fold."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="name of the run folder")
     experiment_name: str | None = Field(
@@ -140,6 +132,7 @@ class ExperimentConfig(BaseModel):
     cases: int | None = Field(
         default=None,
         ge=2,
+        le=1_000_000,
         description="number of volumes to use for a trial, spread evenly from the smallest to the largest; None is all",
     )
     output_dir: Path = Field(default=Path("runs"), description="folder in which run folders are created")
@@ -147,7 +140,7 @@ class ExperimentConfig(BaseModel):
     loss_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="options of each loss, by the name of the loss"
     )
-    folds: int = Field(default=3, ge=2, description="number of folds of the cross-validation")
+    folds: int = Field(default=3, ge=2, le=10_000, description="number of folds of the cross-validation")
     seed: int = Field(
         default=0, ge=0, le=_LARGEST_SEED, description="random seed of splits, initial weights and patches"
     )
@@ -169,6 +162,12 @@ class ExperimentConfig(BaseModel):
         description="keys that --debug sets in addition to its own, which are 6 cases, 2 folds, 2 epochs of 5 steps",
     )
 
+    @property
+    def cells_in_order(self) -> list[tuple[str, int]]:
+        """Method and fold of every cell, baselines first."""
+        methods = (*self.evaluation.baselines, *self.losses)
+        return [(method, fold) for method in methods for fold in range(self.folds)]
+
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str) -> str:
@@ -188,12 +187,15 @@ class ExperimentConfig(BaseModel):
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_password(cls, uri: str | None) -> str | None:
-        if uri is not None and re.search(r"//[^/@]*:[^/@]*@", uri):
-            # Not a ValueError, because pydantic would keep the password in its message.
+        if uri is None or uri == "none":
+            return uri
+        # Not ValueErrors, because pydantic would keep the password in its message.
+        if has_password(uri):
             raise ConfigError(
-                "a tracking_uri without a password, because it is saved with the run and shown in its report",
-                "one with a password",
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead (for a database, the variables of that database)",
+                "a tracking_uri without a password or token, because it is saved with the run",
+                "one with a password or token",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, instead "
+                "(for a database, the variables of that database)",
             )
         return uri
 
@@ -235,17 +237,14 @@ def load_config(
         ConfigError: The file is missing, is not valid YAML, or has an unknown key or a wrong value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = yaml.load(text, _UniqueKeyLoader)
-        root = yaml.compose(text)
+        text = path.read_bytes()
+        raw, root = read_yaml(text), parse_tree(text)
     except OSError as error:
         raise ConfigError(
             "an experiment's YAML file", f"{path}: {error.strerror}", "check the path given with --config"
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise ConfigError(
-            "valid YAML", f"{path}: {' '.join(str(error).split())}", "correct the file at that place"
-        ) from error
+    except YamlError as error:
+        raise ConfigError("valid YAML", f"{path}: {error}", "correct the file at that place") from error
     if not isinstance(raw, dict):
         raise ConfigError(
             "keys and values",
@@ -264,11 +263,11 @@ def load_config(
 
 def as_yaml(config: ExperimentConfig) -> str:
     """Return every key with its value as YAML that ``load_config`` reads."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return to_yaml(config.model_dump(mode="json"))
 
 
 def make_config(
-    values: dict[str, Any], source: str, options: Mapping[str, str] | None = None, root: yaml.Node | None = None
+    values: dict[str, Any], source: str, options: Mapping[str, str] | None = None, root: Node | None = None
 ) -> ExperimentConfig:
     """Make a configuration from plain values.
 
@@ -296,7 +295,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _origin(source: str, options: Mapping[str, str], root: yaml.Node | None, location: list[str]) -> str:
+def _origin(source: str, options: Mapping[str, str], root: Node | None, location: list[str]) -> str:
     """Return the option that gave the key at ``location``, or a key above or below it; else the line in the file."""
     for end in range(len(location), 0, -1):
         if option := options.get(".".join(location[:end])):
@@ -304,16 +303,5 @@ def _origin(source: str, options: Mapping[str, str], root: yaml.Node | None, loc
     below = ".".join([*location, ""])
     if option := next((option for key, option in options.items() if key.startswith(below)), None):
         return option
-    line = _line_of(root, location) or _line_of(root, ["debug", *location])
+    line = line_of(root, location) or line_of(root, ["debug", *location])
     return f"{source}, line {line}" if line else source
-
-
-def _line_of(node: yaml.Node | None, location: list[str]) -> int | None:
-    line = None
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == part), None)
-            if found is None:
-                return line if part != location[-1] else None
-            line, node = found[0].start_mark.line + 1, found[1]
-    return line

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cell_selection import CellFilter, select_cells
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.time_estimate import predict_seconds
@@ -20,13 +21,15 @@ class PlannedCell:
         name: Name of the cell, LOSS-foldK.
         train: Names of the training cases.
         held_out: Names of the held-out cases.
-        seconds: Estimated time; None for a baseline, and if no step was timed.
+        seconds: Estimated time; None for a baseline, for a finished cell, and if no step of the loss was timed.
+        finished: Whether the cell is finished already.
     """
 
     name: str
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     seconds: float | None
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class DryRun:
     Attributes:
         prepared: The prepared run.
         cells: The cells in the order in which they run.
-        seconds: Estimated time of all cells together; None if it is not known.
+        seconds: Estimated time of the cells that remain, without the untimed ones; None if it is not known.
+        untimed: Losses of remaining cells of which no step was timed, such as a loss that was added to a started run.
     """
 
     prepared: Prepared
     cells: tuple[PlannedCell, ...]
     seconds: float | None
+    untimed: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Return the configuration, preflight, plan and cells as plain values for JSON."""
@@ -53,6 +58,7 @@ class DryRun:
             "steps": self.prepared.config.training.steps,
             "cells": to_plain(self.cells),
             "seconds": self.seconds,
+            "untimed": list(self.untimed),
         }
 
 
@@ -67,9 +73,14 @@ def describe_dry_run(prepared: Prepared, only: Sequence[CellFilter] = ()) -> Dry
         ConfigError: A filter matches no cell.
     """
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
-    cells = []
+    cells, untimed = [], []
     for method, number in select_cells(prepared.config, only):
-        name, fold = f"{method}-fold{number}", prepared.splits.folds[number]
-        cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), seconds.get(name)))
+        cell, fold = prepared.folder.cell(method, number), prepared.splits.folds[number]
+        name, finished = cell.path.name, cell.finished
+        taken = seconds[name].total if name in seconds and not finished else None
+        cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), taken, finished))
+        if taken is None and not finished and method not in BASELINES:
+            untimed.append(method)
     timed = [cell.seconds for cell in cells if cell.seconds is not None]
-    return DryRun(prepared, tuple(cells), sum(timed) / prepared.at_full_speed if timed else None)
+    total = sum(timed) / prepared.at_full_speed if timed else None
+    return DryRun(prepared, tuple(cells), total, tuple(dict.fromkeys(untimed)))

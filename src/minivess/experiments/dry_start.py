@@ -116,10 +116,11 @@ def _predicted_bytes(plan: TrainingPlan) -> int:
 
 def _summary(prepared: Prepared, result: DryStartResult, outcome: Outcome) -> str:
     cells = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
-    seconds = sum(cells.values()) / prepared.at_full_speed
+    remaining = [taken.total for name, taken in cells.items() if not prepared.folder.cell_named(name).finished]
+    seconds = sum(remaining) / prepared.at_full_speed
     memory = f"{format_bytes(outcome.peak_rss_bytes)} of memory"
     if result.device_bytes is not None:
         predicted = format_bytes(_predicted_bytes(prepared.plan))
         memory += f", {format_bytes(result.device_bytes)} of GPU memory in torch (predicted: {predicted})"
     time, total = prepared.plan.reasons["time"], format_duration(seconds)
-    return f"Dry start: succeeded, {time}; {memory}; all cells take about {total}"
+    return f"Dry start: succeeded, {time}; {memory}; the remaining cells take about {total}"

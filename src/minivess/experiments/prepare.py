@@ -11,7 +11,12 @@ from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
 from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError
 from minivess.experiments.config import STORE_FOLDER, ExperimentConfig
-from minivess.experiments.resume import refuse_another_experiment, refuse_other_data
+from minivess.experiments.resume import (
+    refuse_another_experiment,
+    refuse_changed_code,
+    refuse_other_data,
+    refuse_other_splits,
+)
 from minivess.experiments.run_folder import RunFolder
 from minivess.losses.registry import require_known
 from minivess.models.model_profile import load_model_profile
@@ -67,6 +72,8 @@ def prepare(
     hardware: HardwareBudget,
     environ: Mapping[str, str],
     progress: Callable[[str], None] | None = None,
+    *,
+    accept_changed_code: bool = False,
 ) -> Prepared:
     """Scan the data, make splits and plan, and check them. Write nothing except predicted peaks, in the user's cache.
 
@@ -77,6 +84,7 @@ def prepare(
         hardware: The machine.
         environ: Environment variables.
         progress: Called with a text for each volume that is scanned.
+        accept_changed_code: Whether a run may continue with other code than it was started with.
 
     Raises:
         MinivessError: The data, the plan or the output folder cannot be used, or the folder contains another
@@ -96,10 +104,12 @@ def prepare(
     started = folder.config.exists()
     if started:
         refuse_another_experiment(config, folder)
+        refuse_changed_code(config, folder, accept=accept_changed_code)
     slots = cell_slots(
         hardware,
         compute_of(folder.read_plan()) if started else config.plan.compute,
         config.limits.cells_at_a_time,
+        environ.get("OMP_NUM_THREADS"),
     )
     scanned = load_profile(saved_profile(config), data_dir) or scan_dataset(data_dir, voxels=True, progress=progress)
     # A data set without labels can be predicted, but not used for training.
@@ -111,12 +121,13 @@ def prepare(
     if started:
         plan, splits = folder.read_plan(), folder.read_splits()
         refuse_other_data(profile, folder)
+        refuse_other_splits(_imported_splits(config, scanned), folder)
     else:
         model = load_model_profile(config.model.name, **config.model.changes())
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ), slots[0].environment) as peaks:
             plan = compute_adaptive_profile(slots[0].hardware, profile, model, config.plan, Estimator(losses, peaks))
-        splits = _splits(config, scanned, profile)
+        splits = _imported_splits(config, scanned) or make_splits(profile.volumes, config.folds, config.seed)
     preflight = run_preflight(
         hardware,
         data_dir,
@@ -132,13 +143,11 @@ def prepare(
     return Prepared(config, folder, slots, scanned, profile, splits, plan, preflight)
 
 
-def _splits(config: ExperimentConfig, scanned: DatasetProfile, profile: DatasetProfile) -> Splits:
-    """Return the folds that came with the data, or else random folds. A trial on fewer cases always gets random ones."""
-    if config.cases is None and config.data_dir is not None:
-        imported = import_splits(config.data_dir, [volume.name for volume in scanned.volumes], config.folds)
-        if imported is not None:
-            return imported
-    return make_splits(profile.volumes, config.folds, config.seed)
+def _imported_splits(config: ExperimentConfig, scanned: DatasetProfile) -> Splits | None:
+    """Return the folds that came with the data; None if there are none. A trial on fewer cases does not use them."""
+    if config.cases is not None or config.data_dir is None:
+        return None
+    return import_splits(config.data_dir, [volume.name for volume in scanned.volumes], config.folds)
 
 
 def compute_of(plan: TrainingPlan) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -12,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from minivess.atomic import write_text
+from minivess.csv_text import csv_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
-from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
 from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
+from minivess.text import first_few
 
-_VERSION = 4
+_VERSION = 5
 """Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
 
 
@@ -32,6 +32,7 @@ def write_results(folder: RunFolder) -> Comparison:
     Raises:
         RunError: The folder is not a run folder, or no cell in it has finished.
     """
+    refuse_links(folder.path)
     rows, config = _rows([folder]), folder.read_config()
     comparison = _saved_comparison(folder, rows, config)
     if comparison is None:
@@ -132,13 +133,13 @@ def _saved_comparison(folder: RunFolder, rows: list[dict[str, Any]], config: Exp
         comparison = read_results(folder)
     except RunError:
         return None
-    return comparison if comparison.source == _source(rows, config) else None
+    return comparison if comparison.source == _source(folder, rows, config) else None
 
 
 def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
     comparison = _compare(rows, config.evaluation, config.losses)
-    notes = (*comparison.notes, *_micro_batch_notes(folder))
-    return comparison.model_copy(update={"notes": notes, "source": _source(rows, config)})
+    notes = (*comparison.notes, *_run_notes(folder))
+    return comparison.model_copy(update={"notes": notes, "source": _source(folder, rows, config)})
 
 
 def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
@@ -159,14 +160,30 @@ def _micro_batch_notes(folder: RunFolder) -> Iterator[str]:
         )
 
 
-def _source(rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
-    source = json.dumps([version("minivess"), _VERSION, rows, config.losses, config.evaluation.model_dump(mode="json")])
+def _code_notes(folder: RunFolder) -> Iterator[str]:
+    """Yield a note if the cells, or the attempts of one cell, ran with different code (``--accept-changed-code``)."""
+    codes = [(cell.path.name, code) for cell in folder.cells() if cell.finished for code in cell.read_codes()]
+    changed: dict[str, list[str]] = {}
+    for name, code in codes:
+        for difference in codes[0][1].differences(code):
+            changed.setdefault(difference, []).append(name)
+    if changed:
+        found = "; ".join(f"{what} ({first_few(list(dict.fromkeys(names)))})" for what, names in changed.items())
+        yield (
+            "The code changed while this run was trained, and the change was accepted (--accept-changed-code). "
+            f"Compared with {codes[0][0]}: {found}. Differences between losses can come from that."
+        )
+
+
+def _run_notes(folder: RunFolder) -> list[str]:
+    return [*_micro_batch_notes(folder), *_code_notes(folder)]
+
+
+def _source(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
+    facts = [config.losses, config.evaluation.model_dump(mode="json"), _run_notes(folder)]
+    source = json.dumps([version("minivess"), _VERSION, rows, *facts])
     return hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), [list(row.values()) for row in rows])

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from minivess.data.layouts.nnunet_json import SPLITS
 from minivess.data.profiler import DatasetProfile
-from minivess.errors import ConfigError, DataError
+from minivess.data.splits import Splits
+from minivess.errors import ConfigError, DataError, RunError
+from minivess.experiments.cell_spec import code_of_cell
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.run_folder import RunFolder
+from minivess.text import first_few
 
 _MAY_CHANGE: dict[str, Any] = {
     **dict.fromkeys(("data_dir", "output_dir", "losses", "limits", "dry_start", "tracking_uri", "debug"), True),
@@ -56,7 +60,7 @@ def refuse_other_data(profile: DatasetProfile, folder: RunFolder) -> None:
     if before.content_hash != profile.content_hash:
         raise DataError(
             f"the data set with which {folder.path} was started (content hash {before.content_hash})",
-            f"a data set with content hash {profile.content_hash}",
+            f"a data set with content hash {profile.content_hash}: {_changed_volumes(before, profile)}",
             "restore the files, or start another run under a new name (--name)",
         )
     if _scales(before) != _scales(profile):
@@ -65,6 +69,65 @@ def refuse_other_data(profile: DatasetProfile, folder: RunFolder) -> None:
             "other means or standard deviations, because another version of minivess computes them in another way",
             "continue with the version that environment.json names, or start the run again (--fresh)",
         )
+
+
+def _changed_volumes(before: DatasetProfile, now: DatasetProfile) -> str:
+    then, today = ({volume.name: volume.digest for volume in each.volumes} for each in (before, now))
+    kinds = {
+        "added": today.keys() - then.keys(),
+        "removed": then.keys() - today.keys(),
+        "changed": {name for name in then.keys() & today.keys() if then[name] != today[name]},
+    }
+    return "; ".join(f"{kind}: {first_few(sorted(names))}" for kind, names in kinds.items() if names)
+
+
+def refuse_other_splits(imported: Splits | None, folder: RunFolder) -> None:
+    """Require that the folds that come with the data, if there are any, are those with which the run was started.
+
+    A run that was started with such folds keeps them if their file is removed.
+
+    Args:
+        imported: Folds of ``splits_final.json`` as it is now; None if there is no such file, or it is not used.
+        folder: The run.
+
+    Raises:
+        DataError: The file was added or changed.
+    """
+    if imported is not None and imported != folder.read_splits():
+        raise DataError(
+            f"the folds with which {folder.path} was started",
+            f"other folds in {SPLITS}, which was added or changed in the meantime",
+            f"restore or remove {SPLITS} to continue, or start another run under a new name (--name)",
+        )
+
+
+def refuse_changed_code(config: ExperimentConfig, folder: RunFolder, *, accept: bool) -> None:
+    """Require that the cells of the run were started with the code that the remaining cells would run with.
+
+    A run whose cells are all finished is not refused, because nothing is trained any more.
+
+    Args:
+        config: The configuration of the run as it continues.
+        folder: The run.
+        accept: Continue with changed code. The comparison and the report then name it.
+
+    Raises:
+        ConfigError: The initial weights of the network cannot be read.
+        RunError: The code differs.
+    """
+    if accept or all(folder.cell(*cell).finished for cell in config.cells_in_order):
+        return
+    network = folder.read_plan().network
+    for cell in folder.cells():
+        spec = cell.read_spec()
+        changed = spec.code.differences(code_of_cell(spec.method, network)) if spec.code is not None else []
+        if changed:
+            raise RunError(
+                f"the code with which {cell.path.name} of this run was trained",
+                f"other code: {'; '.join(changed)}",
+                "restore the code, or start the run again (--fresh), or continue with --accept-changed-code, "
+                "which the comparison and the report then say",
+            )
 
 
 def _scales(profile: DatasetProfile) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from minivess.experiments.dry_start import run_dry_start
 from minivess.experiments.prepare import Prepared, saved_profile, store_root
 from minivess.experiments.results import write_results
 from minivess.experiments.resume import refuse_another_experiment
-from minivess.experiments.run_folder import CellFolder
+from minivess.experiments.run_folder import CellFolder, refuse_links
 from minivess.json_files import write_state
 from minivess.locks import hold
 from minivess.supervision.outcome import Outcome
@@ -68,6 +68,7 @@ def run(
     folder.path.mkdir(parents=True, exist_ok=True)
     failures = {}
     with hold(folder.path / ".lock") as lock:
+        refuse_links(folder.path)
         _refuse_changed_run(prepared)
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), observer.on_volume_stored)
@@ -148,10 +149,10 @@ def _is_finished(cell: CellFolder, spec: CellSpec) -> bool:
 
 
 def _trains_the_same(before: CellSpec, now: CellSpec) -> bool:
-    """Whether both specs train the same network.
+    """Whether both specs train the same network, apart from the code, which `refuse_changed_code` compares.
 
     The path of the store and the estimates of the plan (timed again after a loss was added) do not matter.
     """
     estimates = now.plan.model_dump(include={"step_seconds", "reasons"})
     plan = before.plan.model_copy(update=estimates)
-    return before.model_copy(update={"store": now.store, "plan": plan}) == now
+    return before.model_copy(update={"store": now.store, "plan": plan, "code": now.code}) == now

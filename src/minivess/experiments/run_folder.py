@@ -3,14 +3,15 @@
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json supervisor.json log.txt heartbeat monitor.csv outcome.json result.json
 cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.jsonl heartbeat monitor.csv checkpoints/ weights/
-                    predictions/ cases/ outcome.json result.json, and retry.json after it ran out of memory
+                    predictions/ cases/ outcome.json result.json, retry.json after it ran out of memory,
+                    and environment-2.json and so on of later attempts
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
 """
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,18 @@ from typing import Any
 from minivess.atomic import write_text
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.splits import Splits
+from minivess.digests import seal
+from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
 from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
 from minivess.experiments.config import ExperimentConfig, as_yaml
-from minivess.json_files import read_state
+from minivess.json_files import from_line, is_cut, read_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
 from minivess.supervision.recorder import MONITOR_FILE
 from minivess.supervision.supervisor import LOG_FILE
+from minivess.tracking.code import Code
 
 _START_AGAIN = "restore it, or start the run again (--fresh)"
 _REBUILT = "delete it; the same command then writes it again"
@@ -89,15 +93,34 @@ class CellFolder:
         return all((self.weights / name).is_file() for name in (WEIGHTS_FILE, SPEC_FILE))
 
     @property
+    def environments(self) -> list[Path]:
+        """The record of each attempt, oldest first: environment.json, environment-2.json and so on."""
+        later = sorted(self.path.glob("environment-*.json"), key=lambda path: (len(path.name), path.name))
+        first = self.path / "environment.json"
+        return [first, *later] if first.is_file() else later
+
+    @property
     def environment(self) -> Path:
-        return self.path / "environment.json"
+        """The record of the newest attempt."""
+        return next(reversed(self.environments), self.path / "environment.json")
+
+    @property
+    def next_environment(self) -> Path:
+        """The record that the next attempt will write."""
+        done = len(self.environments)
+        return self.path / (f"environment-{done + 1}.json" if done else "environment.json")
 
     def read_spec(self) -> CellSpec:
         return read_state(self.spec, CellSpec, _REBUILT)
 
     def read_environment(self) -> dict[str, Any]:
-        """Read the software and machine that trained the cell, from `tracking.provenance.describe_environment`."""
-        return read_state(self.environment, dict[str, Any], _REBUILT)
+        """Read software, machine and code of the newest attempt, from `provenance.describe_environment`."""
+        return _read_environment(self.environment, _REBUILT)
+
+    def read_codes(self) -> list[Code]:
+        """Read the code of each attempt, oldest first. Attempts of version 0.1 have no record of it."""
+        records = [_read_environment(path, _REBUILT).get("code") for path in self.environments]
+        return [Code.model_validate(record) for record in records if record is not None]
 
     def read_result(self) -> CellResult:
         return read_state(self.result, CellResult, _REBUILT)
@@ -109,15 +132,50 @@ class CellFolder:
         return read_state(self.retry, Retry, _REBUILT)
 
     def read_journal(self) -> list[dict[str, Any]]:
-        """Read metrics.jsonl, one line per epoch. An incomplete last line of a killed process is left out."""
-        lines = self.journal.read_text(encoding="utf-8").splitlines() if self.journal.is_file() else []
-        records = []
-        for line in lines:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        """Read metrics.jsonl, one line per epoch. An incomplete last line of a killed process is left out.
+
+        Raises:
+            RunError: A line is damaged.
+        """
+        text = self.journal.read_text(encoding="utf-8", errors="replace") if self.journal.is_file() else ""
+        *lines, last = text.split("\n")
+        if last and not is_cut(last):
+            lines.append(last)
+        return [self._journal_record(number, line) for number, line in enumerate(lines, start=1)]
+
+    def _journal_record(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            return from_line(line)
+        except ValueError as error:
+            raise RunError(
+                f"{self.journal.name} as minivess wrote it",
+                f"{self.journal}, damaged in line {number}: {error}",
+                "delete this line; the scores stay, and only the curve of the training loses one point",
+            ) from error
+
+
+def refuse_links(folder: Path) -> None:
+    """Require that a run folder contains no symbolic link, so that writing into it changes no file elsewhere.
+
+    Raises:
+        RunError: It contains one.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink():
+                raise RunError(
+                    "a run folder without symbolic links, because a link can lead out of it",
+                    f"{path}, a link to {os.readlink(path)}",
+                    "replace the link by what it links to, or delete it",
+                )
+
+
+def _read_environment(path: Path, cure: str) -> dict[str, Any]:
+    record: dict[str, Any] = read_state(path, dict[str, Any], cure)
+    if "minivess" not in record:  # without the version it was not written by `describe_environment`
+        raise RunError(f"{path.name} as minivess wrote it", f"{path}, without the version of minivess", cure)
+    return record
 
 
 @dataclass(frozen=True)
@@ -190,7 +248,10 @@ class RunFolder:
         return self.path / "report.html"
 
     def cell(self, method: str, fold: int) -> CellFolder:
-        return CellFolder(self.path / "cells" / f"{method}-fold{fold}")
+        return self.cell_named(f"{method}-fold{fold}")
+
+    def cell_named(self, name: str) -> CellFolder:
+        return CellFolder(self.path / "cells" / name)
 
     def cells(self) -> list[CellFolder]:
         """Return all cells that were started, in the order of their names."""
@@ -205,7 +266,7 @@ class RunFolder:
         return read_state(self.config, ExperimentConfig, _START_AGAIN)
 
     def write_config(self, config: ExperimentConfig) -> None:
-        write_text(self.config, as_yaml(config))
+        write_text(self.config, seal(as_yaml(config)))
 
     def read_plan(self) -> TrainingPlan:
         return read_state(self.plan, TrainingPlan, _START_AGAIN)
@@ -221,7 +282,7 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """Read commit, packages and machine at the start of the run, from `provenance.describe_environment`."""
-        return read_state(self.environment, dict[str, Any], _START_AGAIN)
+        return _read_environment(self.environment, _START_AGAIN)
 
     def read_rows(self) -> list[CaseRow]:
         """Return the rows of all finished cells."""

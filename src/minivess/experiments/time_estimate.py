@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.splits import Splits
@@ -18,9 +19,21 @@ _FORWARD_SHARE = 0.3
 """Time of a forward pass as a share of a training step on as many voxels: a backward pass takes about twice as long."""
 
 
+class CellSeconds(NamedTuple):
+    """Estimated seconds of a cell: until its first step, of its training with validations, of prediction and scoring."""
+
+    start: float
+    training: float
+    evaluation: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
 def predict_seconds(
     config: ExperimentConfig, profile: DatasetProfile, splits: Splits, plan: TrainingPlan
-) -> dict[str, float]:
+) -> dict[str, CellSeconds]:
     """Return the estimated seconds of each cell by name, without the baselines; empty if no step was timed."""
     volumes = {volume.name: volume for volume in profile.volumes}
     training = config.training
@@ -31,10 +44,11 @@ def predict_seconds(
         for number, fold in enumerate(splits.folds):
             validation_case = volumes[fold.held_out[len(fold.held_out) // 2]]
             predicted = sum(windows(volumes[name], plan) for name in fold.held_out)
-            predicted += validations * windows(validation_case, plan)
             scored = sum(volumes[name].voxels for name in fold.held_out)
-            seconds[f"{loss}-fold{number}"] = (
-                _START_S + training.steps * step_s + predicted * window_s + scored * _SCORING_S_PER_VOXEL
+            seconds[f"{loss}-fold{number}"] = CellSeconds(
+                start=_START_S,
+                training=training.steps * step_s + validations * windows(validation_case, plan) * window_s,
+                evaluation=predicted * window_s + scored * _SCORING_S_PER_VOXEL,
             )
     return seconds
 

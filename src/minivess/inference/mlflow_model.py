@@ -16,7 +16,7 @@ import numpy as np
 from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.errors import DataError
 from minivess.inference.predict_file import predict_file
-from minivess.models.weights import read_spec
+from minivess.models.weights import read_saved
 
 
 class VolumePredictor:
@@ -30,7 +30,7 @@ class VolumePredictor:
     """
 
     def __init__(self, weights: Path) -> None:
-        read_spec(weights)
+        read_saved(weights)
         self._weights = weights
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
@@ -52,8 +52,10 @@ class VolumePredictor:
             got = f"{len(given)} volumes"
             raise DataError("one volume per call", got, 'call with {"path": "volume.nii.gz"} or {"voxels": array}')
         with TemporaryDirectory() as folder:
-            volume = Path(given[0]) if isinstance(given[0], str) else _write(given[0], Path(folder) / "volume.nii")
-            return read_volume(predict_file(self._weights, volume, Path(folder), **(params or {})))
+            has_header = isinstance(given[0], str)
+            volume = Path(given[0]) if has_header else _write(given[0], Path(folder) / "volume.nii")
+            options = {"compare": has_header, **(params or {})}
+            return read_volume(predict_file(self._weights, volume, Path(folder), **options))
 
 
 def _is_given(key: object, value: object) -> bool:
@@ -64,7 +66,7 @@ def _write(voxels: list[Any] | np.ndarray, path: Path) -> Path:
     """Write an array to a NIfTI file with its own data type, so that an array and a file are processed in the same way.
 
     Integers of 8 bytes come from JSON and are not supported in NIfTI. They are written in the smallest type that can
-    represent them. The spacing of the file does not matter, because a prediction does not use it.
+    represent them. The spacing of the file does not matter: it is not compared with the training's.
     """
     array = np.asarray(voxels)
     if array.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:

@@ -18,7 +18,8 @@ from minivess.errors import DataError
 from minivess.findings import Finding, raise_critical
 from minivess.geometry import patch_for
 from minivess.inference.predict_volume import predict_volume
-from minivess.models.weights import load_network, read_spec
+from minivess.inference.training_range import compare_with_training
+from minivess.models.weights import load_network, read_saved
 from minivess.training.out_of_memory import refused_memory
 
 
@@ -30,6 +31,8 @@ def predict_file(
     overlap: float = 0.5,
     mirror: bool = False,
     probabilities: bool = False,
+    compare: bool = True,
+    replace: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Segment one volume in the same way as held-out cases, and write the result to a file.
@@ -45,6 +48,8 @@ def predict_file(
         overlap: Share of a window that neighbouring windows have in common, in [0, 1).
         mirror: Average over the in-plane mirror images of each window. This takes four times as long.
         probabilities: Write the vessel probability (float32) instead of the mask (uint8).
+        compare: Refuse a volume whose voxel size or order of axes is far from the training's (`training_range`).
+        replace: Whether an existing file is replaced.
         progress: Called with the finished share, 0 to 1.
 
     Returns:
@@ -52,17 +57,19 @@ def predict_file(
 
     Raises:
         DataError: The weights or the volume cannot be read, the volume has no contrast or contains NaN or infinite
-            voxels, or memory is not enough.
+            voxels, it is far from the training volumes, or memory is not enough.
     """
-    spec = read_spec(weights)
+    saved = read_saved(weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _memory_for(volume):
         stats = scan_volume(volume, name=volume.name, voxels=True)
-        raise_critical(stats.findings, DataError)
+        raise_critical(
+            [*stats.findings, *(compare_with_training(stats, saved.trained_on) if compare else ())], DataError
+        )
         result = predict_volume(
             load_network(weights).to(device),
-            open_volume(volume),
-            patch_for(spec.patches, stats.shape[2]),
+            open_volume(volume, exact=stats.needs_float64),
+            patch_for(saved.network.patches, stats.shape[2]),
             overlap,
             normalise=stats.normalise,
             mirror=(0, 1) if mirror else (),
@@ -70,7 +77,13 @@ def predict_file(
             progress=progress,
         )
         target = target_of(volume, output_dir, probabilities=probabilities)
-        write_alike(target, result, volume)
+        try:
+            write_alike(target, result, volume, replace=replace)
+        except FileExistsError as error:
+            cure = "predict into another folder, or pass --force to replace existing files"
+            raise DataError(
+                "a new file for each prediction", f"{target}, which another process has written", cure
+            ) from error
     return target
 
 
@@ -101,20 +114,35 @@ def target_of(volume: Path, output_dir: Path, *, probabilities: bool = False) ->
     return output_dir / f"{name_of(volume)}_{'probability' if probabilities else 'y'}.nii.gz"
 
 
-def require_inputs(weights: Path, volumes: Sequence[Path]) -> None:
+def require_inputs(weights: Path, volumes: Sequence[Path], *, force: bool = False) -> list[Finding]:
     """Check, before any prediction, that the weights can be loaded and that each file has the header of a volume.
 
+    Args:
+        weights: Folder with network.json and network.safetensors.
+        volumes: The files.
+        force: Whether volumes far from the training volumes are accepted.
+
+    Returns:
+        What to show the user: volumes that are unlike the training volumes.
+
     Raises:
-        DataError: The weights cannot be loaded, or a file is not a valid volume. All such files are listed.
+        DataError: The weights cannot be loaded, a file is not a valid volume, or is far from the training volumes and
+            ``force`` is False. All such files are listed.
     """
     load_network(weights)
+    trained_on = read_saved(weights).trained_on
     found: list[Finding] = []
+    unlike: list[Finding] = []
     for volume in volumes:
         try:
-            found += scan_volume(volume, name=volume.name).findings
+            stats = scan_volume(volume, name=volume.name)
         except VolumeError as error:
             found.append(error.as_finding(volume.name))
-    raise_critical(found, DataError)
+            continue
+        found += stats.findings
+        unlike += compare_with_training(stats, trained_on)
+    raise_critical(found if force else found + unlike, DataError)
+    return unlike
 
 
 def require_room(volumes: Sequence[Path], output_dir: Path, *, probabilities: bool, replace: bool) -> None:

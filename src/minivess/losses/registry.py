@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from minivess.errors import ConfigError
 from minivess.suggestions import unknown
+from minivess.trusted_code import import_builder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,12 +68,5 @@ def _resolve(name: str) -> LossBuilder:
     builder = LOSSES.get(name, name)
     if not isinstance(builder, str):
         return builder
-    module, _, function = builder.partition(":")
-    try:
-        return getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"an importable function that builds the loss `{name}`",
-            f"{type(error).__name__}: {error}",
-            "write package.module:function, and add its folder to PYTHONPATH or install its package",
-        ) from error
+    found: LossBuilder = import_builder(builder)
+    return found

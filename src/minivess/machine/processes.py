@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 PYTHON = (sys.executable, "-P")
@@ -20,6 +22,18 @@ def worker_command(task: str, *arguments: str, python_options: Sequence[str] = (
         python_options: Additional options of the Python interpreter.
     """
     return [*PYTHON, *python_options, "-m", "minivess.worker", task, *arguments]
+
+
+def end_with_parent(poll_s: float = 0.2) -> None:
+    """End this process soon after its parent has ended, even if the parent was killed. Returns at once."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(poll_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def torch_environment() -> dict[str, str]:

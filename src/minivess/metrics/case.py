@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minivess.errors import DataError
+from minivess.errors import ConfigError, DataError
 from minivess.metrics.centreline import centreline_dsc
 from minivess.metrics.overlap import dsc
 from minivess.metrics.reference import Reference, checked_spacing
@@ -73,9 +73,14 @@ def score_case(
         The scores, with distances in micrometres.
 
     Raises:
+        ConfigError: The tolerance is not a finite number above 0.
         DataError: The shapes differ, an array is not a mask, or the spacing is missing or differs from that of the
             ``Reference``.
     """
+    if not 0 < tolerance_um < math.inf:
+        raise ConfigError(
+            "a tolerance above 0 in micrometres", f"{tolerance_um}", "pass, for example, tolerance_um=2.0"
+        )
     label = _as_reference(reference, spacing_um)
     if np.shape(prediction) != label.mask.shape:
         got = f"{np.shape(prediction)} and {label.mask.shape}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from minivess.suggestions import unknown
+from minivess.errors import ConfigError
+from minivess.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,18 @@ def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
     found = []
     for name in names:
         if name.casefold() not in known:
-            raise unknown("metric", name, dict.fromkeys([*METRICS, *(metric.title for metric in METRICS.values())]))
+            raise _unknown(name)
         found.append(known[name.casefold()])
     return tuple(dict.fromkeys(found))
+
+
+_OTHER_NAMES = {"dice": "dsc", "f1": "dsc", "assd": "measured_masd", "surface_dice": "normalised_surface_distance"}
+"""Names of other tools for the same or the nearest metric; without separators."""
+
+
+def _unknown(name: str) -> ConfigError:
+    plain = name.casefold().replace(" ", "_").removesuffix("_score").removesuffix("_coefficient")
+    titles = [metric.title for metric in METRICS.values()]
+    near = _OTHER_NAMES.get(plain)
+    cure = f"did you mean {near!r}?" if near else did_you_mean(name, dict.fromkeys([*METRICS, *titles]))
+    return ConfigError(f"a known metric ({', '.join(METRICS)})", repr(name), cure or "use one of these names")

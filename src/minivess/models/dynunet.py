@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from pydantic import Field
 
 from minivess.errors import ConfigError
 from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import DynUNet
+from minivess.models.weights import INITIAL_WEIGHTS, with_initial_weights
+from minivess.settings import Settings
+
+
+class Options(Settings):
+    """The key ``options`` of the model profile."""
+
+    weights: Path | None = Field(default=None, description=INITIAL_WEIGHTS)
 
 
 class _DynUNet(torch.nn.Module):
@@ -36,6 +47,7 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
         Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z), or to a list of logits while training with deep supervision.
 
     Raises:
+        DataError: The initial weights cannot be read, or belong to another network.
         ConfigError: There are fewer than three levels: too few filters, or a patch that cannot be halved twice.
     """
     if len(spec.strides) < 3:
@@ -44,7 +56,8 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
             f"{len(spec.strides)} with filters {spec.filters} and patch {spec.largest_patch}",
             "set model.filters to at least three numbers, and use a patch of at least 8 voxels along two axes",
         )
-    return _DynUNet(
+    options = Options.model_validate(spec.options)
+    network = _DynUNet(
         DynUNet(
             spatial_dims=3,
             in_channels=spec.in_channels,
@@ -58,3 +71,4 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
             deep_supr_num=max(spec.heads, 1),
         )
     )
+    return with_initial_weights(network, options.weights)

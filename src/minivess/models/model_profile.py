@@ -5,17 +5,19 @@ A profile is a YAML file. A researcher adds a model with a profile and a builder
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minivess.errors import ConfigError
 from minivess.geometry import Shape, Spacing, StridePlan, plan_strides
+from minivess.settings import Settings
 from minivess.suggestions import unknown
+from minivess.trusted_code import import_builder
 from minivess.validation_errors import config_error, first_fault
+from minivess.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +32,15 @@ PROFILES = next(
 
 SPEC_FILE, WEIGHTS_FILE = "network.json", "network.safetensors"
 """Names of the files in a folder of weights: the `NetworkSpec` and the tensors."""
+
+
+MOST_LEVELS = 10
+Channels = Annotated[int, Field(ge=1, le=8192)]
+_PatchSize = Annotated[int, Field(ge=1, le=32_767)]
+PatchShape = tuple[_PatchSize, _PatchSize, _PatchSize]
+"""Patch along X, Y, Z in voxels. Larger numbers are refused before anything is built."""
+_Step = Annotated[int, Field(ge=1, le=31)]
+_Steps = tuple[_Step, _Step, _Step]
 
 
 class MeasuredVram(BaseModel):
@@ -55,10 +66,8 @@ class MeasuredVram(BaseModel):
     step_seconds: float
 
 
-class ModelProfile(BaseModel):
+class ModelProfile(Settings):
     """The properties of a model that the planner needs and cannot compute."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     builder: str = Field(
@@ -67,8 +76,10 @@ class ModelProfile(BaseModel):
     strides: Literal["planned", "isotropic"] = Field(
         description="planned: halve axis by axis, by spacing; isotropic: halve every axis at every level"
     )
-    filters: tuple[int, ...] = Field(min_length=1, description="number of feature maps per level, the finest first")
-    deep_supervision: int = Field(default=0, ge=0, description="number of auxiliary heads below the output")
+    filters: tuple[Channels, ...] = Field(
+        min_length=1, max_length=MOST_LEVELS, description="number of feature maps per level, the finest first"
+    )
+    deep_supervision: int = Field(default=0, ge=0, le=10, description="number of auxiliary heads below the output")
     options: dict[str, Any] = Field(default_factory=dict, description="further settings for the builder")
     measured: tuple[MeasuredVram, ...] = Field(
         default=(), description="written by `minivess benchmark vram --write`, for information; plans do not use it"
@@ -112,14 +123,14 @@ class NetworkSpec(BaseModel):
 
     model: str
     builder: str
-    patches: tuple[Shape, ...] = Field(min_length=1)
-    strides: tuple[Shape, ...]
-    kernels: tuple[Shape, ...]
-    filters: tuple[int, ...]
-    deep_supervision: int = 0
+    patches: tuple[PatchShape, ...] = Field(min_length=1, max_length=100)
+    strides: tuple[_Steps, ...] = Field(min_length=1, max_length=MOST_LEVELS)
+    kernels: tuple[_Steps, ...] = Field(min_length=1, max_length=MOST_LEVELS)
+    filters: tuple[Channels, ...] = Field(min_length=1, max_length=MOST_LEVELS)
+    deep_supervision: int = Field(default=0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
-    in_channels: int = 1
-    out_channels: int = 2
+    in_channels: Channels = 1
+    out_channels: Channels = 2
 
     @property
     def heads(self) -> int:
@@ -159,10 +170,10 @@ def load_model_profile(name: str, **changes: Any) -> ModelProfile:
             )
         raise unknown("model", name, sorted(file.stem for file in PROFILES.glob("*.yaml")))
     try:
-        profile = ModelProfile.model_validate({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes})
+        profile = ModelProfile.model_validate({**read_yaml(path.read_bytes()), **changes})
     except ValidationError as error:
         raise config_error(error, ModelProfile, lambda location: str(path)) from error
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ConfigError(
             "a valid model profile",
             f"{path}: {' '.join(str(error).split())}",
@@ -189,23 +200,59 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = True) -> torch.nn.Mod
         of logits: the output first, then the deeper heads, all resampled to full size.
 
     Raises:
-        ConfigError: The builder cannot be imported, or does not accept the options.
+        ConfigError: The builder is not trusted or cannot be imported, does not accept or does not read an option, or
+            returns no torch module.
     """
     if not pretrained and "weights" in spec.options:
         spec = spec.model_copy(update={"options": {**spec.options, "weights": None}})
-    module, _, function = spec.builder.partition(":")
+    builder = import_builder(spec.builder)
+    options = _ReadOptions(spec.options)
     try:
-        builder = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            "an importable builder 'package.module:function'",
-            f"{spec.builder!r}: {error}",
-            "check the key builder in the model profile, and add the folder of your own module to PYTHONPATH",
-        ) from error
-    try:
-        network: torch.nn.Module = builder(spec)
+        network: Any = builder(spec.model_copy(update={"options": options}))
     except ValidationError as error:
         raise ConfigError(
             f"valid options for {spec.builder}", first_fault(error), "correct the key options in the model profile"
         ) from error
+    if ignored := sorted(options.keys() - options.read):
+        raise ConfigError(
+            f"options that {spec.builder} reads",
+            f"{', '.join(ignored)}, which it does not read",
+            "correct or remove this key of options in the model profile",
+        )
+    if not hasattr(network, "named_parameters"):
+        raise ConfigError(f"a torch module from {spec.builder}", type(network).__name__, "return the network")
     return network
+
+
+class _ReadOptions(dict[str, Any]):
+    """Options that remember which of their keys were read."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:  # without it, ** and dict() would copy without __getitem__
+        return super().__iter__()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self.read.add(key)
+        return super().pop(key, *default)
+
+    def items(self) -> Any:
+        self.read.update(self)
+        return super().items()
+
+    def values(self) -> Any:
+        self.read.update(self)
+        return super().values()
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self.items())

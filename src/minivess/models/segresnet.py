@@ -7,25 +7,28 @@ strides, this network is identical to it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch.nn.functional import interpolate
 
 from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import SegResBlock, UpSample, aniso_kernel
+from minivess.models.weights import INITIAL_WEIGHTS, with_initial_weights
+from minivess.settings import Settings
 
 
-class Options(BaseModel):
+class Options(Settings):
     """The key ``options`` of the model profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     blocks_down: tuple[int, ...] = Field(
         default=(1, 2, 2, 4),
         min_length=1,
         description="residual blocks per encoder level; the last number also applies to all deeper levels",
     )
-    blocks_up: int = Field(default=1, ge=0, description="residual blocks per decoder level")
+    blocks_up: int = Field(default=1, ge=0, le=16, description="residual blocks per decoder level")
+    weights: Path | None = Field(default=None, description=INITIAL_WEIGHTS)
 
 
 class _Up(torch.nn.Module):
@@ -85,8 +88,12 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
 
     Returns:
         Image (B, 1, X, Y, Z) to logits (B, 2, X, Y, Z), or to a list of logits while training with deep supervision.
+
+    Raises:
+        DataError: The initial weights cannot be read, or belong to another network.
     """
-    return _SegResNet(spec, Options.model_validate(spec.options))
+    options = Options.model_validate(spec.options)
+    return with_initial_weights(_SegResNet(spec, options), options.weights)
 
 
 def _entry(spec: NetworkSpec, level: int) -> torch.nn.Module:

@@ -11,23 +11,23 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from minivess.errors import ConfigError, DataError, PlanError
 from minivess.models.model_profile import NetworkSpec
 from minivess.models.monai_parts import ClassMappingClassify, SegResNetDS
+from minivess.settings import Settings
+from minivess.trusted_code import is_trusted
 
 _BLOCKS_DOWN = (1, 2, 2, 4, 4)
 _CLASSES = 512
 _PARTS = ("image_encoder.", "class_head.")
 
 
-class Options(BaseModel):
+class Options(Settings):
     """The key ``options`` of the model profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: int = Field(
         default=25, ge=0, lt=_CLASSES, description="VISTA-3D class that training starts from; 25 is hepatic vessel"
@@ -112,6 +112,12 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if not is_trusted(path):
+            raise DataError(
+                "weights as .safetensors, or a .pt file that you trust",
+                f"{path}",
+                "convert it to .safetensors, or trust it with --trust-code FILE",
+            )
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise DataError(

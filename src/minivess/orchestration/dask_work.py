@@ -51,7 +51,8 @@ def work(folder: Path, spec: CellSpec, prepared: Prepared) -> Outcome | None:
             "a GPU on every worker", f"none on {socket.gethostname()}", "start workers only on machines with a GPU"
         )
     _unset_nanny_environment()
-    slot = cell_slots(limited(hardware, prepared.config), compute_of(prepared.plan), cells=1)
+    threads = prepared.slots[0].environment.get("OMP_NUM_THREADS")  # those of a local run, for the same bits
+    slot = cell_slots(limited(hardware, prepared.config), compute_of(prepared.plan), cells=1, threads=threads)
     cell = CellFolder(folder)
     outcome = supervise_cell(cell, spec, replace(prepared, slots=slot), StopFileObserver(cell), None)
     if outcome is not None and outcome.status == "stopped":

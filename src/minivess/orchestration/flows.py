@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minivess.orchestration._prefect_compat import ENABLED, WHY_PLAIN, flow, get_run_logger, task
+from minivess.orchestration.settle import settle_killed_runs, tag_of
 from minivess.supervision.outcome import Outcome
 
 T = TypeVar("T")
@@ -25,16 +26,30 @@ class _ShownAsFailedError(Exception):
     """Raised after the work is done and its value is kept, so that Prefect shows the task as failed."""
 
 
-def as_flow(name: str, work: Callable[[], T]) -> T:
-    """Run ``work`` as a flow run called ``name``, in which SIGTERM raises KeyboardInterrupt; call it from the main thread."""
+def as_flow(name: str, work: Callable[[], T], folder: Path | None = None) -> T:
+    """Run ``work`` as a flow run called ``name``, in which SIGTERM raises KeyboardInterrupt; call it from the main thread.
+
+    Args:
+        name: Name of the flow run.
+        work: The work.
+        folder: The run folder. Flow runs of earlier processes that were killed in it are set to "crashed" first.
+    """
+    interrupt = signal.getsignal(signal.SIGTERM)
 
     def interruptible() -> T:
         # Prefect turns SIGTERM into its own exception, which the callers do not handle; it restores the handler at the end.
         if ENABLED:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, interrupt)
         return work()
 
-    return _shown(flow(name="minivess", flow_run_name=_quoted(name)), interruptible, lambda value: None)
+    decorated = flow(name="minivess", flow_run_name=_quoted(name))
+    if not ENABLED or folder is None:
+        return _shown(decorated, interruptible, lambda value: None)
+    from prefect import tags
+
+    settle_killed_runs(folder)
+    with tags(tag_of(folder)):
+        return _shown(decorated, interruptible, lambda value: None)
 
 
 def as_task(name: str, work: Callable[[], T]) -> T:

@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from minivess.data.profiler import DatasetProfile
-from minivess.errors import PlanError
+from minivess.errors import ConfigError, PlanError
 from minivess.geometry import Shape
 from minivess.models.model_profile import PROFILES, ModelProfile, NetworkSpec
 from minivess.planning.fit import fit_to_memory, halvings
@@ -21,23 +20,23 @@ from minivess.planning.memory.workload import Device
 from minivess.planning.patch_policy import choose_patches
 from minivess.planning.plan import PlanRequest, TrainingPlan
 from minivess.planning.resources import PROCESS_BYTES, RESIDENT_FACTOR, predict_resources
+from minivess.settings import Settings
 from minivess.suggestions import unknown
 from minivess.text import counted, format_bytes
 from minivess.training.config import Precision
 from minivess.validation_errors import config_error
+from minivess.yaml_files import YamlError, read_yaml
 
 COMPUTE_PROFILES = PROFILES.parent / "compute_profiles.yaml"
 
 
-class ComputeProfile(BaseModel):
+class ComputeProfile(Settings):
     """A named profile of configs/compute_profiles.yaml: upper bounds for a plan.
 
     Attributes:
         patch: Largest patch allowed, X, Y, Z in voxels.
         batch: Patches per optimizer step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     patch: Shape
     batch: int
@@ -51,9 +50,14 @@ def load_compute_profile(name: str, path: Path = COMPUTE_PROFILES) -> ComputePro
         path: The YAML file of compute profiles.
 
     Raises:
-        ConfigError: The name is unknown, or the profile has a wrong or missing key.
+        ConfigError: The file is not valid YAML, the name is unknown, or the profile has a wrong or missing key.
     """
-    known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        known: Any = read_yaml(path.read_bytes())
+    except (OSError, YamlError) as error:
+        raise ConfigError("a file of compute profiles", f"{path}: {error}", "restore this file") from error
+    if not isinstance(known, dict):
+        raise ConfigError("compute profiles by name", f"{path} contains {type(known).__name__}", "restore this file")
     if name not in known:
         raise unknown("compute profile", name, ["auto", *known])
     try:

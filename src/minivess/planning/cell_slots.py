@@ -27,7 +27,9 @@ class CellSlot:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def cell_slots(hardware: HardwareBudget, compute: str = "auto", cells: int | None = None) -> tuple[CellSlot, ...]:
+def cell_slots(
+    hardware: HardwareBudget, compute: str = "auto", cells: int | None = None, threads: str | None = None
+) -> tuple[CellSlot, ...]:
     """Split the machine into slots that all run the same plan.
 
     Only GPUs with at least 90 % of the largest memory budget are used: a plan that fits a smaller GPU would waste
@@ -38,6 +40,8 @@ def cell_slots(hardware: HardwareBudget, compute: str = "auto", cells: int | Non
         compute: As in a plan's request. "cpu" uses no GPU; the name of a GPU profile uses one even if it is busy.
         cells: Number of slots; if it exceeds the number of GPUs, several slots share a GPU. None makes one slot per
             GPU, or a single slot on a CPU.
+        threads: OMP_NUM_THREADS of a cell on the CPU, because the last bits of its result depend on it; None shares the
+            processors equally.
 
     Returns:
         The slots; the first has the smallest budget.
@@ -56,10 +60,10 @@ def cell_slots(hardware: HardwareBudget, compute: str = "auto", cells: int | Non
             str(count),
             f"set limits.cells_at_a_time to {most} or less, or remove it",
         )
-    environment = {"OMP_NUM_THREADS": str(processors // count)} if count > max(1, len(gpus)) else {}
-    share = _share(hardware, count)
+    share, equal = _share(hardware, count), str(max(1, processors // count))
     if not gpus:
-        return (CellSlot(share, environment),) * count
+        return (CellSlot(share, {"OMP_NUM_THREADS": threads or equal}),) * count
+    environment = {"OMP_NUM_THREADS": equal} if count > len(gpus) else {}
     cells_per_gpu = -(-count // len(gpus))
     slots = [
         CellSlot(replace(share, gpus=(replace(gpu, cells=cells_per_gpu),)), _visible_device(gpu) | environment)

@@ -7,26 +7,25 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.geometry import Shape
-from minivess.models.model_profile import NetworkSpec
+from minivess.models.model_profile import NetworkSpec, PatchShape
 from minivess.planning.memory.workload import Device
+from minivess.settings import Settings
 from minivess.training.config import Precision
 
 PatchPolicy = Literal["min_volume", "pad", "bucketed"]
 
 
-class PlanRequest(BaseModel):
+class PlanRequest(Settings):
     """The researcher's settings for the plan; None means that the plan decides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     compute: str = Field(
         default="auto",
         description="auto, or the name of a compute profile in configs/compute_profiles.yaml (an upper bound)",
     )
-    patch_size: Shape | None = Field(default=None, description="patch, X, Y, Z in voxels: used exactly or refused")
-    batch: int | None = Field(default=None, ge=1, description="patches per optimizer step")
+    patch_size: PatchShape | None = Field(default=None, description="patch, X, Y, Z in voxels: used exactly or refused")
+    batch: int | None = Field(default=None, ge=1, le=4096, description="patches per optimizer step")
     micro_batch: int | None = Field(
-        default=None, ge=1, description="patches per forward pass; gradients are accumulated to a batch"
+        default=None, ge=1, le=4096, description="patches per forward pass; gradients are accumulated to a batch"
     )
     patch_policy: PatchPolicy = Field(
         default="min_volume",
@@ -35,7 +34,7 @@ class PlanRequest(BaseModel):
     )
     precision: Precision | None = Field(default=None, description="fp32, bf16 or fp16")
     workers: int | None = Field(
-        default=None, ge=0, description="threads that cut patches; 0 cuts them in the training thread"
+        default=None, ge=0, le=10_000, description="threads that cut patches; 0 cuts them in the training thread"
     )
     cache_rate: float | None = Field(
         default=None,

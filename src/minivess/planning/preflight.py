@@ -20,6 +20,7 @@ from minivess.json_files import to_plain
 from minivess.machine.environment import Environment, detect_environment
 from minivess.planning.hardware import HardwareBudget, at_least
 from minivess.planning.library_checks import LibraryVersions, check_libraries, read_library_versions
+from minivess.planning.resources import DISK_FREE_MIN_BYTES
 from minivess.text import GIB, format_bytes
 
 
@@ -156,15 +157,18 @@ def check_ram_limit(hardware: HardwareBudget) -> list[Finding]:
 
 
 def check_disk(free_bytes: int, needed_bytes: int = 0) -> list[Finding]:
-    """Check the free space of the output disk: warn below 20 GB, critical if the run will write more than is free.
+    """Check the free space of the output disk: warn below 20 GB, critical if the run will not leave what must stay free.
 
     Args:
         free_bytes: Free space of the disk.
         needed_bytes: Bytes that the run will write.
     """
     what, cure = "free space for outputs", "free some space, or choose an output folder on a larger disk"
-    if needed_bytes > free_bytes:
-        expected = f"at least {format_bytes(needed_bytes)}, for decompressed volumes, checkpoints and masks"
+    least_bytes = needed_bytes + DISK_FREE_MIN_BYTES
+    if least_bytes > free_bytes:
+        expected = (
+            f"at least {format_bytes(least_bytes)}: decompressed volumes, checkpoints, masks, and what must stay free"
+        )
         return [Finding("critical", "disk", what, expected, format_bytes(free_bytes), cure)]
     if free_bytes < 20 * GIB:
         return [Finding("warning", "disk", what, "20 GB or more", format_bytes(free_bytes), cure)]

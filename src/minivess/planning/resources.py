@@ -12,7 +12,7 @@ from minivess.planning.hardware import HardwareBudget
 from minivess.planning.memory.estimator import Estimator
 from minivess.planning.memory.peak import PeakMemory
 from minivess.planning.plan import TrainingPlan
-from minivess.text import MIB, format_bytes
+from minivess.text import GIB, MIB, format_bytes
 
 PROCESS_BYTES = 560 * MIB
 """Memory that Python, torch and MONAI hold besides the tensors of a step. Measured without a GPU: 470 to 480 MiB."""
@@ -172,6 +172,10 @@ _INDEX_BYTES = 4
 """Bytes per vessel voxel: the store also contains an index of all vessel voxels."""
 _MASK_BYTES_PER_VOXEL = 0.03
 """Size of a predicted mask as compressed NIfTI. Measured for labels of phantoms: 0.026 to 0.042."""
+
+
+DISK_FREE_MIN_BYTES = GIB // 2
+"""Free space below which a cell is stopped, so that its last checkpoint can still be written."""
 
 
 def bytes_to_write(profile: DatasetProfile, store_root: Path, plan: TrainingPlan, *, losses: int, folds: int) -> int:

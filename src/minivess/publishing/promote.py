@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 from minivess.errors import MinivessError
 from minivess.experiments.run_folder import RunFolder
-from minivess.publishing.register import CASES, DATA_TAG, register_run
-from minivess.publishing.sync_run import tracking_uri
+from minivess.metrics.catalogue import METRICS
+from minivess.models.model_profile import WEIGHTS_FILE
+from minivess.models.weights import load_network
+from minivess.publishing.register import DATA_TAG, register_run
+from minivess.publishing.scores import read_scores
 from minivess.statistics.resampling import PairedTest, paired_bootstrap_test
-from minivess.tracking.mlflow import TrackingError
-from minivess.tracking.model_registry import ModelRegistry, Version
+from minivess.tracking.client import TrackingError
+from minivess.tracking.model_registry import WEIGHTS_TAG, ModelRegistry, Version
+
+_REGISTER = "delete this version in MLflow, then register the run again (minivess track sync RUN)"
 
 
 class PromotionError(MinivessError):
@@ -29,8 +36,9 @@ class Promotion:
         name: Name of the registered model.
         version: Version number of the candidate.
         before: Version number of the former champion; None if there was none.
-        candidate: Mean dsc of the candidate over the shared cases; None without shared cases.
-        champion: Mean dsc of the former champion over the shared cases; None without shared cases.
+        metric: The metric that is compared, the first of ``evaluation.metrics`` of the run.
+        candidate: Mean of the candidate over the shared cases; None without shared cases.
+        champion: Mean of the former champion over the shared cases; None without shared cases.
         test: Test of the difference candidate - champion, paired by case.
         objections: Reasons against promotion; empty if there are none.
     """
@@ -38,6 +46,7 @@ class Promotion:
     name: str
     version: int
     before: int | None = None
+    metric: str = "dsc"
     candidate: float | None = None
     champion: float | None = None
     test: PairedTest | None = None
@@ -51,19 +60,21 @@ class Promotion:
         test, interval = self.test, self.test.interval
         bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]" if interval.resamples else f"({interval.method})"
         return (
-            f"mean dsc {self.candidate:.4f} against {self.champion:.4f} of version {self.before} on {test.n} shared cases: "
+            f"mean {self.metric} {self.candidate:.4f} against {self.champion:.4f} of version {self.before} on {test.n} shared cases: "
             f"difference {test.difference:+.4f} {bounds}, p = {test.p_value:.3g}"
         )
 
 
-def promote_run(folder: RunFolder, number: int | None = None, *, force: bool = False) -> Promotion:
+def promote_run(folder: RunFolder, uri: str, number: int | None = None, *, force: bool = False) -> Promotion:
     """Give the alias ``champion`` to a run's model.
 
-    Out-of-fold dsc is compared case by case: the candidate's mean over the cases that both versions scored must be at least the
-    champion's mean, and both must come from the same data. The paired test is only information and does not decide.
+    Its network must load. Out-of-fold scores are compared case by case, by the first metric of the run: the candidate's mean
+    over the cases that both versions scored must not be worse than the champion's, and both must come from the same data. The
+    paired test is only information and does not decide.
 
     Args:
         folder: The run. It is synced with MLflow and its model is registered first, if necessary.
+        uri: Address of MLflow, from ``tracking_uri``.
         number: Another version of this registered model, e.g. an older one; None for the model of the run.
         force: Promote despite all objections.
 
@@ -71,35 +82,57 @@ def promote_run(folder: RunFolder, number: int | None = None, *, force: bool = F
         The comparison with the former champion.
 
     Raises:
-        PromotionError: There are objections, or there is no model to promote.
-        TrackingError: MLflow cannot be reached, is disabled for this run, or does not have the version.
+        PromotionError: There are objections, there is no model to promote, or its network cannot be loaded.
+        TrackingError: MLflow cannot be reached or does not have the version.
     """
-    registered = register_run(folder)
-    uri = tracking_uri(folder)
-    if registered is None or uri is None:
+    registered = register_run(folder, uri)
+    if registered is None:
         raise PromotionError(
             "a loss that finished on every fold", f"no such loss in {folder.path}", "repeat the run: it continues"
         )
-    registry = ModelRegistry(uri)
-    candidate = registered[0] if number is None else registry.version(registered[0].name, number)
+    registry, version = ModelRegistry(uri), registered.version
+    candidate = version if number is None else registry.version(version.name, number)
     champion = registry.champion(candidate.name)
-    found = _compare_with_champion(registry, candidate, champion)
+    found = _compare_with_champion(registry, candidate, champion, folder.read_config().evaluation.metrics[0])
     if found.objections and not force:
         cure = "keep the champion, or promote anyway with --force"
         got = "; ".join(filter(None, [*found.objections, found.figures]))
         raise PromotionError(f"a model no worse than {champion} on the same cases", got, cure)
+    _require_loadable(registry, candidate)
     registry.promote(candidate, champion)
     return found
 
 
-def _compare_with_champion(registry: ModelRegistry, candidate: Version, champion: Version | None) -> Promotion:
+def _require_loadable(registry: ModelRegistry, version: Version) -> None:
+    """Require that the registered weights are those of the version and that its network can be built and loaded.
+
+    Raises:
+        PromotionError: They are damaged or missing, or the network cannot be built.
+    """
+    try:
+        with TemporaryDirectory() as folder:
+            weights = next(registry.download(version, Path(folder)).glob(f"data/*/{WEIGHTS_FILE}"), None)
+            if weights is None:
+                raise PromotionError(f"{version} with {WEIGHTS_FILE}", "none", _REGISTER)
+            if hashlib.sha256(weights.read_bytes()).hexdigest() != version.tags.get(WEIGHTS_TAG):
+                raise PromotionError(f"the weights that {version} was registered with", "other weights", _REGISTER)
+            load_network(weights.parent)
+    except PromotionError:
+        raise
+    except MinivessError as error:
+        raise PromotionError(f"a network of {version} that can be loaded", str(error), error.cure) from error
+
+
+def _compare_with_champion(
+    registry: ModelRegistry, candidate: Version, champion: Version | None, metric: str
+) -> Promotion:
     if champion is None or champion.number == candidate.number:
-        return Promotion(candidate.name, candidate.number, champion.number if champion else None)
+        return Promotion(candidate.name, candidate.number, champion.number if champion else None, metric)
     objections = []
     if candidate.tags.get(DATA_TAG) != champion.tags.get(DATA_TAG):
         objections.append(f"a model of other data ({candidate.tags.get(DATA_TAG)}, not {champion.tags.get(DATA_TAG)})")
     try:
-        ours, theirs = _scores(registry, candidate), _scores(registry, champion)
+        ours, theirs = read_scores(registry, candidate, metric), read_scores(registry, champion, metric)
     except TrackingError as error:
         objections.append(f"scores that cannot be read ({error.got})")
         ours, theirs = {}, {}
@@ -107,15 +140,18 @@ def _compare_with_champion(registry: ModelRegistry, candidate: Version, champion
     a, b = [ours[case] for case in cases], [theirs[case] for case in cases]
     if not cases:
         objections.append("no case that both models were scored on")
-        return Promotion(candidate.name, candidate.number, champion.number, objections=tuple(objections))
+        return Promotion(candidate.name, candidate.number, champion.number, metric, objections=tuple(objections))
     test = paired_bootstrap_test(a, b)
-    if test.difference < 0:
-        objections.append("a lower mean dsc")
+    higher = METRICS[metric].higher_is_better
+    if test.difference < 0 if higher else test.difference > 0:
+        objections.append(f"a {'lower' if higher else 'higher'} mean {metric}")
     return Promotion(
-        candidate.name, candidate.number, champion.number, fmean(a), fmean(b), test, objections=tuple(objections)
+        candidate.name,
+        candidate.number,
+        champion.number,
+        metric,
+        fmean(a),
+        fmean(b),
+        test,
+        objections=tuple(objections),
     )
-
-
-def _scores(registry: ModelRegistry, version: Version) -> dict[str, float]:
-    """Return the dsc of each held-out case."""
-    return {row["case"]: row["dsc"] for row in json.loads(registry.read_evidence(version, CASES))}

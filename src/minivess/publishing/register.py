@@ -8,90 +8,98 @@ import re
 from pathlib import Path
 from typing import Any
 
+from minivess.digests import seal
 from minivess.errors import MinivessError, RunError
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.models.model_profile import WEIGHTS_FILE
-from minivess.publishing.sync_run import experiment_name, sync_ids, sync_run, tracking_uri
+from minivess.publishing.scores import CASES, Judge
+from minivess.publishing.sync_run import experiment_name, sync_run
 from minivess.statistics.comparison import Comparison
-from minivess.tracking.mlflow import TrackingError
-from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Version
+from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Registered
 from minivess.tracking.provenance import data_version
+from minivess.tracking.uris import mask_uri
 
-CASES, DATA_TAG = "cases.json", "data_hash"
+DATA_TAG, METRIC_TAG = "data_hash", "chosen_by"
 _LOADER = "minivess.inference.mlflow_model"
 
 
-def publish(folder: RunFolder) -> str:
+def publish(folder: RunFolder, uri: str | None) -> str:
     """Update MLflow from a run and register its model.
 
     Args:
         folder: The run folder.
+        uri: Address of MLflow from ``tracking_uri`` or ``own_tracking_uri``; None if MLflow is switched off.
 
     Returns:
-        Lines that say where experiment and model are in MLflow; "" if the configuration disables MLflow.
+        Lines that say where experiment and model are in MLflow; "" if MLflow is switched off.
 
     Raises:
         TrackingError: MLflow cannot be reached; no result of the run is lost, and the call may be repeated.
         RunError: The weights to register are missing.
     """
-    config = folder.read_config()
-    uri = tracking_uri(folder)
     if uri is None:
         return ""
-    found = register_run(folder)
-    lines = [f"MLflow: experiment {experiment_name(config)!r} in {uri}"]
+    found = register_run(folder, uri)
+    lines = [f"MLflow: experiment {experiment_name(folder.read_config())!r} in {mask_uri(uri)}"]
     if found is not None:
-        version, is_new = found
-        lines.append(f"Model: {version}, {'registered for staging' if is_new else 'registered before'}")
+        lines.append(f"Model: {found.version}, {_state(found)}")
     return "\n".join(lines)
 
 
-def publish_quietly(folder: RunFolder) -> str:
+def _state(found: Registered) -> str:
+    """Say whether the version is new and which version has the alias ``staging``, unless all were promoted."""
+    is_staged = found.version.number == found.staged
+    how = ("registered for staging" if is_staged else "registered") if found.is_new else "registered before"
+    other = found.staged is not None and not is_staged
+    return f"{how}; staging is version {found.staged}, which is not worse" if other else how
+
+
+def publish_quietly(folder: RunFolder, uri: str | None) -> str:
     """Like ``publish``, for the end of a run: if MLflow fails, return a note instead of raising an error."""
     try:
-        return publish(folder)
+        return publish(folder, uri)
     except (MinivessError, OSError) as error:
         return f"MLflow was not updated: {error}"
 
 
-def register_run(folder: RunFolder) -> tuple[Version, bool] | None:
+def register_run(folder: RunFolder, uri: str) -> Registered | None:
     """Sync a run with MLflow and register the network that it recommends.
 
     Args:
         folder: The run folder.
+        uri: Address of MLflow.
 
     Returns:
-        The version in the registry and whether it is new; None if no loss has finished on every fold.
+        The model in the registry; None if no loss has finished on every fold.
 
     Raises:
-        TrackingError: MLflow cannot be reached, or the configuration disables it.
+        TrackingError: MLflow cannot be reached.
         RunError: The weights are missing.
     """
     config = folder.read_config()
-    synced, uri = sync_run(folder), tracking_uri(folder)
-    if synced is None or uri is None:
-        raise TrackingError(
-            "a run that is tracked in MLflow", "tracking_uri: none", "set tracking_uri in config.yaml of the run folder"
-        )
+    synced = sync_run(folder, uri)
     found = find_best_model(folder)
     if found is None:
         return None
     run_id = synced.cell_run_ids[found.cell.path.name]
-    return ModelRegistry(uri).register(_record(folder, config, found), synced.experiment_id, run_id, sync_ids(folder))
+    registry = ModelRegistry(uri)
+    better = Judge(registry, found.metric).is_better
+    return registry.register(_record(folder, config, found), synced.experiment_id, run_id, better)
 
 
 def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> ModelRecord:
     environment = found.cell.read_environment()
     comparison = write_results(folder)
-    kept = (folder.config, folder.plan, folder.splits, folder.profile, found.cell.environment, folder.comparison)
+    kept = (folder.config, folder.plan, folder.splits, folder.profile, folder.comparison)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
-    evidence[CASES] = json.dumps([row.flat() for row in found.rows], indent=1)
+    evidence["environment.json"] = found.cell.environment.read_text(encoding="utf-8")
+    evidence[CASES] = seal(json.dumps({"rows": [row.flat() for row in found.rows]}, indent=1))
     return ModelRecord(
         name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # only the characters that MLflow allows
-        description=f"{found.loss}, the best mean dsc of {found.rivals}; network of fold {found.fold}. "
+        description=f"{found.loss}, the best mean {found.metric} of {found.rivals}; network of fold {found.fold}. "
         'Call predict({"path": "volume.nii.gz"}) or predict({"voxels": array}).',
         weights=found.cell.weights,
         weights_sha256=_digest(found.cell),
@@ -122,7 +130,7 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
 
 def _figures(found: BestModel, comparison: Comparison) -> dict[str, str]:
     """Return mean and interval of the loss over all its cases, for every metric of the comparison."""
-    figures = {"loss": found.loss, "fold": str(found.fold)}
+    figures = {"loss": found.loss, "fold": str(found.fold), METRIC_TAG: found.metric}
     for metric in comparison.metrics:
         figures[metric.metric] = f"{metric.score(found.loss).interval} {metric.unit}".strip()
     return figures

@@ -2,43 +2,108 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minivess.experiments.config import ARTIFACTS_FOLDER, DATABASE_FILE, ExperimentConfig
+from minivess.errors import ConfigError
+from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.locks import is_held
 from minivess.metrics.catalogue import METRICS
-from minivess.statistics.resampling import mean_interval
+from minivess.statistics.resampling import SMALLEST_STRATUM, mean_interval
+from minivess.supervision.exit_codes import HEARTBEAT_FILE
 from minivess.supervision.outcome import Outcome, read_outcome
-from minivess.tracking.mlflow import SyncResult, sync
+from minivess.text import counted
+from minivess.tracking.mlflow import LOCK_FILE, SyncResult, sync
 from minivess.tracking.run_record import CellRecord, RunRecord, Status
+from minivess.tracking.uris import DATABASE_FILE, database_of, has_password, mask_uri, sqlite_uri
+
+VARIABLE = "MLFLOW_TRACKING_URI"
 
 
-def sync_run(folder: RunFolder) -> SyncResult | None:
-    """Update MLflow from a run folder.
+def sync_run(folder: RunFolder, uri: str) -> SyncResult:
+    """Update MLflow from a run folder, whether its cells still run or not.
 
     Args:
         folder: The run folder.
+        uri: Address of MLflow.
 
     Returns:
-        Where MLflow stores the run; None if the configuration disables MLflow.
+        Where MLflow stores the run.
 
     Raises:
         TrackingError: MLflow cannot be reached; no result of the run is lost, and the call may be repeated.
     """
-    config = folder.read_config()
-    uri = tracking_uri(folder)
-    if uri is None:
+    return sync(_run_record(folder, folder.read_config()), uri, sync_ids(folder))
+
+
+def own_tracking_uri(config: ExperimentConfig) -> str | None:
+    """Return MLflow's address for a run that the user starts; None if MLflow is switched off.
+
+    It is the one in the user's YAML, else in MLFLOW_TRACKING_URI, else the database in the output folder.
+
+    Raises:
+        ConfigError: The address is not usable.
+    """
+    if config.tracking_uri == "none":
         return None
-    artifacts = None if config.tracking_uri else _output_folder(folder) / ARTIFACTS_FOLDER
-    return sync(_run_record(folder, config), uri, artifacts, sync_ids(folder))
+    named = config.tracking_uri or os.environ.get(VARIABLE)
+    return _checked(named) if named else sqlite_uri(config.output_dir / DATABASE_FILE)
 
 
-def tracking_uri(folder: RunFolder) -> str | None:
-    """Return MLflow's address: the configured one, else a database next to the run folder; None if MLflow is disabled."""
-    named = folder.read_config().tracking_uri
-    return None if named == "none" else named or f"sqlite:///{_output_folder(folder) / DATABASE_FILE}"
+def tracking_uri(folder: RunFolder, given: str | None = None) -> str | None:
+    """Return MLflow's address for a run folder that may come from somebody else.
+
+    It is the one that the user gives, else in MLFLOW_TRACKING_URI, else the database next to the run folder. The address in
+    config.yaml is not used, because MLflow sends passwords and tokens of the user to it.
+
+    Args:
+        folder: The run folder.
+        given: The option ``--tracking-uri``.
+
+    Returns:
+        The address; None if config.yaml switches MLflow off and the user gives none.
+
+    Raises:
+        ConfigError: Only config.yaml names an address, or the address is not usable.
+    """
+    named, default = folder.read_config().tracking_uri, sqlite_uri(_output_folder(folder) / DATABASE_FILE)
+    if given:
+        return _checked(given)
+    if named == "none":
+        return None
+    if chosen := os.environ.get(VARIABLE):
+        return _checked(chosen)
+    if named is None or _is_same_file(named, default):
+        return default
+    raise ConfigError(
+        f"an MLflow address from you: --tracking-uri or {VARIABLE}",
+        f"{mask_uri(named)}, which only {folder.config} names",
+        "if you trust it (a server receives your MLflow password or token), repeat with "
+        f"--tracking-uri {shlex.quote(mask_uri(named))}",
+    )
+
+
+def _is_same_file(first: str, second: str) -> bool:
+    paths = [database_of(uri) for uri in (first, second)]
+    return None not in paths and len({path.resolve() for path in paths if path}) == 1
+
+
+def _checked(uri: str) -> str:
+    """Return the address. One with a space and a password could not be masked.
+
+    Raises:
+        ConfigError: It has both.
+    """
+    if re.search(r"\s", uri) and has_password(uri):
+        raise ConfigError("an MLflow address without spaces", "one with a space", "write %20 for each space")
+    return uri
 
 
 def _output_folder(folder: RunFolder) -> Path:
@@ -57,62 +122,96 @@ def experiment_name(config: ExperimentConfig) -> str:
 
 
 def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
-    cells = [_cell_record(cell) for cell in folder.cells()]
-    environment = folder.read_environment()
+    tags = _provenance(folder)
+    cells = [_cell_record(cell, tags) for cell in folder.cells()]
     planned = config.folds * len({*config.losses, *config.evaluation.baselines})
+    running = is_held(folder.path / LOCK_FILE)
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
     return RunRecord(
         name=experiment_name(config),
-        status=_run_status(cells, planned),
+        status="running" if running else _run_status(cells, planned),
         params={
             "config": config.model_dump(mode="json"),
             "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
         },
-        tags={"run_folder": str(folder.path), "git_sha": (environment["git"] or {}).get("sha", "unknown")},
-        artifacts=(*files, folder.path / "results", folder.report),
+        tags=tags,
+        artifacts=(*files, folder.path / "results", folder.report) if not running else (),
         cells=cells,
         started_ms=_modified_ms(folder.splits),
-        ended_ms=None if not cells else max(cell.ended_ms or 0 for cell in cells) or None,
+        ended_ms=None if running or not cells else max(cell.ended_ms or 0 for cell in cells) or None,
     )
 
 
-def _cell_record(cell: CellFolder) -> CellRecord:
-    spec = cell.read_spec()
-    outcome = read_outcome(cell.path)
-    metrics = _final_metrics(cell) if cell.finished else {}
+def _provenance(folder: RunFolder) -> dict[str, str]:
+    git = folder.read_environment()["git"] or {}
+    return {
+        "git_sha": str(git.get("sha", "unknown")),
+        "git_dirty": str(git.get("dirty", "unknown")).lower(),
+        "data_hash": str(folder.read_profile().content_hash),
+    }
+
+
+def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
+    spec, outcome = cell.read_spec(), read_outcome(cell.path)
+    status = _cell_status(cell, outcome)
+    metrics: dict[str, float] = {}
+    tags = {**tags, "loss": spec.method, "fold": str(spec.fold), "cases": str(len(spec.held_out))}
+    if cell.finished:
+        metrics, note = _final_metrics(cell, _modified_ms(cell.result))
+        tags |= {"note": note} if note else {}
     if outcome is not None:
-        metrics |= {"peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
+        metrics = {**metrics, "peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
+        tags |= {"cause": outcome.cause}
     return CellRecord(
         name=cell.path.name,
         method=spec.method,
         fold=spec.fold,
-        status=_cell_status(cell, outcome),
+        status=status,
         params=spec.model_dump(mode="json", include={"training", "seed", "loss_options"}),
-        history=cell.read_journal(),
+        history=[_epoch(line) for line in cell.read_journal()],
         metrics=metrics,
-        tags={"cause": outcome.cause} if outcome is not None else {},
-        artifacts=(cell.spec, cell.monitor, cell.result, cell.log),
+        tags=tags,
+        artifacts=(cell.spec, cell.monitor, cell.result, cell.log) if status != "running" else (),
         started_ms=_modified_ms(cell.spec),
-        ended_ms=int(datetime.fromisoformat(outcome.ended_iso).timestamp() * 1000) if outcome is not None else None,
+        ended_ms=None if status == "running" else _ended_ms(cell, outcome),
     )
 
 
-def _final_metrics(cell: CellFolder) -> dict[str, float]:
-    """Return mean and interval over the fold's cases, for every metric of the catalogue."""
-    result = cell.read_result()
-    rows: list[dict[str, Any]] = [row.flat() for row in result.rows]
+def _epoch(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the journal in which the score of the watched case has a name of its own: it is not the fold's score."""
+    return {f"watched/{key}" if key in METRICS else key: value for key, value in line.items()}
+
+
+@cache
+def _final_metrics(cell: CellFolder, modified_ms: int) -> tuple[dict[str, float], str]:
+    """Return mean and interval over the fold's cases, for every metric of the catalogue, and a note about few cases.
+
+    Computing the intervals takes a second, and a sync repeats it for every cell; so the values are kept until the result
+    changes.
+    """
+    rows: list[dict[str, Any]] = [row.flat() for row in cell.read_result().rows]
     metrics: dict[str, float] = {}
     for name in METRICS:
         interval = mean_interval([row[name] for row in rows])
-        metrics |= {f"{name}/mean": interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
-    return metrics
+        metrics |= {name: interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
+    few = len(rows) < SMALLEST_STRATUM
+    return metrics, f"Only {counted(len(rows), 'case')}: the intervals are too narrow." if few else ""
 
 
 def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:
     if cell.finished:
         return "finished"
-    # A cell without an outcome has lost its supervisor to a kill, because no cell runs during a sync.
-    return "stopped" if outcome is None else outcome.status
+    if is_held(cell.path / LOCK_FILE):
+        return "running"
+    return "stopped" if outcome is None else outcome.status  # without an outcome, its supervisor was killed
+
+
+def _ended_ms(cell: CellFolder, outcome: Outcome | None) -> int | None:
+    """Return the end of the last attempt; if its supervisor was killed, the last sign of life of its process."""
+    if outcome is not None:
+        return int(datetime.fromisoformat(outcome.ended_iso).timestamp() * 1000)
+    signs = [path for path in (cell.path / HEARTBEAT_FILE, cell.journal, cell.spec) if path.is_file()]
+    return max(map(_modified_ms, signs))
 
 
 def _run_status(cells: list[CellRecord], planned: int) -> Status:

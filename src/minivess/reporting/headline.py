@@ -107,6 +107,7 @@ def _not_shown(comparison: Comparison) -> tuple[str, ...]:
         *baselines,
         *missing_cases(comparison),
         *_empty_masks(comparison),
+        *_without_baseline(comparison),
     )
 
 
@@ -133,6 +134,14 @@ def _undecided(metric: MetricComparison) -> str:
         return ""
     rivals = joined(_rival(pair, metric.best) for pair in pairs)
     return f"{metric.best} is not shown to differ from {rivals}. This does not prove that they are equal."
+
+
+def _without_baseline(comparison: Comparison) -> tuple[str, ...]:
+    if any(score.baseline for metric in comparison.metrics for score in metric.methods):
+        return ()
+    return (
+        "No baseline was run, so no loss is shown to be better than a method without training, such as a threshold.",
+    )
 
 
 def _rival(pair: Pair, method: str) -> str:

@@ -98,7 +98,7 @@ def _select_cases(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
 
 
 def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path) -> _Pictures:
-    projected = project_image(read_volume(Path(stats.image)))
+    projected = project_image(read_volume(Path(stats.image), exact=stats.needs_float64))
     label, mask = read_volume(Path(stats.label or "")) != 0, read_volume(prediction) != 0
     if not projected.shape == label.shape[:2] == mask.shape[:2]:
         shapes = f"shapes {projected.shape}, {label.shape} and {mask.shape}"
@@ -121,9 +121,12 @@ def project_image(volume: np.ndarray) -> Pixels:
     Returns:
         Pixels (X, Y), uint8: the 1st to 99.7th percentiles are mapped to 0 to 255. NaN and infinity count as 0.
     """
-    highest = np.nan_to_num(volume.max(axis=2).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    highest = volume.max(axis=2)
+    # Only large integers and float64 lose grey values in float32.
+    highest = highest.astype(np.float64 if highest.dtype.itemsize > 2 and highest.dtype != np.float32 else np.float32)
+    highest = np.nan_to_num(highest, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = np.percentile(highest, (1, 99.7))
-    return (255 * np.clip((highest - low) / max(high - low, 1e-6), 0, 1)).astype(np.uint8)
+    return (255 * np.clip((highest - low) / ((high - low) or 1), 0, 1)).astype(np.uint8)
 
 
 def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray) -> Pixels:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from minivess.csv_text import csv_text
 from minivess.metrics.catalogue import METRICS
 from minivess.statistics.comparison import Comparison, MetricComparison
 from minivess.statistics.resampling import Interval
@@ -128,7 +129,7 @@ def latex_table(comparison: Comparison) -> str:
     If losses have missing cases, a line below the table states the cases of the means and the meaning of bold.
     """
     titles = ["Loss", *(_latex_title(metric) for metric in comparison.metrics)]
-    lines = [f"% {sentence}" for sentence in sentences(comparison)]
+    lines = [f"% {' '.join(sentence.split())}" for sentence in sentences(comparison)]
     lines += [
         rf"\begin{{tabular}}{{l{'c' * len(comparison.metrics)}}}",
         r"\toprule",
@@ -151,16 +152,31 @@ def csv_table(comparison: Comparison) -> str:
     Columns: mean, bounds of the interval, number of cases, whether the method is a baseline, the loss with the best
     mean, and the test of method - best loss.
     """
-    lines = ["method,metric,unit,mean,low,high,cases,baseline,best,p,p_holm,effect_size"]
+    heading = [
+        "method",
+        "metric",
+        "unit",
+        "mean",
+        "low",
+        "high",
+        "cases",
+        "baseline",
+        "best",
+        "p",
+        "p_holm",
+        "effect_size",
+    ]
+    lines: list[list[object]] = []
     for metric in comparison.metrics:
         for score in metric.methods:
-            numbers = f"{score.interval.mean:.6g},{score.interval.low:.6g},{score.interval.high:.6g}"
+            interval, pair = score.interval, metric.against_best(score.method)
             cases = len(comparison.cases) - len(comparison.missing.get(score.method, ()))
-            pair = metric.against_best(score.method)
-            test = f"{pair.test.p_value:.6g},{pair.p_holm:.6g},{pair.test.effect_size:.6g}" if pair else ",,"
-            scores = f"{score.method},{metric.metric},{metric.unit},{numbers},{cases},{score.baseline}"
-            lines.append(f"{scores},{metric.best},{test}")
-    return "\n".join(lines) + "\n"
+            test = [pair.test.p_value, pair.p_holm, pair.test.effect_size] if pair else []
+            numbers = [f"{number:.6g}" for number in (interval.mean, interval.low, interval.high)]
+            tested = [f"{number:.6g}" for number in test] or [""] * 3
+            row = [score.method, metric.metric, metric.unit, *numbers, cases, score.baseline, metric.best, *tested]
+            lines.append(row)
+    return csv_text(heading, lines)
 
 
 def sentences(comparison: Comparison) -> list[str]:
@@ -181,10 +197,15 @@ def _latex_score(score: Score) -> str:
     return rf"{mean} {{\scriptsize {bounds}}}"
 
 
+_IN_LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
 def _latex(text: str) -> str:
-    for letter in "&%$#_{}":
-        text = text.replace(letter, f"\\{letter}")
-    return text
+    return "".join(_IN_LATEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

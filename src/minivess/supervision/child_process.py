@@ -19,10 +19,10 @@ from minivess.supervision.process_tree import descendants
 OOM_SCORE_ADJ = 800
 """OOM score of the child. The kernel, when short of memory, kills the process with the highest score first: the
 training, not the desktop."""
-ASKING = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
-"""Signals with which a user or another process asks the supervisor to stop."""
+ASKING = {signal.SIGTERM, signal.SIGINT}
+"""Signals with which a user or another process asks the supervisor to stop. SIGHUP does not: a closed terminal stops nothing."""
 # SIGTSTP is held because Ctrl-Z would suspend the supervisor but not the child, which is in another session.
-_HELD = ASKING | {signal.SIGCHLD, signal.SIGTSTP}
+_HELD = ASKING | {signal.SIGCHLD, signal.SIGHUP, signal.SIGTSTP}
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None)
 
@@ -65,6 +65,11 @@ def start_child(
     with contextlib.suppress(OSError):  # the child may have ended already
         Path(f"/proc/{child.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
     return child
+
+
+def wake_at_end_of_parent() -> None:
+    """Let the kernel send SIGTERM to this process when the thread that started it ends, so that it need not poll for that."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 @contextlib.contextmanager

@@ -20,12 +20,14 @@ class TreeSample:
         rss_bytes: Resident memory of all processes; pages that processes share count once for each of them.
         file_bytes: The part of it that is backed by files (mapped volumes, libraries), which the kernel can reclaim.
         cpu_s: Processor time used so far by these processes, in core-seconds.
+        stopped: Whether one of them is stopped (SIGSTOP, a debugger).
     """
 
     pids: tuple[int, ...]
     rss_bytes: int
     file_bytes: int
     cpu_s: float
+    stopped: bool = False
 
     @property
     def anonymous_bytes(self) -> int:
@@ -63,16 +65,18 @@ def sample_tree(pid: int) -> TreeSample:
     """Measure the `descendants` of ``pid``. Zombies and processes that end during the measurement do not count."""
     pids: list[int] = []
     rss_bytes = file_bytes = 0
-    cpu_s = 0.0
+    cpu_s, stopped = 0.0, False
     for process in descendants(pid):
-        resident = _resident_bytes(process.pid)
-        if resident is None:
+        status = _status(process.pid)
+        resident = {name: int(text.split()[0]) * 1024 for name, text in status.items() if name.startswith("Rss")}
+        if not resident:
             continue
         pids.append(process.pid)
         rss_bytes += sum(resident.values())
         file_bytes += resident["RssFile"]
         cpu_s += _cpu_s(process)
-    return TreeSample(tuple(pids), rss_bytes, file_bytes, cpu_s)
+        stopped = stopped or status["State"].split()[0] in ("T", "t")
+    return TreeSample(tuple(pids), rss_bytes, file_bytes, cpu_s, stopped)
 
 
 def sample_system(folder: Path) -> SystemSample:
@@ -103,14 +107,16 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _resident_bytes(pid: int) -> dict[str, int] | None:
-    """Return ``RssAnon``, ``RssFile`` and ``RssShmem`` of a process in bytes; None if it has ended or is a zombie."""
+def _status(pid: int) -> dict[str, str]:
+    """Return ``State`` and the resident memory (``RssAnon``, ``RssFile``, ``RssShmem``) of a process from /proc.
+
+    A process that has ended has neither; a zombie has no resident memory.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Rss"))
-    return {name: int(value.split()[0]) * 1024 for name, value in fields.items()} or None
+        return {}
+    return dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("Rss", "State")))
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -16,6 +16,8 @@ from minivess.supervision.gpu_watch import GpuWatch
 from minivess.supervision.process_tree import SystemSample, TreeSample, sample_system, sample_tree
 
 MONITOR_FILE = "monitor.csv"
+LONGEST_LOOK_S = 2.0
+"""More seconds than this between two snapshots mean that this process was stopped or the machine stalled."""
 RATE_WINDOW_S = 0.1
 """Growth is averaged over at least this many seconds: one large allocation between two close snapshots is no trend."""
 
@@ -136,6 +138,7 @@ class Recorder:
         self._growth = Growth()
         self._rows, self._row_at_s, self._row_cpu_s = 0, 0.0, 0.0
         self._heartbeat: int | None = None
+        self._looked_at_s = 0.0
         self._heartbeat, self._heartbeat_at_s = self._heartbeat_mtime(), 0.0
 
     def take_snapshot(self) -> Snapshot:
@@ -151,7 +154,7 @@ class Recorder:
             swap_growth_bytes=max(0, system.swap_used_bytes - self._swap_at_start_bytes),
             gpu_tree_bytes=gpu_tree_bytes,
             gpu_used_bytes=gpu_used_bytes,
-            silence_s=self._silence_s(elapsed_s),
+            silence_s=self._silence_s(elapsed_s, tree.stopped),
         )
         self.peaks = self.peaks.with_snapshot(snapshot)
         if elapsed_s >= self._rows * self._interval_s:
@@ -173,11 +176,17 @@ class Recorder:
             return sample.tree_bytes, sample.used_bytes
         return max(0, sample.used_bytes - self._gpu_at_start_bytes), sample.used_bytes
 
-    def _silence_s(self, elapsed_s: float) -> float:
+    def _silence_s(self, elapsed_s: float, stopped: bool) -> float:
         """Return the seconds since the modification time of the heartbeat file was last seen to change.
 
-        The monotonic clock measures them, because the system clock can jump and the machine can be suspended.
+        The monotonic clock measures them, because the system clock can jump and the machine can be suspended. Time in
+        which this process did not look (SIGSTOP, a stalled machine), or in which a process of the tree is stopped, does
+        not count.
         """
+        gap_s = elapsed_s - self._looked_at_s
+        self._looked_at_s = elapsed_s
+        if gap_s > LONGEST_LOOK_S or stopped:
+            self._heartbeat_at_s += gap_s
         mtime = self._heartbeat_mtime()
         if mtime != self._heartbeat:
             self._heartbeat, self._heartbeat_at_s = mtime, elapsed_s

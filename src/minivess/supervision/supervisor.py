@@ -17,7 +17,13 @@ from pathlib import Path
 
 from minivess.json_files import read_state
 from minivess.machine.gpus import GpuReader
-from minivess.supervision.child_process import ASKING, end_descendants, signals_held, start_child
+from minivess.supervision.child_process import (
+    ASKING,
+    end_descendants,
+    signals_held,
+    start_child,
+    wake_at_end_of_parent,
+)
 from minivess.supervision.exit_codes import ExitCode
 from minivess.supervision.gpu_watch import GpuWatch
 from minivess.supervision.limits import Breach, Limits, Verdict, find_breach, find_warnings, next_wait_s
@@ -29,6 +35,8 @@ from minivess.text import format_bytes
 LOG_FILE = "log.txt"
 ORDER_FILE = "supervisor.json"
 """Name of the file in the cell folder that holds the `SupervisorSpec`."""
+ORPHAN_GRACE_S = 0.3
+"""Seconds that the child has to write a checkpoint after the process that started the supervisor has ended."""
 GPU_SILENCE_S = 30.0
 """If the last GPU reading is older than this many seconds, the GPU driver counts as hung."""
 
@@ -73,8 +81,9 @@ def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outc
     """Run the child until it ends, kill everything that it has left running, and write ``outcome.json``.
 
     Call it from the main thread of a process that has no other children in their own sessions: the kernel kills the
-    child when that thread ends, and that process adopts the orphans of the child. SIGTERM, SIGHUP, SIGINT and the end
-    of the parent process ask the child to stop; a second SIGINT kills it.
+    child when that thread ends, and that process adopts the orphans of the child. SIGTERM, SIGINT and the end of the
+    parent process ask the child to stop; a second SIGINT kills it. After the end of the parent the child has less time,
+    so that nothing of a killed run lives longer than a second.
 
     Args:
         spec: What to run.
@@ -94,6 +103,8 @@ def supervise(spec: SupervisorSpec, gpu_reader: GpuReader | None = None) -> Outc
         finally:
             end_descendants()
         outcome = watch.outcome(returncode)
+        if not spec.folder.is_dir():  # deleted; writing into it would make a part of it again
+            return outcome
         try:
             write_outcome(spec.folder, outcome)
         except OSError as error:  # a full disk: the exit code still names the category
@@ -123,7 +134,8 @@ class _Watch:
             self._act_on(snapshot)
             limit_bytes, poll_s = self._spec.limits.memory_limit_bytes, self._spec.poll_s
             used_bytes, growth = snapshot.tree.anonymous_bytes, snapshot.growth_bytes_per_s
-            self._wait_for_signal(held, next_wait_s(used_bytes, growth, limit_bytes, poll_s))
+            until_kill_s = max(0.0, self._deadline_s - time.monotonic())
+            self._wait_for_signal(held, min(next_wait_s(used_bytes, growth, limit_bytes, poll_s), until_kill_s))
         return returncode
 
     def outcome(self, returncode: int) -> Outcome:
@@ -159,6 +171,7 @@ class _Watch:
             self._ask(breach)
         elif os.getppid() != self._parent_pid:
             self._ask(_interruption("the process that started the supervisor has ended"))
+            self._deadline_s = min(self._deadline_s, time.monotonic() + ORPHAN_GRACE_S)
         if self._asked and time.monotonic() >= self._deadline_s:
             self._kill(self._asked)
 
@@ -244,6 +257,8 @@ def _describe_returncode(returncode: int) -> str:
 
 def _last_lines(log: Path, from_bytes: int, count: int = 15, tail_bytes: int = 8192) -> list[str]:
     """Return the last non-empty lines that this attempt wrote to the log."""
+    if not log.is_file():  # the folder was deleted
+        return []
     with log.open("rb") as file:
         end_bytes = file.seek(0, os.SEEK_END)
         file.seek(max(from_bytes, end_bytes - tail_bytes))
@@ -263,4 +278,5 @@ def main(spec: str) -> int:
     Returns:
         The exit code, which names the category of the outcome.
     """
+    wake_at_end_of_parent()
     return supervise(SupervisorSpec.read(Path(spec))).supervisor_exit_code

@@ -6,54 +6,32 @@ database, a second server or a sync that was killed half-way need no special han
 
 from __future__ import annotations
 
+import hashlib
 import math
-import os
-import re
-import sqlite3
+import socket
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-from minivess.atomic import atomic_path
-from minivess.errors import MinivessError
-from minivess.json_files import read_state, write_state
-from minivess.locks import acquire
+from minivess.locks import is_held
+from minivess.tracking.client import TrackingError, answering, hold, open_client
+from minivess.tracking.ledger import Ledger
 from minivess.tracking.run_record import CellRecord, RunRecord, flat_params, flat_tags, numbers, points
+from minivess.tracking.uris import ARTIFACTS_FOLDER, database_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-RUN_TAG = "minivess.run"
-CELL_TAG = "minivess.cell"
-
-_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the next sync is the retry
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # MLflow prints the traceback of every error that it raises
-    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # keeps no handle to a deleted database
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # otherwise a model includes the uv.lock of the working directory
-}
-_STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-_OPENING_S = 60.0  # another process may be creating the tables first
-_SYNCING_S = 10.0
-_LOCKED_S = 10.0
-
-
-class TrackingError(MinivessError):
-    """MLflow could not be updated; no result of the run is lost."""
-
-    exit_code = 6
-
-    def __init__(self, expected: str, got: str, cure: str = "run `minivess track sync RUN` later") -> None:
-        super().__init__(expected, re.sub(r"//[^/@\s]+@", "//***@", got)[:500], cure)
+RUN_TAG, CELL_TAG = "minivess.run", "minivess.cell"
+FOLDER_TAG, MACHINE_TAG = "run_folder", "minivess.machine"
+LOCK_FILE = ".lock"
+"""Name of the lock file of a run folder and of a cell: a process holds it while the run or the cell is active."""
+_STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_SYNCING_S = 120.0
+"""Seconds to wait for other syncs of the same run; each of them ends within seconds, or by its own limits."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +47,17 @@ class SyncResult:
     cell_run_ids: Mapping[str, str]
 
 
-def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) -> SyncResult:
+def sync(record: RunRecord, uri: str, ids: Path) -> SyncResult:
     """Update MLflow to ``record``: one experiment, one parent run, one nested run per cell.
 
     Sent first are metrics after the last step that was sent, parameters that MLflow does not have, tags and final metrics that
     differ, status and end time; then files whose size or modification time is new. MLflow cannot change a parameter: the first
-    value stays.
+    value stays. At the end, runs of other run folders that a kill left as RUNNING become KILLED.
 
     Args:
         record: The facts, read from the run folder.
-        uri: MLflow's tracking URI; for SQLite ``sqlite:///`` and an absolute path.
-        artifacts_root: Folder in which a new experiment in a SQLite database stores its artifacts; ignored for a server,
-            which decides itself.
+        uri: MLflow's tracking URI, for SQLite from ``sqlite_uri``. A new experiment in a SQLite database stores its artifacts
+            in ``mlartifacts`` next to it; a server decides itself.
         ids: JSON file in the run folder. It has the key that marks the MLflow runs of this run folder, and what each has
             received. It is written here; without it, a sync creates new runs. The parent run gets the name of its folder.
 
@@ -88,124 +65,22 @@ def sync(record: RunRecord, uri: str, artifacts_root: Path | None, ids: Path) ->
         Where MLflow stores the run.
 
     Raises:
-        TrackingError: MLflow is missing, cannot be reached or is locked, or another sync of this run is active. Raised within
-            about 15 s; 20 s more if the database becomes locked during a sync, a minute if another process is creating it.
-            What was sent before stays in MLflow.
+        TrackingError: MLflow is missing, cannot be reached or is locked. Raised within about 15 s; two minutes if other syncs
+            of this run are active or another process is creating the database. What was sent before stays in MLflow.
     """
-    location = artifacts_root.resolve().as_uri() if artifacts_root and _database(uri) else None
     with answering(uri), hold(ids, _SYNCING_S):
-        return _sync(open_client(uri), record, location, ids.resolve())
+        return _sync(open_client(uri), record, database_of(uri), ids.resolve())
 
 
-@contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Raise every error from the body as a TrackingError, except a MinivessError, which is raised unchanged."""
-    try:
-        yield
-    except MinivessError:
-        raise
-    except Exception as error:  # MLflow passes on the errors of a dozen libraries
-        raise TrackingError("an MLflow store that can be written", f"{uri}: {error}") from error
-
-
-def open_client(uri: str) -> MlflowClient:
-    """Open a client without global state, telemetry or long retries; MLflow settings in the environment take precedence.
-
-    A missing SQLite database is created under another name and renamed. Creating it takes seconds, and MLflow can neither share
-    this work between processes nor continue it after a kill.
-
-    Args:
-        uri: MLflow's tracking URI.
-
-    Raises:
-        TrackingError: Another process holds the lock of the database for more than 60 s.
-    """
-    database = _database(uri)
-    if database is None:
-        return _connect(uri)
-    with hold(database, _OPENING_S):
-        if not database.exists() or database.stat().st_size == 0:
-            with atomic_path(database) as temporary:
-                _connect(f"sqlite:///{temporary}")
-        _check_unlocked(database)
-        return _connect(uri)
-
-
-def _connect(uri: str) -> MlflowClient:
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from SQLAlchemy, about MLflow's models, on first use
-        from mlflow.tracking import MlflowClient
-
-        return MlflowClient(uri)
-
-
-def _database(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
-
-
-def _check_unlocked(database: Path) -> None:
-    """Raise within 10 s if the database is locked; MLflow would try for longer."""
-    with closing(sqlite3.connect(database, timeout=_LOCKED_S, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-
-
-@contextmanager
-def hold(path: Path, patience_s: float) -> Iterator[None]:
-    """Hold the lock file next to ``path``; the kernel releases the lock when the process that holds it ends.
-
-    Args:
-        path: The file to protect.
-        patience_s: Seconds to wait for the lock.
-
-    Raises:
-        TrackingError: Another process still holds the lock after ``patience_s``.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("a") as file:
-        if not acquire(file.fileno(), path, patience_s):
-            raise TrackingError(f"exclusive use of {path.name}", "another sync is using it")
-        yield
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """Content of the ledger file: the key of the run folder, and what each MLflow run has received, by run id."""
-
-    key: str
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-class _Ledger:
-    """The key of a run folder, and what each of its MLflow runs has received."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._sent = _Sent(uuid4().hex)
-        if path.is_file():
-            self._sent = read_state(path, _Sent, "delete this file; the next sync sends the run to MLflow as a new run")
-        self.key = self._sent.key
-        self.save()
-
-    def of(self, run: Run) -> dict[str, Any]:
-        """Return the entry of one run: its name, the last step sent, and size and modification time of each file sent."""
-        new = {"name": run.info.run_name, "last_step": -1, "files": {}}
-        entry: dict[str, Any] = self._sent.runs.setdefault(run.info.run_id, new)
-        return entry
-
-    def save(self) -> None:
-        write_state(self._path, self._sent)
-
-
-def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Path) -> SyncResult:
+def _sync(client: MlflowClient, record: RunRecord, database: Path | None, ids: Path) -> SyncResult:
     """Send the facts of all runs first and the files after, so that a full disk does not leave a finished run as "running"."""
-    ledger = _Ledger(ids)
+    ledger = Ledger(ids)
+    location = None if database is None else (database.resolve().parent / ARTIFACTS_FOLDER).as_uri()
     experiment_id = _experiment(client, record.name, location)
-    marks = {RUN_TAG: ledger.key}
-    found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{ledger.key}'", max_results=10_000)
-    known = {run.data.tags.get(CELL_TAG, ""): run for run in found}
+    if ledger.former is not None:
+        _adopt(client, experiment_id, ledger, database, ids)
+    marks = {RUN_TAG: ledger.key, MACHINE_TAG: _machine(), FOLDER_TAG: str(ids.parent)}
+    known = {run.data.tags.get(CELL_TAG, ""): run for run in _runs_of(client, experiment_id, ledger.key)}
     parent = known.get("") or client.create_run(experiment_id, record.started_ms, marks, ids.parent.name)
     _send_facts(client, parent, record, marks, ledger)
     cells = []
@@ -214,10 +89,53 @@ def _sync(client: MlflowClient, record: RunRecord, location: str | None, ids: Pa
         run = known.get(cell.name) or client.create_run(experiment_id, cell.started_ms, cell_marks, cell.name)
         _send_facts(client, run, cell, cell_marks, ledger)
         cells.append((run, cell))
+    _settle_killed_runs(client, ledger.key)
     _send_files(client, parent, record.artifacts, ledger)
     for run, cell in cells:
         _send_files(client, run, cell.artifacts, ledger)
     return SyncResult(experiment_id, {cell.name: run.info.run_id for run, cell in cells})
+
+
+def find_experiment(uri: str, name: str) -> str | None:
+    """Return MLflow's id of an experiment; None if there is none.
+
+    Raises:
+        TrackingError: MLflow cannot be reached or is locked.
+    """
+    with answering(uri):
+        found = open_client(uri).get_experiment_by_name(name)
+        return None if found is None else str(found.experiment_id)
+
+
+def _machine() -> str:
+    """A name of this machine that does not contain its host name."""
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=8).hexdigest()
+
+
+def _runs_of(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
+    return list(client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{key}'", max_results=10_000))
+
+
+def _adopt(client: MlflowClient, experiment_id: str, ledger: Ledger, database: Path | None, ids: Path) -> None:
+    """Take over the MLflow runs of the original, if its database was copied along with the run folder."""
+    if ledger.former is not None and database is not None and database.resolve().parent == ids.parent.parent:
+        for run in _runs_of(client, experiment_id, ledger.former):
+            client.set_tag(run.info.run_id, RUN_TAG, ledger.key)
+        ledger.adopt()
+
+
+def _settle_killed_runs(client: MlflowClient, own_key: str) -> None:
+    """Set runs of other run folders to KILLED if MLflow shows them as running and no process holds their locks any more."""
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    running = (
+        f"attributes.status = 'RUNNING' and tags.`{MACHINE_TAG}` = '{_machine()}' and tags.`{RUN_TAG}` != '{own_key}'"
+    )
+    for run in client.search_runs(experiments, running, max_results=1000):
+        tags = run.data.tags
+        folder = Path(tags.get(FOLDER_TAG, ""))
+        locks = (folder / LOCK_FILE, folder / "cells" / tags.get(CELL_TAG, "") / LOCK_FILE)
+        if FOLDER_TAG in tags and not any(map(is_held, locks)):
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
@@ -242,7 +160,7 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
 
 
 def _send_facts(
-    client: MlflowClient, run: Run, facts: CellRecord | RunRecord, marks: dict[str, str], ledger: _Ledger
+    client: MlflowClient, run: Run, facts: CellRecord | RunRecord, marks: dict[str, str], ledger: Ledger
 ) -> None:
     """Send everything that is new except the files."""
     from mlflow.entities import Metric, Param, RunTag
@@ -264,7 +182,8 @@ def _send_facts(
         for key, value in numbers(cell.metrics if cell else {}).items()
         if not _same(value, run.data.metrics.get(key))
     ]
-    client.log_batch(run.info.run_id, metrics, params, tags, synchronous=True)
+    if metrics or params or tags:
+        client.log_batch(run.info.run_id, metrics, params, tags, synchronous=True)
     _send_status(client, run, facts)
     if new:
         sent["last_step"] = last_step
@@ -277,11 +196,14 @@ def _same(value: float, known: float | None) -> bool:
 
 def _send_status(client: MlflowClient, run: Run, facts: CellRecord | RunRecord) -> None:
     status = _STATUS[facts.status]
-    if run.info.status != status or facts.ended_ms not in (None, run.info.end_time):
+    if facts.status == "running":
+        if run.info.status != status:
+            client.update_run(run.info.run_id, status)
+    elif run.info.status != status or facts.ended_ms not in (None, run.info.end_time):
         client.set_terminated(run.info.run_id, status, facts.ended_ms)
 
 
-def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledger: _Ledger) -> None:
+def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledger: Ledger) -> None:
     """Send the files that are new or have changed since they were last sent."""
     known, new = ledger.of(run)["files"], False
     try:
@@ -298,9 +220,9 @@ def _send_files(client: MlflowClient, run: Run, artifacts: Sequence[Path], ledge
 
 
 def _files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each file and its artifact folder, without temporary files (``.tmp-``, see ``minivess.atomic``)."""
+    """Yield each file and its artifact folder, without links and temporary files (``.tmp-``, see ``minivess.atomic``)."""
     for path in artifacts:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
-            if file.is_file() and not file.name.startswith(".tmp-"):
+            if file.is_file() and not file.is_symlink() and not file.name.startswith(".tmp-"):
                 yield file, "" if file == path else file.parent.relative_to(path.parent).as_posix()

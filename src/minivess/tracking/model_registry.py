@@ -1,4 +1,4 @@
-"""MLflow's model registry: each trained model is registered once with the alias ``staging``, and can get the alias ``champion``.
+"""MLflow's model registry: each trained model is registered once; the best has the alias ``staging``, the promoted ``champion``.
 
 A version stores the weights unchanged (safetensors and JSON, no pickle) and the name of the module that loads them. MLflow 3
 has aliases instead of stages; the tag ``stage`` gives the stage that corresponds to the aliases.
@@ -7,14 +7,16 @@ has aliases instead of stages; the tag ``stage`` gives the stage that correspond
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from minivess.tracking.mlflow import TrackingError, answering, hold, open_client
+from minivess.tracking.client import TrackingError, answering, hold, open_client
 from minivess.tracking.run_record import flat_tags
+from minivess.tracking.uris import database_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 CHAMPION, STAGING = "champion", "staging"
 EVIDENCE = "run"
 STAGE_TAG, WEIGHTS_TAG = "stage", "weights_sha256"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 120.0
+"""Seconds to wait for other processes that register a model in the same database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,21 @@ class Version:
         return f"{self.name} version {self.number}"
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A model in the registry.
+
+    Attributes:
+        version: The version with its weights.
+        is_new: Whether these weights were registered just now.
+        staged: Number of the version with the alias ``staging``; None if every version was promoted.
+    """
+
+    version: Version
+    is_new: bool
+    staged: int | None
+
+
 class ModelRegistry:
     """The registry behind a tracking URI.
 
@@ -81,31 +99,60 @@ class ModelRegistry:
         with answering(uri):
             self._client = open_client(uri)
 
-    def register(self, record: ModelRecord, experiment_id: str, run_id: str, ids: Path) -> tuple[Version, bool]:
-        """Register a model unless its weights are registered already.
+    def register(
+        self, record: ModelRecord, experiment_id: str, run_id: str, is_better: Callable[[Version, Version], bool]
+    ) -> Registered:
+        """Register a model unless its weights are registered already, and give the best version the alias ``staging``.
 
-        The newest version gets the alias ``staging`` while its stage is Staging.
+        One process at a time registers in a SQLite database. On a server, two processes may register the same weights at the
+        same time; then the one with the higher number deletes its version again.
 
         Args:
             record: The model.
             experiment_id: MLflow's id of the experiment of the model.
             run_id: MLflow's id of the run that trained the model.
-            ids: The JSON file of the run folder, as in ``sync``. Its lock makes a sync and a registration of one run folder
-                wait for each other.
+            is_better: Whether the first version is better than the second. Compared are the versions whose stage is Staging.
 
         Returns:
-            The version with these weights, and whether it is new.
+            The version with these weights, whether it is new, and which version has the alias.
         """
-        with answering(self._uri), hold(ids, _PATIENCE_S):
+        with answering(self._uri), self._alone():
             self._ensure_model(record.name)
-            versions = self._versions(record.name)
-            known = next((one for one in versions if one.tags.get(WEIGHTS_TAG) == record.weights_sha256), None)
+            known = self._first_with(record)
             version = known or self._add(record, experiment_id, run_id)
-            newest = version is not known or version == versions[-1]
-            # Also for a known version: an earlier call may have been killed before this line.
-            if newest and version.tags.get(STAGE_TAG) == "Staging":
-                self._client.set_registered_model_alias(record.name, STAGING, str(version.number))
-            return version, known is None
+            if known is None:
+                first = self._first_with(record) or version
+                if first.number < version.number:
+                    self._client.delete_model_version(record.name, str(version.number))
+                    version, known = first, first
+            return Registered(version, known is None, self._stage_best(record.name, is_better))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of the registry, which is a file next to a SQLite database; a server has none."""
+        database = database_of(self._uri)
+        if database is None:
+            yield
+        else:
+            with hold(database.with_name(f"{database.name}.models"), _PATIENCE_S):
+                yield
+
+    def _first_with(self, record: ModelRecord) -> Version | None:
+        """Return the oldest version with the weights of ``record``."""
+        versions = self._versions(record.name)
+        return next((one for one in versions if one.tags.get(WEIGHTS_TAG) == record.weights_sha256), None)
+
+    def _stage_best(self, name: str, is_better: Callable[[Version, Version], bool]) -> int | None:
+        """Give the alias ``staging`` to the best version; the one that has it keeps it unless another is better."""
+        number = self._client.get_registered_model(name).aliases.get(STAGING)
+        waiting = [one for one in self._versions(name) if one.tags.get(STAGE_TAG) == "Staging"]
+        best: Version | None = None
+        for one in sorted(waiting, key=lambda one: (str(one.number) != str(number), one.number)):
+            if best is None or is_better(one, best):
+                best = one
+        if best is not None and str(best.number) != str(number):
+            self._client.set_registered_model_alias(name, STAGING, str(best.number))
+        return None if best is None else best.number
 
     def version(self, name: str, number: int) -> Version:
         """Return a version by its number.
@@ -128,12 +175,17 @@ class ModelRegistry:
 
     def read_evidence(self, version: Version, file: str) -> str:
         """Return the text of a file that was registered with a version."""
-        with answering(self._uri), TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder:
+            return self.download(version, Path(folder), f"{EVIDENCE}/{file}").read_text(encoding="utf-8")
+
+    def download(self, version: Version, folder: Path, part: str = "") -> Path:
+        """Copy the files of a version, or a part of them, to a folder and return their path."""
+        with answering(self._uri):
             from mlflow.artifacts import download_artifacts
 
             source = self._client.get_model_version_download_uri(version.name, str(version.number))
-            found = download_artifacts(f"{source}/{EVIDENCE}/{file}", dst_path=folder, tracking_uri=self._uri)
-            return Path(found).read_text(encoding="utf-8")
+            found = download_artifacts(f"{source}/{part}".rstrip("/"), dst_path=str(folder), tracking_uri=self._uri)
+            return Path(found)
 
     def promote(self, version: Version, former: Version | None) -> None:
         """Give ``version`` the alias ``champion`` and the stage Production; set the stage of the former champion to Archived."""
@@ -152,8 +204,15 @@ class ModelRegistry:
         return sorted(found, key=lambda version: version.number)
 
     def _ensure_model(self, name: str) -> None:
-        if not self._client.search_registered_models(f"name = '{name}'"):
+        from mlflow.exceptions import MlflowException
+
+        if self._client.search_registered_models(f"name = '{name}'"):
+            return
+        try:
             self._client.create_registered_model(name)
+        except MlflowException:
+            if not self._client.search_registered_models(f"name = '{name}'"):  # otherwise another process was first
+                raise
 
     def _add(self, record: ModelRecord, experiment_id: str, run_id: str) -> Version:
         """Log the model and register it together with its tags, so that no version exists without tags."""

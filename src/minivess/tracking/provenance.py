@@ -10,7 +10,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import yaml
+from minivess.yaml_files import read_yaml
 
 _PACKAGES = (
     "torch",
@@ -54,14 +54,25 @@ def git_state(file: Path) -> dict[str, Any] | None:
     """Return the commit of the checkout that tracks ``file``.
 
     Returns:
-        ``sha``, and ``dirty``: whether the checkout has changed or untracked files. None if git does not track the file (e.g.
-        for a package that is installed inside the checkout of another project), if git is missing, or if it does not answer
-        within 10 s.
+        ``sha``, and ``dirty``: whether a file of the checkout is changed, or the package of ``file`` has a file that is neither
+        tracked nor ignored. Data, results and notes elsewhere in the checkout do not change what runs. None if git does not
+        track the file (e.g. for a package that is installed inside the checkout of another project), if git is missing, or if
+        it does not answer within 10 s.
     """
-    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+    folder = file.parent
+    if _git(folder, "ls-files", "--error-unmatch", file.name) is None:
         return None
-    sha, changes = _git(file.parent, "rev-parse", "HEAD"), _git(file.parent, "status", "--porcelain")
-    return None if sha is None or changes is None else {"sha": sha, "dirty": bool(changes)}
+    sha = _git(folder, "rev-parse", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    new = _git(_package_of(folder), "ls-files", "--others", "--exclude-standard")
+    return None if sha is None or changed is None or new is None else {"sha": sha, "dirty": bool(changed or new)}
+
+
+def _package_of(folder: Path) -> Path:
+    """Return the topmost Python package that contains a folder; the folder itself if it is not in a package."""
+    while (folder / "__init__.py").is_file() and (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
 
 
 def data_version(folder: Path) -> dict[str, Any] | None:
@@ -85,10 +96,10 @@ def data_version(folder: Path) -> dict[str, Any] | None:
 def _dvc_outputs(file: Path) -> list[dict[str, Any]]:
     """Return the outputs with a hash in a ``.dvc`` file or in the stages of a ``dvc.lock``; [] for any other content."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file.read_bytes())
         parts = [content, *(content.get("stages") or {}).values()]
         return [output for part in parts for output in part.get("outs") or [] if output.get("md5")]
-    except (OSError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return []
 
 

@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
-Status = Literal["finished", "failed", "stopped"]
+Status = Literal["running", "finished", "failed", "stopped"]
 
 _KEY_LIMIT = 250
 _PARAM_LIMIT = 6000
@@ -27,14 +27,14 @@ class CellRecord:
         name: Name of the cell's folder, unique within the run.
         method: Name of the loss or baseline; logged as a parameter.
         fold: Number of the fold, from 0; logged as a parameter.
-        status: How the last attempt ended.
+        status: "running", or how the last attempt ended.
         params: Configuration, nested.
         history: One mapping per epoch: ``step`` and numbers. Other values, and rows without a step, are ignored.
-        metrics: Final values, e.g. ``dsc/mean``, ``dsc/low``, ``dsc/high``.
+        metrics: Final values, e.g. ``dsc``, ``dsc/low``, ``dsc/high``.
         tags: Short texts that can be searched.
         artifacts: Files, stored under their names, and folders, stored with their content; missing ones are ignored.
         started_ms: First start, in Unix milliseconds. It is the timestamp of the history, so it must be the same in every call.
-        ended_ms: End of the last attempt, in Unix milliseconds; None if its supervisor was killed.
+        ended_ms: End of the last attempt, in Unix milliseconds; None if it is running or unknown.
     """
 
     name: str

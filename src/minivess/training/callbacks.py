@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -11,11 +11,14 @@ from types import FrameType
 from typing import Any
 
 from minivess.atomic import write_text
+from minivess.json_files import from_line, to_line
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.config import TrainingConfig
 from minivess.training.learning_rate import learning_rate
 from minivess.training.loop import Callback
 from minivess.training.state import TrainState
+
+_log = logging.getLogger(__name__)
 
 
 class StopRequestedError(Exception):
@@ -75,7 +78,7 @@ class Journal(Callback):
         if self._measure is not None and every and (epoch % every == 0 or epoch == self._config.max_epochs):
             line |= self._measure(state)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_line(line))
         self._first, self._began = state.step, time.monotonic()
 
 
@@ -139,10 +142,10 @@ def _keep_lines_until(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            if from_line(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue
+        except (ValueError, KeyError) as error:
+            _log.warning("A line of %s is damaged and left out: %s", path.name, error)
     write_text(path, "".join(kept))

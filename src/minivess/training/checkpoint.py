@@ -8,7 +8,6 @@ damaged checkpoint is renamed with a warning, and the previous one is used.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -19,11 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from minivess.atomic import atomic_folder, atomic_path
-from minivess.json_files import write_state
+from minivess.errors import RunError
+from minivess.json_files import read_state, write_state
 
 _log = logging.getLogger(__name__)
 
 _TENSORS, _FACTS = "tensors.safetensors", "facts.json"
+_DIGEST = "tensors_digest"
 
 
 class CheckpointManager:
@@ -58,7 +59,7 @@ class CheckpointManager:
         with atomic_folder(target) as temporary:
             with atomic_path(temporary / _TENSORS) as tensors_path:
                 save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, tensors_path)
-            write_state(temporary / _FACTS, {**facts, "digest": _digest(temporary / _TENSORS)})
+            write_state(temporary / _FACTS, {**facts, _DIGEST: _digest(temporary / _TENSORS)})
         for old in self._generations()[: -self._keep]:
             shutil.rmtree(old)
         return target
@@ -78,11 +79,14 @@ class CheckpointManager:
         """
         for path in reversed(self._generations()):
             try:
-                facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-                if facts.pop("digest") != _digest(path / _TENSORS):
+                facts = read_state(path / _FACTS, dict[str, Any], "")
+                written = facts.pop("digest", None)  # the key of version 0.1
+                if facts.pop(_DIGEST, written) != _digest(path / _TENSORS):
                     raise ValueError("the tensors do not match their digest")
                 return load_file(path / _TENSORS), facts
-            except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
+            except (RunError, FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
+                if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                    raise error.__cause__ from None
                 _log.warning("Checkpoint %s is damaged (%s); the previous one is used.", path.name, error)
             damaged = path.with_name(f"damaged-{path.name}")
             if damaged.exists():

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from minivess.settings import Settings
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """Number type of the forward pass. fp16 is used with loss scaling."""
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """Settings of a training.
 
     The length is ``max_epochs`` x ``steps_per_epoch`` optimizer steps. It does not depend on the size of the data set.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     max_epochs: int = Field(
-        default=100, ge=1, description="number of epochs; an epoch is steps_per_epoch optimizer steps"
+        default=100, ge=1, le=1_000_000, description="number of epochs; an epoch is steps_per_epoch optimizer steps"
     )
-    steps_per_epoch: int = Field(default=250, ge=1, description="optimizer steps per epoch")
+    steps_per_epoch: int = Field(default=250, ge=1, le=1_000_000, description="optimizer steps per epoch")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(default=1e-2, ge=0, description="decoupled weight decay of AdamW")
     warmup_fraction: float = Field(
@@ -44,13 +44,17 @@ class TrainingConfig(BaseModel):
     validate_every: int = Field(
         default=10,
         ge=0,
+        le=1_000_000,
         description="epochs between scores of held-out volumes; they do not affect training; 0 for none",
     )
     checkpoint_minutes: float = Field(
-        default=5.0, ge=0, description="minutes between checkpoints; one is also written at the end"
+        default=5.0, ge=0, le=1e6, description="minutes between checkpoints; one is also written at the end"
     )
     checkpoint_steps: int = Field(
-        default=0, ge=0, description="optimizer steps between checkpoints, in addition to those by time; 0 for none"
+        default=0,
+        ge=0,
+        le=10**12,
+        description="optimizer steps between checkpoints, in addition to those by time; 0 for none",
     )
     compile: bool = Field(
         default=False,

@@ -5,6 +5,7 @@ supervisor   experiments/cell_process     watches one child process and stops it
 cell         supervision/supervisor       trains one loss on one fold, then predicts and scores the held-out cases
 dry_start    supervision/supervisor       tries a step of each loss, a checkpoint, a prediction and a scoring
 score        evaluation/scoring           scores one predicted mask
+track        publishing/live              keeps MLflow up to date while a run is going
 peaks        planning/memory/process      predicts memory and time of a step; requests and replies are lines of JSON
 
 Only the module of the task is imported, because the supervisor must not import torch.
@@ -20,6 +21,7 @@ TASKS = {
     "cell": "minivess.worker.cell_worker:main",
     "dry_start": "minivess.worker.dry_start_worker:main",
     "score": "minivess.evaluation.scoring:main",
+    "track": "minivess.publishing.live:main",
     "peaks": "minivess.planning.memory.process:main",
 }
 

@@ -19,17 +19,18 @@ import torch
 from minivess.data.array_store import Store, StoredCase
 from minivess.data.sampling.loaders import batches
 from minivess.data.sampling.patch_sampler import PatchSampler
+from minivess.errors import RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.evaluation.evaluate import evaluate_cases
-from minivess.experiments.cell_spec import CellResult, CellSpec
+from minivess.experiments.cell_spec import CellResult, CellSpec, code_of_cell
 from minivess.experiments.run_folder import CellFolder
 from minivess.geometry import patch_for
 from minivess.inference.predict_volume import predict_volume
-from minivess.json_files import write_state
+from minivess.json_files import to_plain, write_state
 from minivess.losses.registry import build_loss
 from minivess.metrics.overlap import dsc
 from minivess.models.model_profile import build_network
-from minivess.models.weights import load_network, save_network
+from minivess.models.weights import TrainedOn, load_network, save_network
 from minivess.planning.memory.real_steps import cap_gpu_memory, reset_gpu_peak
 from minivess.planning.plan import TrainingPlan
 from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
@@ -56,6 +57,8 @@ def run_cell(folder: CellFolder) -> CellResult:
     """
     began = time.monotonic()
     spec = folder.read_spec()
+    _require_code(spec)
+    write_state(folder.next_environment, {**describe_environment(), "code": to_plain(spec.code)})
     store = Store(spec.store)
     beat = heartbeat(folder.path)
     micro_batch = folder.read_retry(spec).micro_batch
@@ -88,6 +91,36 @@ def run_cell(folder: CellFolder) -> CellResult:
     return result
 
 
+def _require_code(spec: CellSpec) -> None:
+    """Compare the code of this process with the code that the run was prepared with.
+
+    They differ if a source was edited in the meantime, or if a Dask worker has other versions.
+
+    Raises:
+        RunError: The code differs.
+    """
+    now = code_of_cell(spec.method, spec.plan.network)
+    if spec.code is not None and (changed := spec.code.differences(now)):
+        raise RunError(
+            "the code with which the run was prepared",
+            "; ".join(changed),
+            "restore the code (on a cluster: install the same versions on every worker), or run the command again "
+            "with --accept-changed-code",
+        )
+
+
+def _trained_on(spec: CellSpec, store: Store) -> TrainedOn:
+    volumes = [store.stats(name) for name in spec.train]
+    axes = list(zip(*(volume.spacing_um for volume in volumes), strict=True))
+    return TrainedOn(
+        volumes=len(volumes),
+        spacing_min_um=(min(axes[0]), min(axes[1]), min(axes[2])),
+        spacing_max_um=(max(axes[0]), max(axes[1]), max(axes[2])),
+        intensity_min=min(volume.intensity_low or 0.0 for volume in volumes),
+        intensity_max=max(volume.intensity_high or 0.0 for volume in volumes),
+    )
+
+
 Predict = Callable[[StoredCase], Any]
 
 
@@ -108,9 +141,8 @@ def _trained_predictor(
     if not folder.trained:
         # Remove scores of older weights, so that they are not mixed with the new ones.
         shutil.rmtree(folder.scores, ignore_errors=True)
-        write_state(folder.environment, describe_environment())
         network = _train(spec, store, folder, micro_batch, beat)
-        save_network(folder.weights, network, spec.plan.network)
+        save_network(folder.weights, network, spec.plan.network, _trained_on(spec, store))
         del network
         reset_gpu_peak()  # GPU memory that training still holds would count against the limit during prediction
     network = load_network(folder.weights).to(device)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from minivess.data.checks.intensity_statistics import Intensities, measure_intensities
 
 CLIP = (0.5, 99.5)
-TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"]
+TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "uint64", "int64", "float64"]
 
 
 def _measure(array: np.ndarray, block: int = 7, percentiles: tuple[float, ...] = CLIP) -> Intensities:
@@ -27,7 +27,7 @@ class TestPercentiles:
     @settings(deadline=None, max_examples=50)
     @given(data=st.data())
     def test_equal_those_of_numpy(self, dtype: str, data: st.DataObject) -> None:
-        finite = {"allow_nan": False, "allow_infinity": False} if dtype == "float32" else None
+        finite = {"allow_nan": False, "allow_infinity": False} if dtype.startswith("float") else None
         array = data.draw(arrays.arrays(dtype, st.integers(1, 60), elements=finite))
         expected = np.percentile(array.astype(np.float64), CLIP)
         np.testing.assert_allclose(_measure(array).percentiles, expected, rtol=1e-12, atol=1e-300)
@@ -57,7 +57,7 @@ class TestClipped:
     @pytest.mark.parametrize("dtype", TYPES)
     def test_equals_numpy_on_the_clipped_voxels(self, dtype: str) -> None:
         array = np.random.default_rng(0).normal(60, 20, 1000).astype(dtype)
-        array[7] = np.finfo(dtype).max if dtype == "float32" else np.iinfo(dtype).max
+        array[7] = np.finfo(dtype).max if dtype.startswith("float") else np.iinfo(dtype).max
         clipped = np.clip(array.astype(float), *np.percentile(array.astype(float), CLIP))
         found = _measure(array).clipped
         assert (found.number, found.minimum, found.maximum) == (1000, clipped.min(), clipped.max())
@@ -90,6 +90,22 @@ class TestScaled:
 
 
 class TestChecksum:
+    @pytest.mark.parametrize(
+        ("copy", "scaling"),
+        [
+            (np.arange(100, dtype=np.int16), (1.0, 0.0)),
+            (np.arange(100, dtype=np.float64), (1.0, 0.0)),
+            (np.arange(10, 110, dtype=np.uint16), (1.0, -10.0)),
+            (np.arange(0, -100, -1, dtype=np.float32), (-1.0, 0.0)),
+        ],
+        ids=["int16", "float64", "intercept", "negative slope"],
+    )
+    def test_is_equal_for_equal_voxels_of_any_type_and_scaling(
+        self, copy: np.ndarray, scaling: tuple[float, float]
+    ) -> None:
+        original = _measure(np.arange(100, dtype=np.uint8)).checksum
+        assert measure_intensities(lambda: [copy], copy.dtype, CLIP, scaling).checksum == original
+
     def test_depends_on_the_voxels_and_not_on_the_blocks(self) -> None:
         array = np.arange(100, dtype=np.uint16)
         assert _measure(array, 7).checksum == _measure(array, 50).checksum != _measure(array[::-1].copy()).checksum

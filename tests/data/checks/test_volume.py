@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -48,8 +49,11 @@ class Dataset:
         write_volume(self.label(), array, spacing_um=SPACING_UM)
 
     def keep_slices(self, count: int) -> None:
-        self.as_image(self.voxels()[..., :count])
-        self.as_label((self.voxels()[..., :count] > 180).astype(np.uint8))
+        self.keep(slice(None), slice(None), slice(count))
+
+    def keep(self, *parts: slice) -> None:
+        self.as_image(self.voxels()[parts])
+        self.as_label((self.voxels()[parts] > 180).astype(np.uint8))
 
     def header(self, path: Path, change: Callable[[nib.Nifti1Header], None]) -> None:
         """Change a header in a way that no library permits."""
@@ -60,8 +64,11 @@ class Dataset:
         path.with_suffix("").write_bytes(raw.binaryblock + bytes(OFFSET - 348) + data)
 
     def json(self, name: str, value: object) -> None:
+        self.text(name, json.dumps(value))
+
+    def text(self, name: str, text: str) -> None:
         (self.folder / name).parent.mkdir(exist_ok=True)
-        (self.folder / name).write_text(json.dumps(value))
+        (self.folder / name).write_text(text)
 
     def as_nnunet(self) -> None:
         """The same cases in nnU-Net's layout."""
@@ -121,6 +128,17 @@ def _set(**fields: object) -> Callable[[nib.Nifti1Header], None]:
     return change
 
 
+def _as_scaled_copy(dataset: Dataset, name: str) -> None:
+    """The voxels of another case, stored as int16 with a slope of one half."""
+    dataset.as_image(2 * dataset.voxels(name).astype(np.int16))
+    dataset.header(dataset.image(), _set(scl_slope=0.5, scl_inter=0))
+
+
+def _quaternion(dataset: Dataset, path: Path, length: float = 1) -> None:
+    """Write a rotation of 180 degrees about X as a quaternion of this length, which should be 1."""
+    dataset.header(path, _set(sform_code=0, qform_code=1, quatern_b=length))
+
+
 def _with(array: np.ndarray, value: float) -> np.ndarray:
     array = array.copy()
     array[3, 4, 2] = value
@@ -160,6 +178,8 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str, Level]] = {
     "names that differ in case only": (lambda d: (d.write("C"), d.as_image(d.voxels("x"), "C")), "name_alike", "warning"),
     "unusual letters": (lambda d: d.write("mouse 3 (día 2)"), "name_letters", "warning"),
     "image under two names": (lambda d: _beside(d, d.image("a"), "raw/c.nii.gz"), "same_image", "critical"),
+    "image under two names in two types": (lambda d: d.as_image(d.voxels("a").astype(np.uint16)), "same_image", "critical"),
+    "image under two names, scaled": (lambda d: _as_scaled_copy(d, "a"), "same_image", "critical"),
     "label under two names": (lambda d: _beside(d, d.label("a"), "seg/c_y.nii.gz"), "same_label", "warning"),
     "link to nowhere": (lambda d: _link_to_nowhere(d.image()), "damaged", "critical"),
     # files that cannot be read
@@ -174,6 +194,8 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str, Level]] = {
     "4D": (lambda d: d.as_image(np.stack([d.voxels()] * 2, -1)), "dimensions", "critical"),
     "one slice": (lambda d: d.keep_slices(1), "single_slice", "critical"),
     "three slices": (lambda d: d.keep_slices(3), "thin", "warning"),
+    "one voxel wide": (lambda d: d.keep(slice(1)), "single_slice", "critical"),
+    "one voxel high": (lambda d: d.keep(slice(None), slice(1)), "single_slice", "critical"),
     "colours": (lambda d: d.as_image(np.zeros(SHAPE, RGB)), "voxel_type", "critical"),
     "complex": (lambda d: d.as_image(d.voxels().astype(np.complex64)), "voxel_type", "critical"),
     "unknown type": (lambda d: d.header(d.image(), _set(datatype=1234)), "voxel_type", "critical"),
@@ -189,19 +211,28 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str, Level]] = {
     "two voxel sizes in one header": (lambda d: d.header(d.image(), _set(pixdim=[1, 1, 1, 1, 1, 1, 1, 1])), "spacing_twofold", "warning"),
     "scaled": (lambda d: d.header(d.image(), _set(scl_slope=0.5, scl_inter=3)), "scaled", "info"),
     "sidecar of another spacing": (lambda d: d.json("json/c.json", {"PixelSize_um": [1, 1, 1]}), "sidecar_spacing", "warning"),
-    "sidecar not JSON": (lambda d: (d.json("json/c.json", 0), (d.folder / "json/c.json").write_text("{")), "sidecar_json", "warning"),
+    "sidecar not JSON": (lambda d: d.text("json/c.json", "{"), "sidecar_json", "warning"),
     # image against label
     "label shape differs": (lambda d: d.as_label(np.eye(24, 20, dtype=np.uint8)[..., None].repeat(5, 2)), "pair_shape", "critical"),
     "label spacing differs": (lambda d: write_volume(d.label(), np.ones(SHAPE, np.uint8), spacing_um=(1, 1, 2)), "pair_spacing", "warning"),
-    "mirrored affine": (lambda d: d.header(d.label(), _set(srow_x=[-0.99, 0, 0, 20])), "pair_affine", "warning"),
+    "mirrored affine": (lambda d: d.header(d.label(), _set(srow_x=[-0.99, 0, 0, 20])), "pair_affine", "critical"),
+    "exchanged axes": (lambda d: d.header(d.label(), _set(srow_x=[0, 0.99, 0, 0], srow_y=[0.99, 0, 0, 0])), "pair_affine", "critical"),
+    "other position": (lambda d: d.header(d.label(), _set(srow_x=[0.99, 0, 0, 20])), "pair_affine", "warning"),
+    "label without an orientation": (lambda d: d.header(d.label(), _set(sform_code=0)), "pair_affine", "warning"),
+    "quaternion too long": (lambda d: (_quaternion(d, d.image(), 1.0005), _quaternion(d, d.label())), "orientation", "warning"),
+    "label quaternion too long": (lambda d: (_quaternion(d, d.image()), _quaternion(d, d.label(), 1.0005)), "orientation", "warning"),
     # image voxels
     "NaN": (lambda d: d.as_image(_with(d.voxels().astype(np.float32), np.nan)), "finite", "critical"),
     "infinity": (lambda d: d.as_image(_with(d.voxels().astype(np.float32), np.inf)), "finite", "critical"),
     "constant": (lambda d: d.as_image(np.full(SHAPE, 7, np.uint8)), "contrast", "critical"),
+    "grey values lost in float32": (lambda d: d.as_image(np.float32(1e8) + d.voxels()), "precision", "warning"),
     "almost constant": (lambda d: d.as_image(_with(np.full(SHAPE, 7, np.uint8), 9)), "contrast", "critical"),
     # label voxels
-    "label 0 and 255": (lambda d: d.as_label(255 * (d.voxels() > 180).astype(np.uint8)), "label_values", "critical"),
-    "label 0 and 2": (lambda d: d.as_label(2 * (d.voxels() > 180).astype(np.uint8)), "label_values", "critical"),
+    "label 0 and 255": (lambda d: d.as_label(255 * (d.voxels() > 180).astype(np.uint8)), "label_values", "info"),
+    "label 0 and 2": (lambda d: d.as_label(2 * (d.voxels() > 180).astype(np.uint8)), "label_values", "warning"),
+    "label 0, 1 and 255": (lambda d: d.as_label(_with(255 * (d.voxels() > 180).astype(np.uint8), 1)), "label_values", "critical"),
+    "label 0 and 0.5": (lambda d: d.as_label((d.voxels() > 180) * np.float32(0.5)), "label_values", "critical"),
+    "label full of 255": (lambda d: d.as_label(np.full(SHAPE, 255, np.uint8)), "label_full", "critical"),
     "label negative": (lambda d: d.as_label(-(d.voxels() > 180).astype(np.int16)), "label_values", "critical"),
     "label of probabilities": (lambda d: d.as_label(d.voxels() / np.float32(200)), "label_values", "critical"),
     "label with NaN": (lambda d: d.as_label(_with((d.voxels() > 180).astype(np.float32), np.nan)), "label_values", "critical"),
@@ -212,12 +243,22 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str, Level]] = {
     "two channels": (lambda d: (d.as_nnunet(), d.as_channel("imagesTr/c_0001.nii.gz")), "channels", "critical"),
     "other numTraining": (_dataset_json(numTraining=70), "dataset_json", "warning"),
     "other labels": (_dataset_json(labels={"background": 0, "artery": 1, "vein": 2}), "dataset_json", "warning"),
+    "channels as a number": (_dataset_json(channel_names=1), "dataset_json", "warning"),
+    "channels as text": (_dataset_json(channel_names="2P"), "dataset_json", "warning"),
+    "file_ending as a list": (_dataset_json(file_ending=[".nii.gz"]), "dataset_json", "warning"),
+    "dataset.json a folder": (lambda d: (d.folder / "dataset.json").mkdir(), "dataset_json", "warning"),
     "other channels": (_dataset_json(channel_names={"0": "green", "1": "red"}), "dataset_json", "warning"),
     "other file_ending": (_dataset_json(file_ending=".tif"), "dataset_json", "warning"),
     "folds of unknown cases": (_splits(("ab", "cde"), ("cde", "abz")), "splits", "critical"),
     "folds that leak": (_splits(("abc", "cde"), ("cde", "ab")), "splits", "critical"),
     "folds that hold out twice": (_splits(("ab", "cde"), ("de", "abc")), "splits", "critical"),
     "folds that leave out": (_splits(("ab", "cd"), ("cd", "ab")), "splits_cover", "warning"),
+    "folds nested deeply": (lambda d: d.text("splits_final.json", "[" * 100_000), "splits", "critical"),
+    "folds, a list twice": (lambda d: d.text("splits_final.json", '[{"train": [], "train": ["a"], "val": ["b"]}]'), "splits", "critical"),
+    "folds in a folder": (lambda d: (d.folder / "splits_final.json").mkdir(), "splits", "critical"),
+    "folds not UTF-8": (lambda d: (d.folder / "splits_final.json").write_bytes(b'["\xff"]'), "splits", "critical"),
+    "name not UTF-8": (lambda d: d.image().rename(d.folder / os.fsdecode(b"raw/\xff.nii.gz")), "name_letters", "critical"),
+    "sidecar with a huge number": (lambda d: d.json("json/c.json", {"spacing": [1, 1, 10**400]}), "sidecar_json", "warning"),
     "folds in an unknown format": (lambda d: d.json("splits_final.json", {"train": []}), "splits", "critical"),
 }  # fmt: skip
 
@@ -273,7 +314,7 @@ class TestOneFaultHidesNoOther:
 
     def test_an_unreadable_image_does_not_hide_faults_of_its_label(self, dataset: Dataset) -> None:
         dataset.image().write_bytes(b"")
-        dataset.as_label(np.full(SHAPE, 2, np.uint8))
+        dataset.as_label(np.resize(np.arange(3, dtype=np.uint8), SHAPE))
         assert [finding.check for finding in dataset.findings()] == ["damaged", "label_values"]
 
     def test_a_fault_of_many_volumes_is_one_line(self, dataset: Dataset) -> None:
@@ -281,6 +322,29 @@ class TestOneFaultHidesNoOther:
             dataset.header(dataset.image(name), _set(scl_slope=0.5, scl_inter=3))
         assert [finding.what for finding in dataset.findings()] == list("abcde")
         assert [finding.what for finding in grouped(dataset.findings())] == ["a, b, c, d, e"]
+
+
+class TestLength:
+    @pytest.mark.parametrize("part", [Dataset.image, Dataset.label])
+    def test_content_after_the_voxels_is_reported_by_a_full_scan_too(
+        self, dataset: Dataset, part: Callable[[Dataset], Path]
+    ) -> None:
+        content = gzip.decompress(part(dataset).read_bytes())
+        part(dataset).write_bytes(gzip.compress(content + bytes(2**21), 1))
+        for voxels in (False, True):
+            (finding,) = dataset.findings(voxels=voxels)
+            assert (finding.level, finding.check) == ("warning", "file_length")
+
+    def test_a_file_that_cannot_contain_its_shape_is_critical_without_reading_it(self, dataset: Dataset) -> None:
+        dataset.header(dataset.image(), _set(dim=[3, 30000, 30000, 30000, 1, 1, 1, 1]))
+        assert ("critical", "damaged") in [(found.level, found.check) for found in dataset.findings(voxels=False)]
+
+
+class TestCopies:
+    def test_different_volumes_that_float32_cannot_tell_apart_are_no_copies(self, dataset: Dataset) -> None:
+        for name in "ac":
+            dataset.as_image(dataset.voxels(name) + 1e15, name)
+        assert [found.check for found in dataset.findings()] == []
 
 
 class TestHeadersOnly:

@@ -28,6 +28,17 @@ class TestStoredReader:
         assert reader.read(1) == b""
         assert digest.digest() == hashlib.blake2b(stored).digest()
 
+    def test_a_member_may_begin_at_the_last_byte_of_a_chunk(self) -> None:
+        first, second = gzip.compress(TEXT[:999]), gzip.compress(TEXT[999:])
+        padding = bytes(2**18 - 1 - len(first))
+        assert StoredReader(io.BytesIO(first + padding + second)).read(10**7) == TEXT
+
+    def test_bytes_of_another_kind_end_the_content_and_are_hashed(self) -> None:
+        digest, stored = hashlib.blake2b(), gzip.compress(TEXT) + b"appended"
+        reader = StoredReader(io.BytesIO(stored), digest)
+        assert reader.read(10**7) == TEXT
+        assert digest.digest() == hashlib.blake2b(stored).digest()
+
     def test_highly_compressed_data_is_returned_in_pieces(self) -> None:
         reader = StoredReader(io.BytesIO(gzip.compress(bytes(10**7))))
         assert [len(reader.read(10**6)) for _ in range(11)] == [10**6] * 10 + [0]

@@ -34,6 +34,35 @@ class TestFindCases:
         (case,) = find_cases(tmp_path)
         assert (case.name, case.label) == ("a", tmp_path / "labelsTr/a.nii.gz")
 
+    def test_four_digits_are_part_of_the_name_if_the_labels_have_them(self, tmp_path: Path) -> None:
+        for number in range(1, 5):
+            _touch(tmp_path, f"imagesTr/img_000{number}.nii.gz", f"labelsTr/img_000{number}.nii.gz")
+        layout = read_layout(tmp_path)
+        assert [case.name for case in layout.cases] == ["img_0001", "img_0002", "img_0003", "img_0004"]
+        assert all(case.label is not None for case in layout.cases)
+        assert layout.findings == ()
+
+    def test_four_digits_that_begin_with_zero_may_be_part_of_the_name(self, tmp_path: Path) -> None:
+        _touch(tmp_path, *(f"{part}/img_000{number}.nii" for part in ("imagesTr", "labelsTr") for number in range(2)))
+        assert [case.name for case in read_layout(tmp_path).cases] == ["img_0000", "img_0001"]
+
+    def test_four_digits_without_labels_are_part_of_the_name_if_there_is_no_first_channel(self, tmp_path: Path) -> None:
+        _touch(tmp_path, "imagesTr/img_0001.nii.gz", "imagesTr/img_0002.nii.gz")
+        assert [case.name for case in find_cases(tmp_path)] == ["img_0001", "img_0002"]
+
+    def test_a_folder_with_a_name_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
+        folder = tmp_path / os.fsdecode(b"\xff")
+        _touch(folder, "raw/a.nii.gz")
+        with pytest.raises(DataError) as caught:
+            find_cases(folder)
+        assert "UTF-8" in caught.value.expected
+
+    def test_a_folder_of_names_that_are_not_utf_8_is_refused(self, tmp_path: Path) -> None:
+        _touch(tmp_path, os.fsdecode(b"raw/\xff.nii.gz"))
+        with pytest.raises(DataError) as caught:
+            find_cases(tmp_path)
+        assert "UTF-8" in caught.value.expected
+
     def test_a_suffix_may_be_in_capitals(self, tmp_path: Path) -> None:
         _touch(tmp_path, "raw/a.NII.GZ", "seg/a_y.Nii")
         (case,) = find_cases(tmp_path)

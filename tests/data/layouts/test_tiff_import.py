@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,27 @@ class TestImport:
         assert str(tmp_path / "out") in caught.value.got
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
+    @pytest.mark.parametrize("names", [("m1.ome.tif", "m1.ome.tif"), ("m1_raw.ome.tiff", "m1_label.OME.TIF")])
+    def test_ome_is_no_part_of_the_case_name(self, tmp_path: Path, names: tuple[str, str]) -> None:
+        _write(tmp_path, f"images/{names[0]}", STACK, metadata={"axes": "ZYX"})
+        _write(tmp_path, f"labels/{names[1]}", LABEL, metadata={"axes": "ZYX"})
+        assert [case.name for case in find_tiffs(tmp_path, SPACING_UM)] == ["m1"]
+
+    def test_int8_and_lzw(self, source: Path, tmp_path: Path) -> None:
+        signed = STACK.astype(np.int8)  # 127 and less, 128 becomes -128
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", signed, compression="lzw")
+        _import(source, tmp_path / "out")
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), signed.T)
+
+    def test_a_label_lies_on_its_image_if_both_are_stored_upside_down(self, source: Path, tmp_path: Path) -> None:
+        """Whatever the compression: the image has the tag on its first page, the label on all pages."""
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK, extratags=[(274, 3, 1, 4, True)])
+        label = {"compression": "lzw", "extratags": [(274, 3, 1, 4, False)]}
+        _write(source, "labels/mouse1_manualLabels_v2.tif", LABEL, **label)
+        _import(source, tmp_path / "out")
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/raw/mouse1.nii.gz"), STACK[:, ::-1].T)
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/seg/mouse1_y.nii.gz"), LABEL[:, ::-1].T // 255)
+
     def test_existing_files_are_not_overwritten(self, source: Path, tmp_path: Path) -> None:
         _import(source, tmp_path / "out")
         (tmp_path / "out/raw/mouse1.nii.gz").write_text("mine")
@@ -144,8 +166,11 @@ class TestFaults:
     def test_all_faults_of_voxels_are_in_one_error(self, source: Path, tmp_path: Path) -> None:
         _write(source, "denoised/mouse2_raw.tif", STACK)
         _write(source, "labels/mouse2_seg.tif", STACK)
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK, compression="zlib")
         path = source / "denoised/mouse1_BM4D_denoised.tif"
-        path.write_bytes(path.read_bytes()[:400])
+        with tifffile.TiffFile(path) as tiff:
+            start = tiff.pages[3].dataoffsets[0]  # type: ignore[union-attr]
+        path.write_bytes(path.read_bytes()[:start] + bytes(9) + path.read_bytes()[start + 9 :])
         with pytest.raises(DataError, match=r"damaged: mouse1:(?s:.*)label_values: mouse2:"):
             _import(source, tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -167,6 +192,12 @@ class TestFaults:
         with pytest.raises(DataError) as caught:
             _import(source, tmp_path / "out")
         assert caught.value.got.startswith(f"mouse1: {path}")
+
+    def test_a_label_with_another_orientation_than_its_stack_is_refused(self, source: Path) -> None:
+        _write(source, "labels/mouse1_manualLabels_v2.tif", LABEL, extratags=[(274, 3, 1, 2, False)])
+        with pytest.raises(DataError) as caught:
+            find_tiffs(source, SPACING_UM)
+        assert caught.value.got == "mouse1: label 2, stack 1"
 
     def test_a_label_without_a_stack_is_refused(self, source: Path) -> None:
         _write(source, "labels/mouse2_labels.tif", LABEL)
@@ -245,3 +276,110 @@ class TestSpacing:
             find_tiffs(source)
         assert "name,x_um,y_um,z_um" in caught.value.expected
         assert str(source / "spacing.csv") in caught.value.got
+
+    def test_rows_of_unknown_cases_and_second_rows_are_refused(self, source: Path) -> None:
+        rows = ["name,x_um,y_um,z_um", "mouse1,1,1,3", "mouse1,2,2,5", "zz,9,9,9", "mouse1_BM4D_denoised.tif,1,1,3"]
+        (source / "spacing.csv").write_text("\n".join(rows))
+        with pytest.raises(DataError) as caught:
+            find_tiffs(source)
+        assert "critical: spacing_table: mouse1: " in str(caught.value)
+        assert "critical: spacing_table: zz, mouse1_BM4D_denoised.tif: " in str(caught.value)
+
+
+OME = {"axes": "ZYX", "PhysicalSizeX": 620, "PhysicalSizeY": 0.62, "PhysicalSizeZ": 5, "PhysicalSizeXUnit": "nm"}
+
+
+def _imagej(unit: str | None, spacing: float | None = 5, axes: str = "ZYX") -> dict[str, object]:
+    facts = {"axes": axes, "unit": unit, "spacing": spacing}
+    used = {key: value for key, value in facts.items() if value is not None}
+    return {"imagej": True, "resolution": (1 / 0.62, 1 / 0.62), "metadata": used}
+
+
+def _checks(source: Path, spacing_um: tuple[float, float, float] | None = None) -> list[str]:
+    return [finding.check for case in find_tiffs(source, spacing_um) for finding in case.findings]
+
+
+class TestSpacingInTheTiffFile:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            _imagej("um"),
+            _imagej("micron"),
+            _imagej("\\u00B5m"),
+            _imagej("um", -5),
+            {"ome": True, "metadata": OME},
+            {"metadata": OME},
+        ],
+        ids=["um", "micron", "as ImageJ writes µm", "downwards", "OME", "tifffile"],
+    )
+    def test_is_used_with_a_notice_if_it_has_three_sizes_with_units(
+        self, source: Path, options: dict[str, object]
+    ) -> None:
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK, **options)
+        (case,) = find_tiffs(source)
+        assert case.spacing_um == pytest.approx((0.62, 0.62, 5), rel=1e-3)
+        assert [(finding.level, finding.check) for finding in case.findings] == [("info", "voxel_size")]
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            (_imagej("pixel"), "5 pixel"),
+            (_imagej(None), "5 (no unit)"),
+            (_imagej("um", None), "0.62 um x ?"),
+            (_imagej("um", 5, "TYX"), "0.62 um x ?"),
+            ({"ome": True, "metadata": {**OME, "PhysicalSizeZUnit": "pixel"}}, "5 pixel"),
+            ({"ome": True, "metadata": {**OME, "axes": "TYX"}}, "0.62 µm x ?"),
+        ],
+        ids=["pixel", "no unit", "no depth", "time", "OME in pixel", "OME time"],
+    )
+    def test_is_named_but_not_used_otherwise(self, source: Path, options: dict[str, object], named: str) -> None:
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK, **options)
+        with pytest.raises(DataError) as caught:
+            find_tiffs(source)
+        assert caught.value.got.startswith("mouse1: ")
+        assert named in caught.value.got
+
+    @pytest.mark.parametrize(
+        ("given", "checks"),
+        [
+            ((0.62, 0.62, 5), []),
+            ((0.63, 0.61, 5.1), []),
+            ((0.62, 0.62, 4), ["voxel_size_differs"]),
+            ((5, 0.62, 0.62), ["voxel_size_swapped"]),
+        ],
+    )
+    @pytest.mark.parametrize("place", ["option", "table", "sidecar"])
+    def test_is_compared_with_the_given_size(
+        self, source: Path, given: tuple[float, float, float], checks: list[str], place: str
+    ) -> None:
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK, **_imagej("um"))
+        if place == "table":
+            (source / "spacing.csv").write_text(f"name,x_um,y_um,z_um\nmouse1,{','.join(map(str, given))}\n")
+        if place == "sidecar":
+            (source / "denoised/mouse1_BM4D_denoised.json").write_text(json.dumps({"spacing_um": given}))
+        assert _checks(source, given if place == "option" else None) == checks
+        assert find_tiffs(source, given if place == "option" else None)[0].spacing_um == given
+
+    @pytest.mark.parametrize(("spacing", "used"), [(5, True), (2, False)])
+    def test_two_descriptions_must_agree(self, source: Path, spacing: float, used: bool) -> None:
+        """Micro-Manager writes a description of OME and one of ImageJ."""
+        path = source / "denoised/mouse1_BM4D_denoised.tif"
+        document_name = (269, 2, 0, f"ImageJ=1.53t\nslices=5\nspacing={spacing}\nunit=um\n", True)
+        _write(
+            path.parent, path.name, STACK, ome=True, metadata=OME, extratags=[document_name], resolution=(1.61, 1.61)
+        )
+        path.write_bytes(path.read_bytes().replace(struct.pack("<HH", 269, 2), struct.pack("<HH", 270, 2)))
+        if used:
+            assert _checks(source) == ["voxel_size"]
+        else:
+            with pytest.raises(DataError, match=r"2 um in the TIFF file \(ImageJ\) and .* 5 µm in the TIFF file \(OME"):
+                find_tiffs(source)
+
+    def test_sizes_in_the_plane_alone_are_compared_too(self, source: Path) -> None:
+        _write(source, "denoised/mouse1_BM4D_denoised.tif", STACK, **_imagej("um", None))
+        assert _checks(source, (0.62, 0.62, 3)) == []
+        assert _checks(source, (1.24, 1.24, 3)) == ["voxel_size_differs"]
+
+    def test_the_option_and_a_table_are_a_warning(self, source: Path) -> None:
+        (source / "spacing.csv").write_text("name,x_um,y_um,z_um\nmouse1,1,1,3\n")
+        assert _checks(source, SPACING_UM) == ["spacing_table"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minivess.json_files import read_state
 from minivess.models.model_profile import NetworkSpec
 from minivess.planning.memory.cache import PeakCache, _digest
 from minivess.planning.memory.peak import PeakMemory
@@ -63,7 +64,7 @@ class TestPeakCache:
         (file,) = folder.iterdir()
         file.write_text("{", encoding="utf-8")
         assert cache.peak(work) == peak
-        assert PeakMemory.model_validate_json(file.read_bytes()) == peak
+        assert read_state(file, PeakMemory, "") == peak
 
     def test_a_folder_that_is_not_writable_is_no_error(self, work: TrainingWorkload, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -91,7 +92,7 @@ class TestKey:
         with (tmp_path / "own" / "one_layer.py").open("a", encoding="utf-8") as module:
             module.write("# another\n")
         keys.append(_digest(work))
-        monkeypatch.setattr("minivess.planning.memory.cache._package_digest", lambda: "another")
+        monkeypatch.setattr("minivess.planning.memory.cache._traced", lambda: {"losses": "another"})
         keys.append(_digest(work))
         assert len(set(keys)) == 4
 

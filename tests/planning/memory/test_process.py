@@ -50,6 +50,6 @@ class TestSeconds:
             network=one_layer, loss="dice_ce", patch=(64, 64, 16), batch=1, precision="fp32", device="cpu"
         )
         large = small.model_copy(update={"batch": 8})
-        once, eight = process.seconds(small), process.seconds(large)
+        once, eight = (min(process.seconds(work) for _ in range(3)) for work in (small, large))  # on a busy machine
         assert 0 < once < 5
         assert 2 < eight / once < 32  # eight times as many voxels

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
 from minivess.data.dataset_profile import VolumeStats
+from minivess.data.formats.foreign_json import read_foreign_json
 from minivess.data.formats.voxel_size_json import stated_size
 from minivess.data.layouts.cases import Case
 from minivess.findings import Finding
@@ -17,7 +17,8 @@ from minivess.text import first_few, format_shape
 def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
     """Find images, and labels, that occur under two names.
 
-    A duplicate image is critical: in two folds, it is trained on and held out at the same time. A duplicate label is
+    A duplicate image is critical: in two folds, it is trained on and held out at the same time. The voxels count, not the
+    type, slope and intercept with which they are stored. A duplicate label is
     only a warning, because it can be intended, e.g. for two recordings at one place. Empty and full labels are
     ignored.
 
@@ -30,7 +31,7 @@ def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
     image_cure = "keep only one of them: across folds the network would be tested on an image that it was trained on"
     label_cure = "check that no label was saved under the wrong name"
     found = []
-    for same in _find_identical(volumes, lambda volume: volume.image_checksum):
+    for same in _find_identical(volumes, _image_key):
         expected = "every image only once"
         found.append(Finding("critical", "same_image", " = ".join(same), expected, "identical voxels", image_cure))
     filled = [volume for volume in volumes if volume.foreground_fraction and volume.foreground_fraction < 1]
@@ -56,8 +57,8 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
         if case.sidecar is None or case.name not in by_name:
             continue
         try:
-            stated = stated_size(json.loads(case.sidecar.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            stated = stated_size(read_foreign_json(case.sidecar))
+        except (ValueError, OverflowError):  # OverflowError: a whole number that float cannot hold
             unread.append(case.sidecar.name)
             continue
         header, spacing = by_name[case.name].spacing_um, stated.spacing_um if stated else None
@@ -72,6 +73,15 @@ def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> lis
         cure = "fix or remove these files; the run does not use them"
         found.append(Finding("warning", "sidecar_json", "data set", "valid JSON sidecars", first_few(unread), cure))
     return found
+
+
+def _image_key(volume: VolumeStats) -> Hashable:
+    """Equal for volumes with the same voxels.
+
+    The checksum is that of float32, in which volumes with a large constant can be equal although their voxels differ; the
+    deviation tells these apart.
+    """
+    return None if volume.image_checksum is None else (volume.image_checksum, f"{volume.intensity_std or 0:.6g}")
 
 
 def _find_identical(volumes: Sequence[VolumeStats], key: Callable[[VolumeStats], Hashable]) -> list[list[str]]:

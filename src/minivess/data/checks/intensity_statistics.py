@@ -1,10 +1,10 @@
 """Statistics of streamed voxels: exact mean, standard deviation and percentiles of any volume in a few megabytes.
 
-Integers of one or two bytes are counted value by value. For four-byte numbers, a first pass over the volume counts the
-upper 16 bits of each number. A second pass counts the lower 16 bits, but only for the few upper halves that contain a
-requested percentile. The halves are counted in the order of the numbers that they belong to, so percentiles are exact
-and no copy of the volume is sorted. The statistics after clipping to the percentiles are computed as well. For
-four-byte numbers this takes a third pass, because the percentiles must be known first.
+Integers of one or two bytes are counted value by value. For numbers of four or eight bytes, a first pass over the volume
+counts the upper 16 bits of each number. A second pass counts the next 16 bits, but only of the few numbers whose upper
+bits contain a requested percentile, and so on to the last 16 bits. The bits are counted in the order of the numbers that
+they belong to, so percentiles are exact and no copy of the volume is sorted. The statistics after clipping to the
+percentiles are computed as well. This takes one more pass, because the percentiles must be known first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 
-_HALF = 2**16
+_DIGIT = 2**16
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Intensities:
             voxels.
         nan: Number of NaN voxels.
         infinite: Number of infinite voxels.
-        checksum: CRC-32 of the voxels; equal volumes have equal checksums.
+        checksum: CRC-32 of the voxels as float32; volumes with equal voxels have equal checksums, whatever type, slope
+            and intercept they are stored with.
     """
 
     moments: Moments
@@ -80,19 +81,28 @@ class Intensities:
         )
 
 
-def measure_intensities(blocks: Blocks, dtype: np.dtype, percentiles: Sequence[float]) -> Intensities:
-    """Compute the statistics of a volume of integers or floats of at most four bytes each.
+def measure_intensities(
+    blocks: Blocks, dtype: np.dtype, percentiles: Sequence[float], scaling: tuple[float, float] = (1.0, 0.0)
+) -> Intensities:
+    """Compute the statistics of a volume of integers or floats of at most eight bytes each.
 
     Args:
-        blocks: Returns the volume from its beginning as flat blocks. Each pass calls it once, at most three times in
-            all.
+        blocks: Returns the stored numbers from their beginning as flat blocks. Each pass calls it once, at most five
+            times in all.
         dtype: Data type of the blocks.
-        percentiles: Requested percentiles in ascending order, in percent.
+        percentiles: Requested percentiles in ascending order, in percent; see ``Intensities.scaled``.
+        scaling: Slope and intercept that give the voxels from the stored numbers.
     """
-    counter = _SmallIntegers(dtype) if dtype.itemsize < 4 else _FourBytes(dtype)
+    return _measure_stored(blocks, dtype, percentiles, scaling).scaled(*scaling)
+
+
+def _measure_stored(
+    blocks: Blocks, dtype: np.dtype, percentiles: Sequence[float], scaling: tuple[float, float]
+) -> Intensities:
+    counter = _SmallIntegers(dtype) if dtype.itemsize < 4 else _WideNumbers(dtype)
     total = nan = checksum = 0
     for block in blocks():
-        checksum = zlib.crc32(block.data, checksum)
+        checksum = zlib.crc32(_as_float32(block, scaling).data, checksum)
         finite = _finite(block)
         if finite.size < block.size:
             nan += int(np.isnan(block).sum())
@@ -125,10 +135,10 @@ class _SmallIntegers:
         if self._sign:
             keys = keys ^ self._sign
         if self._unsigned.itemsize == 2:
-            self._counts += np.bincount(keys, minlength=_HALF)
+            self._counts += np.bincount(keys, minlength=_DIGIT)
             return
         # Counting pairs of neighbouring bytes takes half the time of counting single bytes.
-        pairs = np.bincount(keys[: keys.size & ~1].view(np.uint16), minlength=_HALF).reshape(256, 256)
+        pairs = np.bincount(keys[: keys.size & ~1].view(np.uint16), minlength=_DIGIT).reshape(256, 256)
         self._counts += pairs.sum(axis=0) + pairs.sum(axis=1)
         if keys.size & 1:
             self._counts[keys[-1]] += 1
@@ -154,17 +164,17 @@ class _SmallIntegers:
         return {rank: float(self._values[np.searchsorted(reached, rank, side="right")]) for rank in ranks}
 
 
-class _FourBytes:
-    """Four-byte integers and floats: computes moments block by block, and percentiles from the halves of the bits."""
+class _WideNumbers:
+    """Integers and floats of four or eight bytes: moments block by block, percentiles by 16 bits at a time (digits)."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self._dtype = dtype
-        self._order = _order_of_upper_halves(dtype)
-        self._counts = np.zeros(_HALF, np.int64)
+        self._order = _order_of_upper_digits(dtype)
+        self._counts = np.zeros(_DIGIT, np.int64)
         self._running = _RunningMoments()
 
     def take(self, block: np.ndarray) -> None:
-        self._counts += np.bincount(_halves(block)[0], minlength=_HALF)
+        self._counts += np.bincount(_digits(block)[0], minlength=_DIGIT)
         self._running.take(block.astype(np.float64))
 
     def moments(self) -> Moments:
@@ -178,25 +188,36 @@ class _FourBytes:
         return running.moments
 
     def values_at(self, ranks: set[int], blocks: Blocks) -> dict[int, float]:
-        reached = self._counts[self._order].cumsum()
-        places = {rank: int(np.searchsorted(reached, rank, side="right")) for rank in ranks}
-        within = {rank: rank - (int(reached[place - 1]) if place else 0) for rank, place in places.items()}
-        lower = {int(self._order[place]): np.zeros(_HALF, np.int64) for place in places.values()}
-        for block in blocks():
-            uppers, lowers = _halves(_finite(block))
-            for upper, counts in lower.items():
-                counts += np.bincount(lowers[uppers == upper], minlength=_HALF)
-        return {
-            rank: self._value(int(self._order[place]), within[rank], lower[int(self._order[place])])
-            for rank, place in places.items()
-        }
+        found = {rank: _place(self._counts, rank, self._order) for rank in ranks}
+        known: dict[int, tuple[int, ...]] = {rank: (digit,) for rank, (digit, _) in found.items()}
+        for _ in range(self._dtype.itemsize // 2 - 1):
+            counts = self._count_next(set(known.values()), blocks)
+            for rank, digits in known.items():
+                falling = (
+                    self._dtype.kind == "f" and digits[0] >= _DIGIT // 2
+                )  # negative floats: higher bits, lower number
+                order = np.arange(_DIGIT)[:: -1 if falling else 1]
+                digit, within = _place(counts[digits], found[rank][1], order)
+                found[rank], known[rank] = (digit, within), (*digits, digit)
+        return {rank: self._value(digits) for rank, digits in known.items()}
 
-    def _value(self, upper: int, rank: int, counts: np.ndarray) -> float:
-        """The number with that rank among the numbers with the same upper half."""
-        falling = self._dtype.kind == "f" and upper >= _HALF // 2  # negative floats: higher bits, lower number
-        found = int(np.searchsorted((counts[::-1] if falling else counts).cumsum(), rank, side="right"))
-        bits = upper * _HALF + (_HALF - 1 - found if falling else found)
-        return float(np.array([bits], np.uint32).view(self._dtype)[0])
+    def _count_next(self, beginnings: set[tuple[int, ...]], blocks: Blocks) -> dict[tuple[int, ...], np.ndarray]:
+        """Count the next digit of the numbers that begin with these digits."""
+        counts = {beginning: np.zeros(_DIGIT, np.int64) for beginning in beginnings}
+        for block in blocks():
+            digits = _digits(_finite(block))
+            for beginning, counted in counts.items():
+                same = digits[0] == beginning[0]
+                for own, digit in zip(digits[1:], beginning[1:], strict=False):
+                    same &= own == digit
+                counted += np.bincount(digits[len(beginning)][same], minlength=_DIGIT)
+        return counts
+
+    def _value(self, digits: tuple[int, ...]) -> float:
+        bits = 0
+        for digit in digits:
+            bits = bits * _DIGIT + digit
+        return float(np.array([bits], f"u{self._dtype.itemsize}").view(self._dtype)[0])
 
 
 class _RunningMoments:
@@ -207,32 +228,55 @@ class _RunningMoments:
 
     def take(self, values: np.ndarray) -> None:
         """Add a block of float64 numbers, at least one; the block is overwritten."""
-        before, number, mean = self.moments, values.size, float(values.mean())
+        with np.errstate(over="ignore"):
+            before, number, mean = self.moments, values.size, float(values.mean())
         total, apart = before.number + number, mean - before.mean
         minimum, maximum = float(values.min()), float(values.max())
         if before.number:
             minimum, maximum = min(minimum, before.minimum), max(maximum, before.maximum)
-        values -= mean
         # Chan, Golub and LeVeque 1979: combines the moments of two parts without loss of precision.
-        self._square += float(values @ values)
-        self._square += apart**2 * before.number * number / total
+        # Numbers near the largest float64 overflow; the checks report them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values -= mean
+            self._square += float(values @ values)
+        self._square += apart * apart * before.number * number / total
         std = math.sqrt(self._square / total)
         self.moments = Moments(total, before.mean + apart * number / total, std, minimum, maximum)
 
 
-def _halves(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower 16 bits of four-byte numbers."""
-    halves = block.view(np.uint16).reshape(-1, 2)
-    upper = 1 if sys.byteorder == "little" else 0
-    return halves[:, upper], halves[:, 1 - upper]
+def _place(counts: np.ndarray, rank: int, order: np.ndarray) -> tuple[int, int]:
+    """The digit of the number with that rank, and its rank among the numbers with this digit.
+
+    Args:
+        counts: Number of numbers with each digit.
+        rank: Rank among all of them.
+        order: All digits in the order of the numbers that they belong to.
+    """
+    reached = counts[order].cumsum()
+    place = int(np.searchsorted(reached, rank, side="right"))
+    return int(order[place]), rank - (int(reached[place - 1]) if place else 0)
 
 
-def _order_of_upper_halves(dtype: np.dtype) -> np.ndarray:
-    """All upper halves in the order of the numbers that they belong to; negative numbers have the highest bit set."""
-    positive, negative = np.arange(_HALF // 2), np.arange(_HALF // 2, _HALF)
+def _digits(block: np.ndarray) -> list[np.ndarray]:
+    """The 16-bit digits of numbers of four or eight bytes, the highest first."""
+    digits = block.view(np.uint16).reshape(block.size, block.itemsize // 2)
+    columns = [digits[:, column] for column in range(digits.shape[1])]
+    return columns[::-1] if sys.byteorder == "little" else columns
+
+
+def _order_of_upper_digits(dtype: np.dtype) -> np.ndarray:
+    """All upper digits in the order of the numbers that they belong to; negative numbers have the highest bit set."""
+    positive, negative = np.arange(_DIGIT // 2), np.arange(_DIGIT // 2, _DIGIT)
     if dtype.kind == "u":
         return np.concatenate([positive, negative])
     return np.concatenate([negative[::-1] if dtype.kind == "f" else negative, positive])
+
+
+def _as_float32(block: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scaling != (1.0, 0.0):
+            block = block * np.float64(scaling[0]) + scaling[1]
+        return np.add(block, 0.0, dtype=np.float32, casting="same_kind")  # 0 also turns -0 into 0
 
 
 def _finite(block: np.ndarray) -> np.ndarray:

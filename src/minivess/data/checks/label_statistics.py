@@ -1,4 +1,4 @@
-"""Statistics of a streamed label: its voxels, foreground, NaN and invalid values."""
+"""Statistics of a streamed label: its voxels, foreground, NaN and values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_WRONG_VALUES = 6
+_VALUES = 6
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class LabelCounts:
         voxels: Number of voxels.
         foreground: Number of voxels that are neither 0 nor NaN.
         nan: Number of NaN voxels.
-        wrong: Up to six values other than 0, 1 and NaN, ascending; empty if the label is valid.
-        checksum: CRC-32 of the voxels; equal labels with one data type have equal checksums.
+        values: Up to six values other than 0 and NaN, ascending.
+        checksum: CRC-32 of the foreground as bytes of 0 and 1; equal for labels of any type with the same foreground.
     """
 
     voxels: int
     foreground: int
     nan: int
-    wrong: tuple[float, ...]
+    values: tuple[float, ...]
     checksum: int
 
     @property
@@ -42,19 +42,21 @@ def count_label(blocks: Iterable[np.ndarray]) -> LabelCounts:
         blocks: The label as flat blocks of any real data type.
     """
     voxels = foreground = nan = checksum = 0
-    wrong: set[float] = set()
+    values: set[float] = set()
     for block in blocks:
-        checksum = zlib.crc32(block.data, checksum)
+        mask = block != 0
+        checksum = zlib.crc32(mask.data, checksum)
         voxels += block.size
-        filled = int(np.count_nonzero(block))
+        filled = int(np.count_nonzero(mask))
         foreground += filled
-        if int(np.count_nonzero(block == 1)) == filled:
-            continue
-        others = block[(block != 0) & (block != 1)]
-        if others.dtype.kind == "f":
-            unknown = np.isnan(others)
-            nan += int(np.count_nonzero(unknown))
-            others = others[~unknown]
-        if len(wrong) < _WRONG_VALUES:
-            wrong |= set(np.unique(others)[:_WRONG_VALUES].tolist())
-    return LabelCounts(voxels, foreground - nan, nan, tuple(sorted(wrong)[:_WRONG_VALUES]), checksum)
+        if filled and int(np.count_nonzero(block == 1)) == filled:
+            values.add(1.0)
+        elif filled:
+            others = block[mask]
+            if others.dtype.kind == "f":
+                unknown = np.isnan(others)
+                nan += int(np.count_nonzero(unknown))
+                others = others[~unknown]
+            if len(values) < _VALUES:
+                values |= set(np.unique(others)[:_VALUES].tolist())
+    return LabelCounts(voxels, foreground - nan, nan, tuple(sorted(values)[:_VALUES]), checksum)

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 _MAGIC = b"\x1f\x8b"
 _CHUNK = 2**18
 _GZIP = 31  # the wbits value of zlib for a gzip header and the largest window
+_LARGEST_RATIO = 1032  # of deflate: two bits can stand for 258 bytes
 
 
 class Digest(Protocol):
@@ -54,7 +55,24 @@ class StoredReader:
         Raises:
             EOFError, OSError: See ``read``.
         """
-        while self._read_part(_CHUNK):
+        self.skip(None)
+
+    def skip(self, size: int | None) -> int:
+        """Read ``size`` bytes of the content, or all with None, and drop them; return how many there were.
+
+        Raises:
+            EOFError, OSError: See ``read``.
+        """
+        done = 0
+        while (size is None or done < size) and (
+            part := self._read_part(_CHUNK if size is None else min(_CHUNK, size - done))
+        ):
+            done += len(part)
+        return done
+
+    def drain_stored(self) -> None:
+        """Read the rest of the file as stored, without decompressing it, so that the digest is complete."""
+        while self._next_chunk():
             pass
 
     def _read_part(self, most: int) -> bytes:
@@ -75,8 +93,13 @@ class StoredReader:
 
     def _begin_member(self) -> None:
         self._stored = self._stored.lstrip(b"\0")  # padding between members
-        if self._stored:
+        if 0 < len(self._stored) < len(_MAGIC):
+            self._stored += self._next_chunk()
+        if self._stored.startswith(_MAGIC):
             self._inflate, self._inside = zlib.decompressobj(_GZIP), True
+        elif self._stored:  # bytes that another program appended: gzip ignores them, too
+            self.drain_stored()
+            self._stored = b""
 
     def _decompress(self, most: int) -> bytes:
         try:
@@ -92,6 +115,17 @@ class StoredReader:
         if self._digest is not None:
             self._digest.update(chunk)
         return chunk
+
+
+def longest_content(path: Path) -> int:
+    """Return the largest number of bytes that the content of a plain or gzip file can have, from the file's size.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return size * _LARGEST_RATIO if file.read(2) == _MAGIC else size
 
 
 def peek(path: Path, size: int) -> tuple[bytes, int]:

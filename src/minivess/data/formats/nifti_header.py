@@ -10,16 +10,21 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from minivess.data.formats.gzip_stream import peek
-from minivess.errors import DataError
+from minivess.data.formats.gzip_stream import longest_content, peek
+from minivess.data.formats.nifti_orientation import Source, repair_orientation
+from minivess.errors import DataError, in_utf8
 from minivess.findings import Finding
 from minivess.geometry import Shape, Spacing
+from minivess.text import format_bytes, format_shape
 
 # In millimetres; 0.02 mm = 20 µm is coarse for two-photon microscopy. A smaller number with the unit "mm" is really in
 # millimetres; a larger one is in micrometres, and its unit is wrong.
 _LARGEST_SPACING_MM = 0.02
 _NIFTI1, _NIFTI2 = 348, 540
-_TRAILING_BYTES = 2**20
+TRAILING_BYTES = 2**20
+"""Number of bytes after the voxels up to which they are not worth a finding."""
+_LINE_ENDS = (13, 10, 26, 10)
+"""The four bytes after the name of a NIfTI-2 file."""
 
 
 class VolumeError(DataError):
@@ -49,7 +54,10 @@ class Header:
         shape: Voxels along X, Y, Z.
         spacing_um: Voxel size along X, Y, Z in micrometres, from pixdim.
         dtype: Numpy name of the stored type.
-        affine: Voxel-to-world matrix (4, 4) as rows, in the unit of the header.
+        affine: Voxel-to-world matrix (4, 4) as rows, in the unit of the header; a diagonal matrix of the voxel size if the
+            header gives no orientation.
+        orientation: Where the affine comes from: "sform", "qform" or "none".
+        orientation_fault: What was wrong with the orientation, and was repaired or ignored; empty if nothing was.
         unit: Length unit that the header names: "unknown", "micron", "mm" or "meter".
         um_per_unit: Factor that converts the header's lengths to micrometres.
         scaling: Slope and intercept: value = slope * stored number + intercept; (1, 0) in most files.
@@ -62,6 +70,8 @@ class Header:
     spacing_um: Spacing
     dtype: str
     affine: tuple[tuple[float, ...], ...]
+    orientation: Source
+    orientation_fault: str
     unit: str
     um_per_unit: float
     scaling: tuple[float, float]
@@ -74,15 +84,19 @@ class Header:
         return math.prod(self.shape)
 
     @property
-    def block_dtype(self) -> np.dtype:
-        """Type of the blocks of ``read_blocks``: the stored type, or float32 for 8-byte numbers."""
-        dtype = np.dtype(self.dtype)
-        return np.dtype(np.float32) if dtype.itemsize > 4 else dtype
+    def stored_end(self) -> int:
+        """Position of the end of the last voxel in the decompressed file, in bytes."""
+        return self.offset + self.voxels * np.dtype(self.dtype).itemsize
 
-    @property
-    def read_dtype(self) -> np.dtype:
-        """Type of the result of ``read_volume``: the type of the blocks, or float32 if they are scaled."""
-        return np.dtype(np.float32) if self.is_scaled else self.block_dtype
+    def read_dtype(self, exact: bool = False) -> np.dtype:
+        """Type of the result of ``read_volume``.
+
+        It is the stored type. Scaled voxels and 8-byte numbers become float32, or float64 if ``exact`` is set.
+        """
+        dtype = np.dtype(self.dtype)
+        if self.is_scaled or dtype.itemsize > 4:
+            return np.dtype(np.float64 if exact else np.float32)
+        return dtype
 
     @property
     def is_scaled(self) -> bool:
@@ -103,25 +117,31 @@ def read_header(path: Path) -> Header:
     unit = _unit(header)
     spacing, um_per_unit = _spacing_um(header["pixdim"][1:4], unit)
     if not all(math.isfinite(size) and size > 0 for size in spacing):
-        got = f"{' x '.join(f'{size:g}' for size in spacing)} in {path}"
+        got = f"{format_shape(spacing)} in {path}"
         raise VolumeError("voxel_size", "a voxel size above zero", got, "write the correct pixdim into the header")
+    source, fault = repair_orientation(header)
     offset = _offset(path, header)
     surplus = (length - offset - math.prod(shape) * dtype.itemsize) % 2**32
     return Header(
         shape=shape,
         spacing_um=spacing,
         dtype=dtype.newbyteorder("=").name,
-        affine=_affine(path, header),
+        affine=_affine(path, header, source),
+        orientation=source,
+        orientation_fault=fault,
         unit=unit,
         um_per_unit=um_per_unit,
         scaling=_scaling(path, header),
         stored_dtype=dtype.str,
         offset=offset,
-        seems_whole=surplus < _TRAILING_BYTES,
+        seems_whole=surplus < TRAILING_BYTES,
     )
 
 
 def _peek(path: Path) -> tuple[bytes, int]:
+    if in_utf8(path.name) != path.name:
+        expected, cure = "a file name in UTF-8", "rename the file"
+        raise VolumeError("name_letters", expected, str(path), cure)
     if path.is_symlink() and not path.exists():
         cure = "restore the file that the link points to, or replace the link with a copy of the file"
         raise VolumeError(
@@ -149,8 +169,16 @@ def _parse(path: Path, block: bytes) -> nib.Nifti1Header:
                 cure = "export it as one .nii or .nii.gz file"
                 got = f"{path} is half of a .hdr/.img pair"
                 raise VolumeError("damaged", "header and voxels in one NIfTI file", got, cure)
+            _require_line_ends(path, header)
             return header
     raise VolumeError("damaged", "a NIfTI file", f"{path} is not a NIfTI file", "export it as NIfTI (.nii.gz)")
+
+
+def _require_line_ends(path: Path, header: nib.Nifti1Header) -> None:
+    """NIfTI-2 has line ends in its header, which a transfer as text changes, and with them the voxels."""
+    ends = tuple(int(byte) for byte in header["eol_check"]) if "eol_check" in header.keys() else _LINE_ENDS  # noqa: SIM118
+    if ends not in (_LINE_ENDS, (0, 0, 0, 0)):
+        raise damaged(path, ValueError(f"the bytes {ends} after n+2 should be {_LINE_ENDS}"))
 
 
 def _shape(path: Path, header: nib.Nifti1Header) -> Shape:
@@ -200,12 +228,28 @@ def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(intercept))
 
 
-def _affine(path: Path, header: nib.Nifti1Header) -> tuple[tuple[float, ...], ...]:
+def _affine(path: Path, header: nib.Nifti1Header, source: Source) -> tuple[tuple[float, ...], ...]:
     try:
-        affine = header.get_best_affine()
+        # Without an orientation, nibabel would mirror X.
+        affine = np.diag([*header["pixdim"][1:4], 1.0]) if source == "none" else header.get_best_affine()
     except (HeaderDataError, ValueError) as error:
         raise damaged(path, error) from error
     return tuple(tuple(float(value) for value in row) for row in affine)
+
+
+def require_length(path: Path, header: Header) -> None:
+    """Require that the file can contain as many bytes as its header says, before memory is used for them.
+
+    Raises:
+        VolumeError: The file is too short, or cannot be read.
+    """
+    try:
+        longest = longest_content(path)
+    except OSError as error:
+        raise damaged(path, error) from error
+    if header.stored_end > longest:
+        size = format_bytes(header.stored_end)
+        raise damaged(path, EOFError(f"the header says {size}, more than the file can contain"))
 
 
 def damaged(path: Path, error: Exception) -> VolumeError:

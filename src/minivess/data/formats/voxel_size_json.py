@@ -15,6 +15,7 @@ _IN_UM = {
     **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
     **dict.fromkeys(("um", "µm", "micron", "micrometer", "micrometre"), 1.0),
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
 }
 
 
@@ -90,10 +91,15 @@ def _ome(plain: Mapping[str, tuple[str, Any]]) -> Iterator[StatedSize]:
         yield StatedSize(keys[0], spacing, spacing is not None)
 
 
+def in_um(size: float, unit: str) -> float | None:
+    """Convert a length to micrometres; None if it is not above zero and finite, or if the unit is unknown."""
+    length = size * _IN_UM.get(_letters_only(unit).removesuffix("s"), 0.0)
+    return length if isfinite(length) and length > 0 else None
+
+
 def _in_um(sizes: Spacing | list[float], units: list[str]) -> Spacing | None:
-    factors = [_IN_UM.get(_letters_only(unit).removesuffix("s"), 0.0) for unit in units]
-    x, y, z = (size * factor for size, factor in zip(sizes, factors, strict=True))
-    return (x, y, z) if min(x, y, z) > 0 else None
+    x, y, z = (in_um(size, unit) for size, unit in zip(sizes, units, strict=True))
+    return None if x is None or y is None or z is None else (x, y, z)
 
 
 def _three_sizes(value: Any) -> Spacing | None:
@@ -101,7 +107,7 @@ def _three_sizes(value: Any) -> Spacing | None:
         return None
     try:
         x, y, z = (float(size) for size in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return (x, y, z) if all(isfinite(size) and size > 0 for size in (x, y, z)) else None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from minivess.data.layouts.listing import name_of, nifti_files, other_files, visible
 from minivess.data.layouts.pairing import Folders, check_names, check_others, check_pairs
-from minivess.errors import DataError
-from minivess.findings import Finding
+from minivess.errors import DataError, in_utf8
+from minivess.findings import Finding, raise_critical
 
 _CHANNEL = re.compile(r"_\d{4}$")
 
@@ -64,14 +64,18 @@ def read_layout(folder: Path) -> Layout:
         The cases and the findings.
 
     Raises:
-        DataError: The folder is missing, cannot be listed, has none of the layouts, or contains no volume.
+        DataError: The folder is missing, cannot be listed, has none of the layouts, or contains no volume. Or its path is
+            not UTF-8.
     """
     if not folder.is_dir():
         raise DataError("a data set folder", f"no folder at {folder}", "check the path (--data-dir of a run)")
+    if in_utf8(place := str(folder.absolute())) != place:  # a record of the data set could not name it
+        raise DataError("a data set folder with a path in UTF-8", place, "rename the folder")
     for images, read in _LAYOUTS.items():
         if (folder / images).is_dir():
             layout = read(folder)
             if not layout.cases:
+                raise_critical([finding for finding in layout.findings if finding.check == "name_letters"], DataError)
                 raise _no_volume(folder / images)
             return layout
     folders = ", ".join(f"{path.name}/" for path in visible(folder) if path.is_dir())
@@ -104,27 +108,47 @@ def _nnunet(folder: Path) -> Layout:
     images, found = _volumes(folder / "imagesTr")
     labels, label_twice = _volumes(folder / "labelsTr")
     found += label_twice
-    if any(_CHANNEL.search(name) for name in images):
+    if _have_channels(images.keys(), labels.keys()):
         found += [_channel_fault(name) for name in images if not name.endswith("_0000")]
         images = {name.removesuffix("_0000"): path for name, path in images.items() if name.endswith("_0000")}
     folders = Folders(folder / "imagesTr", folder / "labelsTr", folder / "metadata", "NAME.nii.gz")
     return _paired(images, labels, folders, found)
 
 
+def _have_channels(images: Set[str], labels: Set[str]) -> bool:
+    """Whether four digits at the end of a name are the channel of nnU-Net (NAME_0000), not part of the name (img_0001).
+
+    They are part of the name if labels have exactly these names, and if no image has the first channel.
+    """
+    numbered = {name for name in images if _CHANNEL.search(name)}
+    exact = {name for name in numbered & labels if _CHANNEL.sub("", name) not in labels}
+    return not exact and any(name.endswith("_0000") for name in numbered)
+
+
 _LAYOUTS: dict[str, Callable[[Path], Layout]] = {"raw": _minivess, "imagesTr": _nnunet}
 
 
 def _volumes(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
-    """Map names to the NIfTI files of a folder; if a name has two files, take the compressed one and add a finding."""
+    """Map names to the NIfTI files of a folder, and report the files that are left out.
+
+    If a name has two files, the compressed one is taken. A name that is not UTF-8 cannot be written to a record.
+    """
     found: dict[str, Path] = {}
-    twice = []
+    faults = []
     for path in reversed(nifti_files(folder)):
         name = name_of(path)
-        if name in found:
-            twice.append(_file_twice(name, found[name], path, "one file per volume"))
+        if in_utf8(name) != name:
+            faults.append(_unprintable(path))
+        elif name in found:
+            faults.append(_file_twice(name, found[name], path, "one file per volume"))
         else:
             found[name] = path
-    return dict(sorted(found.items())), twice
+    return dict(sorted(found.items())), faults
+
+
+def _unprintable(path: Path) -> Finding:
+    expected, got = "file names in UTF-8", f"{path.name} in {path.parent}"
+    return Finding("critical", "name_letters", path.name, expected, got, "rename the file")
 
 
 def _without_suffix(labels: dict[str, Path], twice: list[Finding]) -> dict[str, Path]:

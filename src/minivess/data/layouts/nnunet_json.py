@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minivess.data.formats.foreign_json import is_there, read_foreign_json
 from minivess.data.layouts.cases import Case
+from minivess.data.layouts.listing import name_of
 from minivess.findings import Finding
 from minivess.text import first_few
+
+_SHOWN_CHARACTERS = 80
 
 SPLITS, DATASET = "splits_final.json", "dataset.json"
 
@@ -25,14 +29,14 @@ def read_splits(folder: Path) -> tuple[Entries | None, list[Finding]]:
         say why it is invalid.
     """
     path = folder / SPLITS
-    if not path.is_file():
+    if not is_there(path):
         return None, []
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        entries = read_foreign_json(path)
+    except ValueError as error:
         return None, [_splits_fault("readable JSON", str(error))]
     if not isinstance(entries, list) or not all(_is_fold(entry) for entry in entries) or not entries:
-        return None, [_splits_fault("a list of folds, each with lists train and val", str(entries)[:80])]
+        return None, [_splits_fault("a list of folds, each with lists train and val", _shown(entries))]
     return entries, []
 
 
@@ -75,34 +79,48 @@ def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
         cases: Cases of the data set.
     """
     path = folder / DATASET
-    if not path.is_file():
+    if not is_there(path):
         return []
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts = read_foreign_json(path)
+    except ValueError as error:
         return [_dataset_fault("readable JSON", str(error))]
     if not isinstance(facts, dict):
         return [_dataset_fault("a dictionary", type(facts).__name__)]
     found = []
     if facts.get("numTraining", len(cases)) != len(cases):
-        found.append(_dataset_fault(f"numTraining {len(cases)}, the number of cases", str(facts["numTraining"])))
-    if (labels := facts.get("labels")) is not None and _label_values(labels) != {"0", "1"}:
-        found.append(_dataset_fault("labels background: 0 and vessel: 1", json.dumps(labels)))
+        found.append(_dataset_fault(f"numTraining {len(cases)}, the number of cases", _shown(facts["numTraining"])))
+    if (labels := facts.get("labels")) is not None and not _are_background_and_vessel(labels):
+        found.append(_dataset_fault("labels background: 0 and vessel: 1", _shown(labels)))
     channels = facts.get("channel_names", facts.get("modality"))
-    if channels is not None and len(channels) != 1:
-        found.append(_dataset_fault("one channel", json.dumps(channels)))
+    if channels is not None and not (isinstance(channels, dict | list) and len(channels) == 1):
+        found.append(_dataset_fault('one channel, such as {"0": "2P"}', _shown(channels)))
     ending = facts.get("file_ending")
-    if ending is not None and not all(case.image.name.endswith(str(ending)) for case in cases):
-        found.append(_dataset_fault(f"file_ending {''.join(cases[0].image.suffixes[-2:])}", repr(ending)))
+    if ending is not None and not (isinstance(ending, str) and all(case.image.name.endswith(ending) for case in cases)):
+        found.append(_dataset_fault(f"file_ending {_ending(cases)}", _shown(ending)))
     return found
 
 
-def _label_values(labels: Any) -> set[str]:
-    """Return the label values as text; the old format of the file has them as keys, the new format as values."""
+def _are_background_and_vessel(labels: Any) -> bool:
+    """Whether the labels are 0 and one other whole number, as `check_label` accepts them.
+
+    The old format of the file has them as keys, the new format as values.
+    """
     if not isinstance(labels, dict):
-        return set()
-    new = all(isinstance(value, int) for value in labels.values())
-    return {str(value) for value in (labels.values() if new else labels)}
+        return False
+    new = all(isinstance(value, int) and not isinstance(value, bool) for value in labels.values())
+    values = {str(value) for value in (labels.values() if new else labels)}
+    return len(values) == 2 and "0" in values and all(value.isdecimal() for value in values)
+
+
+def _ending(cases: Sequence[Case]) -> str:
+    image = cases[0].image if cases else Path("NAME.nii.gz")
+    return image.name.removeprefix(name_of(image))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
 
 
 def _is_fold(entry: Any) -> bool:

@@ -1,9 +1,7 @@
-"""Convert TIFF stacks to a data set in MiniVess's layout. Voxel sizes in TIFF files are not reliable and not used."""
+"""Convert TIFF stacks to a data set in MiniVess's layout."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +11,9 @@ from typing import TypeVar
 from minivess.atomic import atomic_folder
 from minivess.data.formats.nifti import write_volume
 from minivess.data.formats.nifti_header import VolumeError
-from minivess.data.formats.tiff_stack import read_label_stack, read_stack, read_stack_shape
-from minivess.data.formats.voxel_size_json import stated_size
+from minivess.data.formats.tiff_stack import StackHeader, read_label_stack, read_stack, read_stack_header
 from minivess.data.layouts.listing import visible
+from minivess.data.layouts.tiff_voxel_sizes import find_sizes
 from minivess.errors import DataError
 from minivess.findings import Finding, raise_critical
 from minivess.geometry import Spacing
@@ -42,12 +40,14 @@ class TiffCase:
         image: TIFF file of the stack.
         label: TIFF file of its label; None if there is none.
         spacing_um: Voxel size along X, Y, Z in micrometres.
+        findings: What the user should know about the case: warnings and information.
     """
 
     name: str
     image: Path
     label: Path | None
     spacing_um: Spacing
+    findings: tuple[Finding, ...] = ()
 
 
 def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase]:
@@ -59,17 +59,16 @@ def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase
 
     Args:
         folder: Folder that contains the two folders, such as VesselNN as published.
-        spacing_um: Voxel size along X, Y, Z of all stacks in micrometres. If None, the voxel size of a stack comes from
-            its row ``name,x_um,y_um,z_um`` in ``spacing.csv``, or from a JSON file with the stack's file name in the
-            same folder: three numbers "spacing_um", or OME's PhysicalSizeX, Y and Z.
+        spacing_um: Voxel size along X, Y, Z of all stacks in micrometres. If None, it comes from ``spacing.csv``, a JSON
+            file or the stack itself; see ``find_sizes``.
 
     Returns:
         The cases, sorted by file name.
 
     Raises:
         DataError: The folder or its stacks are missing. Or names, voxel sizes or headers are wrong; the error lists
-            every fault: files that do not pair, a stack without a voxel size or with an uncertain unit, a stack that is
-            not one channel (Z, Y, X), a label of another shape.
+            every fault: files that do not pair, a stack without a voxel size or with an uncertain unit, rows of the
+            table that fit no stack, a stack that is not one channel (Z, Y, X), a label of another shape or orientation.
     """
     stacks = _find_folder(folder, _IMAGE_FOLDERS)
     found: list[Finding] = []
@@ -80,11 +79,14 @@ def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase
     for name in sorted(labels.keys() - images.keys()):
         cure = "rename the files of each case to NAME_raw.tif and NAME_label.tif, or remove the label"
         found.append(Finding("critical", "image_missing", name, "a stack for every label", f"none in {stacks}", cure))
-    sizes = dict.fromkeys(images, spacing_um) if spacing_um else _find_sizes(images, folder / SPACING_TABLE, found)
-    for name, path in images.items():
-        _check_shapes(name, path, labels.get(name), found)
+    headers = {name: header for name, path in images.items() if (header := _read_pair(name, path, labels, found))}
+    sizes, about_sizes = find_sizes(images, headers, folder / SPACING_TABLE, spacing_um)
+    found += about_sizes
     raise_critical(found, DataError)
-    return [TiffCase(name, path, labels.get(name), sizes[name]) for name, path in images.items()]
+    return [
+        TiffCase(name, path, labels.get(name), sizes[name], tuple(one for one in found if one.what == name))
+        for name, path in images.items()
+    ]
 
 
 def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], None]) -> None:
@@ -156,7 +158,7 @@ def _files_by_case(folder: Path | None, faults: list[Finding]) -> dict[str, Path
     """Map the names of cases to the TIFF files of a folder; two files of one case are a fault."""
     found: dict[str, Path] = {}
     for path in visible(folder) if folder else []:
-        name = _TAIL.sub("", path.stem)
+        name = _TAIL.sub("", re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE))
         if path.suffix.lower() not in {".tif", ".tiff"}:
             continue
         if name in found:
@@ -166,70 +168,19 @@ def _files_by_case(folder: Path | None, faults: list[Finding]) -> dict[str, Path
     return found
 
 
-def _check_shapes(name: str, image: Path, label: Path | None, found: list[Finding]) -> None:
-    shape = _read_or_report(name, found, read_stack_shape, image)
-    label_shape = None if label is None else _read_or_report(name, found, read_stack_shape, label)
-    if shape and label_shape and shape != label_shape:
-        got, cure = (
-            f"label {format_shape(label_shape)}, stack {format_shape(shape)}",
-            "export the label with the shape of the stack",
-        )
-        found.append(
-            Finding("critical", "pair_shape", name, "a label with the shape of its stack (X, Y, Z)", got, cure)
-        )
-
-
-def _find_sizes(images: dict[str, Path], table: Path, found: list[Finding]) -> dict[str, Spacing]:
-    """Read voxel sizes from the table and from sidecars; a stack without a voxel size is a fault."""
-    sizes = _read_or_report(table.name, found, _read_table, table)
-    if sizes is None:
-        return {}
-    faulty = set()
-    for name in sorted(images.keys() - sizes.keys()):
-        before = len(found)
-        if (size := _read_or_report(name, found, _sidecar_spacing, images[name])) is not None:
-            sizes[name] = size
-        elif len(found) > before:
-            faulty.add(name)
-    cure = f"give --spacing-um, or a row name,x_um,y_um,z_um for each in {table}"
-    found += [
-        Finding("critical", "voxel_size", name, "a voxel size for every stack", "none", cure)
-        for name in images
-        if name not in sizes and name not in faulty
-    ]
-    return sizes
-
-
-def _read_table(path: Path) -> dict[str, Spacing]:
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return {
-                row["name"]: _checked_spacing((row["x_um"], row["y_um"], row["z_um"])) for row in csv.DictReader(file)
-            }
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        expected = "columns name,x_um,y_um,z_um with sizes above zero"
-        raise VolumeError("spacing_table", expected, f"{path}: {error}", "fix the table") from error
-
-
-def _checked_spacing(texts: tuple[str, str, str]) -> Spacing:
-    x, y, z = (float(text) for text in texts)
-    if not 0 < min(x, y, z) <= max(x, y, z) < float("inf"):
-        raise ValueError(f"{texts}")
-    return x, y, z
-
-
-def _sidecar_spacing(path: Path) -> Spacing | None:
-    sidecar = path.with_suffix(".json")
-    if not sidecar.is_file():
-        return None
-    try:
-        stated = stated_size(json.loads(sidecar.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise VolumeError("sidecar_json", "JSON", f"{sidecar}: {error}", "fix or remove the file") from error
-    if stated is not None and not stated.certain:
-        expected = 'a voxel size of known unit and axis order: X, Y, Z as "spacing_um", or OME\'s PhysicalSizeX, Y, Z'
-        cure = "write it as spacing_um in the order X, Y, Z, or give --spacing-um"
-        raise VolumeError("sidecar_spacing", expected, f'"{stated.key}" in {sidecar}', cure)
-    return stated.spacing_um if stated else None
+def _read_pair(name: str, image: Path, labels: dict[str, Path], found: list[Finding]) -> StackHeader | None:
+    """Read the headers of a stack and of its label, and compare them; return the stack's, or None if it is faulty."""
+    header = _read_or_report(name, found, read_stack_header, image)
+    label = _read_or_report(name, found, read_stack_header, labels[name]) if name in labels else None
+    if header and label and header.shape != label.shape:
+        got = f"label {format_shape(label.shape)}, stack {format_shape(header.shape)}"
+        expected = "a label with the shape of its stack (X, Y, Z)"
+        cure = "export the label with the shape of the stack"
+        found.append(Finding("critical", "pair_shape", name, expected, got, cure))
+    if header and label and header.orientation != label.orientation:
+        got = f"label {label.orientation}, stack {header.orientation}"
+        # Fiji ignores the tag and the standard does not: nobody can know whether the label lies on its stack.
+        cure = "open both in Fiji, check that the label lies on the stack, and save both as Tiff"
+        expected = "a label with the orientation tag of its stack"
+        found.append(Finding("critical", "pair_orientation", name, expected, got, cure))
+    return header

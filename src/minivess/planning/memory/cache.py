@@ -12,20 +12,17 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, TracebackType
+from typing import Any
 
-from pydantic import ValidationError
-
-from minivess.atomic import write_text
-from minivess.json_files import from_plain
+from minivess.errors import RunError
+from minivess.json_files import read_state, write_state
 from minivess.planning.memory.peak import PeakMemory
 from minivess.planning.memory.process import PeakProcess
 from minivess.planning.memory.workload import TrainingWorkload, Workload
+from minivess.tracking.code import library_versions, package_digest, sources_digest
 
-_PACKAGE = Path(__file__).parents[2]
 _TRACED = (
     "geometry.py",
     "training/config.py",
@@ -75,10 +72,10 @@ class PeakCache:
         """
         path = self._folder / f"{work.kind}-{_digest(work)}.json"
         try:
-            return PeakMemory.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
+            return read_state(path, PeakMemory, "")
+        except RunError:  # missing or damaged
             peak = self._process.peak(work)
-        _store(path, peak.model_dump_json(indent=2))
+        _store(path, peak)
         return peak
 
     def seconds(self, work: TrainingWorkload) -> float:
@@ -90,17 +87,17 @@ class PeakCache:
         """
         path = self._folder / f"seconds-{platform.node()}-{_digest(work, self._environment)}.json"
         try:
-            return float(from_plain(float, json.loads(path.read_bytes())))
-        except (OSError, ValueError):
+            return read_state(path, dict[str, float], "")["seconds"]
+        except (RunError, KeyError):
             seconds = self._process.seconds(work)
-        _store(path, json.dumps(seconds))
+        _store(path, {"seconds": seconds})
         return seconds
 
 
-def _store(path: Path, text: str) -> None:
+def _store(path: Path, value: Any) -> None:
     """Write the file if possible; if not, the next run computes the result again."""
     with suppress(OSError):
-        write_text(path, text + "\n")
+        write_state(path, value)
 
 
 def _digest(work: Workload, environment: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -109,39 +106,14 @@ def _digest(work: Workload, environment: Mapping[str, str] = MappingProxyType({}
     parts = {
         "workload": work.model_dump(mode="json"),
         "environment": dict(environment),
-        "libraries": [_installed(name) for name in _LIBRARIES],
-        "package": _package_digest(),
-        "builders": [_module_digest(name.partition(":")[0]) for name in builders if ":" in name],
+        "libraries": library_versions(_LIBRARIES),
+        "package": _traced(),
+        "builders": [sources_digest(name.partition(":")[0]) for name in builders if ":" in name],
         "processors": os.cpu_count() if work.device == "cpu" else None,  # some kernels allocate memory per thread
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @cache
-def _package_digest() -> str:
-    digest = hashlib.sha256()
-    for name in _TRACED:
-        path = _PACKAGE / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _module_digest(name: str) -> str:
-    """Hash the source of a module; empty if there is no source file.
-
-    The module is not imported, but its parent packages are.
-    """
-    try:
-        spec = find_spec(name)
-    except (ImportError, ValueError):
-        return ""
-    source = Path(spec.origin) if spec is not None and spec.origin else None
-    return hashlib.sha256(source.read_bytes()).hexdigest() if source is not None and source.is_file() else ""
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+def _traced() -> dict[str, str]:
+    return {part: package_digest(part) for part in _TRACED}

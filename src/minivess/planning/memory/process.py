@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from minivess import errors
 from minivess.errors import MinivessError, PlanError
-from minivess.machine.processes import torch_environment, worker_command
+from minivess.machine.processes import end_with_parent, torch_environment, worker_command
 from minivess.planning.memory.peak import PeakMemory, predict_peak
 from minivess.planning.memory.workload import GpuStep, TrainingWorkload, Workload
 
@@ -150,7 +150,8 @@ _ANSWERS: dict[str, Callable[..., Any]] = {"peak": _peak, "seconds": _seconds, "
 
 
 def main() -> int:
-    """Answer each line of standard input with a line on standard output, until the input ends."""
+    """Answer each line of standard input with a line on standard output, until the input or the parent ends."""
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output that libraries print must not mix with the answers
     for line in sys.stdin:

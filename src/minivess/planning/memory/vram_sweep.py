@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from minivess.atomic import write_text
 from minivess.errors import ConfigError, PlanError
 from minivess.geometry import Shape, Spacing
@@ -16,6 +14,7 @@ from minivess.planning.memory.process import PeakProcess
 from minivess.planning.memory.workload import GpuStep, TrainingWorkload
 from minivess.text import GIB, format_patch
 from minivess.training.config import Precision
+from minivess.yaml_files import to_yaml
 
 SWEEP: tuple[Shape, ...] = ((64, 64, 4), (96, 96, 8), (128, 128, 16), (128, 128, 32))
 SPACING_UM: Spacing = (0.99, 0.99, 5.0)
@@ -137,6 +136,6 @@ def write_measured(
     except OSError as error:
         raise ConfigError("a model profile that can be read", f"{path}: {error.strerror}", "check --model") from error
     kept = text.partition(_HEADING_START)[0].rstrip("\n")
-    block = yaml.safe_dump({"measured": measured}, sort_keys=False, default_flow_style=None, width=160)
+    block = to_yaml({"measured": measured}, flow=None, width=160)
     write_text(path, f"{kept}\n\n{_HEADING}\n{block}")
     return len(measured)

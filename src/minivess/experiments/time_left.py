@@ -1,0 +1,133 @@
+"""Estimate the time left of a running experiment, from the steps that are done and from the timings of the dry start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from minivess.evaluation.baselines import BASELINES
+from minivess.experiments.time_estimate import CellSeconds
+
+_BASELINE_S = 5.0
+"""Seconds of a baseline before the first one has ended."""
+
+
+@dataclass
+class _Running:
+    """A running cell: when it started, and the times and numbers of its first and last steps of training."""
+
+    started_s: float
+    first: tuple[float, int] | None = None
+    last: tuple[float, int] | None = None
+    steps: int = 0
+    after_training_s: float | None = None
+    scored: float = 0.0
+
+
+@dataclass
+class TimeLeft:
+    """Time left of each running cell and of the whole run.
+
+    The rate of a training is measured from its own steps. Everything else is predicted and multiplied by how much
+    longer than predicted the finished cells took; those with that method count first.
+
+    Args:
+        predicted: Predicted seconds of each trained cell, by name. Other cells count as the average of the
+            finished ones of their method.
+        waiting: Names of the cells that have not started.
+        at_a_time: Number of cells that run at full speed in parallel.
+        now: Clock in seconds.
+    """
+
+    predicted: Mapping[str, CellSeconds]
+    waiting: list[str]
+    at_a_time: int = 1
+    now: Callable[[], float] = time.monotonic
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _taken: dict[str, float] = field(default_factory=dict)
+
+    def start(self, name: str) -> None:
+        """A cell starts."""
+        if name in self.waiting:
+            self.waiting.remove(name)
+        self._running[name] = _Running(self.now())
+
+    def end(self, name: str, *, was_finished: bool) -> None:
+        """A cell has ended, or was finished already."""
+        running = self._running.pop(name, None)
+        if running is not None and not was_finished:
+            self._taken[name] = self.now() - running.started_s
+
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
+        """A running cell has done ``done`` of ``total`` parts of a stage."""
+        cell = self._running.get(name)
+        if cell is None:
+            return
+        if stage == "train":
+            at = (self.now(), done)
+            cell.first, cell.last, cell.steps = cell.first or at, at, total
+        elif cell.last is None or cell.last[1] >= cell.steps:  # not a look at a volume between two epochs
+            cell.after_training_s = cell.after_training_s or self.now()
+            if stage == "score":
+                cell.scored = done / total if total else 0.0
+
+    def of_cell(self, name: str) -> float | None:
+        """Return the seconds left of a running cell; None if they are not known yet."""
+        cell = self._running.get(name)
+        if cell is None:
+            return None
+        evaluation_s = self._evaluation_s(name)
+        if cell.after_training_s is not None:
+            taken_s = self.now() - cell.after_training_s
+            if cell.scored > 0:
+                return taken_s * (1 - cell.scored) / cell.scored
+            return None if evaluation_s is None else max(evaluation_s - taken_s, 0.0)
+        training_s = self._training_left(cell)
+        if training_s is None:
+            whole_s = self._whole(name)
+            return None if whole_s is None else max(whole_s - (self.now() - cell.started_s), 0.0)
+        return None if evaluation_s is None else training_s + evaluation_s
+
+    def of_run(self) -> float | None:
+        """Return the seconds left of all cells; None if they are not known yet."""
+        parts = [self.of_cell(name) for name in self._running] + [self._whole(name) for name in self.waiting]
+        known = [part for part in parts if part is not None]
+        return None if len(known) < len(parts) else sum(known) / min(self.at_a_time, max(len(parts), 1))
+
+    def _training_left(self, cell: _Running) -> float | None:
+        if cell.first is None or cell.last is None or cell.last[1] <= cell.first[1]:
+            return None
+        rate = (cell.last[0] - cell.first[0]) / (cell.last[1] - cell.first[1])
+        return max(rate * (cell.steps - cell.last[1]) - (self.now() - cell.last[0]), 0.0)
+
+    def _evaluation_s(self, name: str) -> float | None:
+        predicted = self.predicted.get(name)
+        return None if predicted is None else predicted.evaluation * self._slowness(name)
+
+    def _whole(self, name: str) -> float | None:
+        """Predict the seconds of a cell that has not trained yet."""
+        predicted = self.predicted.get(name)
+        if predicted is not None:
+            return predicted.total * self._slowness(name)
+        method = _method(name)
+        alike = [taken for other, taken in self._taken.items() if _method(other) == method]
+        if alike:
+            return sum(alike) / len(alike)
+        return _BASELINE_S if method in BASELINES else None
+
+    def _slowness(self, name: str) -> float:
+        """Return how many times longer than predicted the finished cells took; before the first, what a running one tells."""
+        ended = {other: taken for other, taken in self._taken.items() if other in self.predicted}
+        alike = {other: taken for other, taken in ended.items() if _method(other) == _method(name)}
+        pairs = [(taken, self.predicted[other].total) for other, taken in (alike or ended).items()]
+        for other, cell in self._running.items():
+            left = self._training_left(cell)
+            if not pairs and left is not None and other in self.predicted:
+                training_s = self.now() - cell.started_s + left
+                pairs.append((training_s, self.predicted[other].start + self.predicted[other].training))
+        return sum(taken for taken, _ in pairs) / sum(total for _, total in pairs) if pairs else 1.0
+
+
+def _method(cell: str) -> str:
+    return cell.rpartition("-fold")[0]
