@@ -13,16 +13,18 @@ from minivess.json_files import write_state
 from minivess.metrics.case import CaseMetrics
 
 
-def _run(path: Path, **scores: tuple[tuple[float, ...], ...]) -> RunFolder:
-    """A run folder with the DSC of each case, by loss and fold; a loss with fewer folds is not finished."""
+def _run(path: Path, metrics: tuple[str, ...] = ("dsc",), **scores: tuple[tuple[float, ...], ...]) -> RunFolder:
+    """A run folder with the DSC of each case, by loss and fold; MASD is 10 (1 - DSC). A loss with one fold is not finished."""
     folder = RunFolder(path)
-    folder.write_config(make_config({"name": "one", "losses": list(scores), "folds": 2}, "a test"))
+    folder.write_config(
+        make_config({"name": "one", "losses": list(scores), "folds": 2, "evaluation": {"metrics": metrics}}, "a test")
+    )
     for loss, folds in scores.items():
         for fold, values in enumerate(folds):
-            metrics = [CaseMetrics(dsc, 0.5, 1, 1, 0.5, 2, 1, 0, 0, 9, 9, 1, "") for dsc in values]
+            found = [CaseMetrics(dsc, 0.5, 10 * (1 - dsc), 1, 0.5, 2, 1, 0, 0, 9, 9, 1, "") for dsc in values]
             rows = [
                 CaseRow(method=loss, fold=fold, case=f"c{fold}{number}", metrics=one)
-                for number, one in enumerate(metrics)
+                for number, one in enumerate(found)
             ]
             cell, facts = folder.cell(loss, fold), {"steps": 1, "seconds": 1, "note": "", "micro_batch": 1}
             write_state(cell.result, CellResult(method=loss, fold=fold, rows=tuple(rows), **facts))
@@ -37,6 +39,13 @@ class TestFindBestModel:
         assert best is not None
         assert (best.loss, best.fold, best.cell, best.rivals) == ("warp", 0, folder.cell("warp", 0), 2)
         assert [row.metrics.dsc for row in best.rows] == [0.7, 0.8, 0.6]
+
+    def test_the_smallest_distance_is_the_best(self, tmp_path: Path) -> None:
+        best = find_best_model(
+            _run(tmp_path, ("measured_masd", "dsc"), dice_ce=((0.5,), (0.5,)), warp=((0.9,), (0.7,)))
+        )
+        assert best is not None
+        assert (best.loss, best.metric) == ("warp", "measured_masd")
 
     def test_a_loss_without_all_its_folds_does_not_compete(self, tmp_path: Path) -> None:
         best = find_best_model(_run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,),)))

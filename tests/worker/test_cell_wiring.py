@@ -6,6 +6,7 @@ Every setting of the spec differs from its default, so that a setting that is no
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelProfile]:
     (folder / "two_layers.py").write_text(NETWORK)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)  # only code from there is trusted
         yield ModelProfile(name="two_layers", builder="two_layers:build", strides="planned", filters=(4, 4))
 
 
