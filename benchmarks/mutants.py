@@ -188,7 +188,10 @@ def _check_unchanged(copies: Sequence[Copy], mutants: Sequence[Mutant]) -> None:
     """Run the tests of all mutants without a mutant, which also compiles the files of the copies; share them out."""
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     tests = [test for test in tests if "::" not in test or test.split("::")[0] not in tests]
-    for copy, process in [(copy, copy.start(tests[number :: len(copies)])) for number, copy in enumerate(copies)]:
+    shares = [(copy, tests[number :: len(copies)]) for number, copy in enumerate(copies)]
+    for copy, process in [
+        (copy, copy.start(share)) for copy, share in shares if share
+    ]:  # without tests, pytest runs all
         process.join()
         if process.exitcode != 0:
             print(copy.log.read_text()[-4000:])
