@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minivess.errors import RunError
-from minivess.locks import acquire, hold
+from minivess.locks import acquire, hold, is_held
 
 
 class TestAcquire:
@@ -26,6 +26,19 @@ class TestAcquire:
         with pytest.raises(RunError, match=r"\.lock: "):
             acquire(only_a_path, tmp_path / ".lock")
         os.close(only_a_path)
+
+
+class TestIsHeld:
+    def test_only_while_a_process_holds_it(self, tmp_path: Path) -> None:
+        lock = tmp_path / ".lock"
+        assert not is_held(lock)
+        with hold(lock):
+            assert is_held(lock)
+        assert not is_held(lock)
+
+    def test_a_lock_that_cannot_be_looked_at_counts_as_held(self, tmp_path: Path) -> None:
+        (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+        assert is_held(tmp_path / ".lock")
 
 
 HOLD = "import sys, time; from pathlib import Path; from minivess.locks import hold\n"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from minivess.masking import mask_uri
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters, which a terminal would obey instead of showing; line breaks and tabs are allowed."""
 
 
 class MinivessError(Exception):
     """Base of all errors that end a command with one clear message and a non-zero exit code.
+
+    Passwords and tokens in addresses are masked in it.
 
     Args:
         expected: What the code needed, e.g. ``"a label for every volume"``.
@@ -21,7 +25,7 @@ class MinivessError(Exception):
     exit_code = 2
 
     def __init__(self, expected: str, got: str, cure: str) -> None:
-        expected, got, cure = printable(expected), printable(got), printable(cure)
+        expected, got, cure = (mask_uri(printable(text)) for text in (expected, got, cure))
         self.expected = expected
         self.got = got
         self.cure = cure

@@ -32,8 +32,17 @@ class TestLoadConfig:
         config = load_config(_write(tmp_path, "name: a\nlosses: [dice_ce]\ndata_dir: ~/volumes\n"))
         assert config.data_dir == tmp_path / "volumes"
 
-    def test_password_is_refused_and_not_shown(self, tmp_path: Path) -> None:
-        path = _write(tmp_path, "name: a\nlosses: [dice_ce]\ntracking_uri: https://me:secret@mlflow.lab\n")
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "https://me:secret@mlflow.lab",
+            "https://secret@mlflow.lab",
+            "postgresql://me:sec/secret@lab/db",
+            "postgresql://lab/db?password=secret",
+        ],
+    )
+    def test_password_is_refused_and_not_shown(self, tmp_path: Path, uri: str) -> None:
+        path = _write(tmp_path, f"name: a\nlosses: [dice_ce]\ntracking_uri: {uri}\n")
         with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:
             load_config(path)
         assert "secret" not in str(caught.value)

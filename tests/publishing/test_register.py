@@ -21,11 +21,11 @@ from minivess.data.formats.nifti import read_volume
 from minivess.digests import unseal
 from minivess.experiments.run_folder import RunFolder
 from minivess.inference.predict_file import predict_file
+from minivess.masking import mask_uri
 from minivess.publishing.promote import PromotionError, promote_run
 from minivess.publishing.register import publish, publish_quietly
 from minivess.publishing.sync_run import own_tracking_uri, tracking_uri
 from minivess.tracking.client import open_client
-from minivess.tracking.uris import mask_uri
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from minivess import locks
 from minivess.cli.main import cli
-from minivess.errors import ConfigError
+from minivess.errors import ConfigError, RunError
 from minivess.experiments.config import make_config
 from minivess.json_files import to_line
 from minivess.publishing.sync_run import own_tracking_uri, sync_run, tracking_uri
@@ -53,6 +53,14 @@ class TestSyncRun:
         assert status == ["RUNNING", "FINISHED"]
         after = cells(desk, folder)["dice_ce-fold0"].info
         assert (after.status, after.end_time) == ("KILLED", cell.spec.stat().st_mtime_ns // 1_000_000)
+
+    def test_a_link_in_the_folder_is_refused_before_anything_is_sent(self, desk: Any, tmp_path: Path) -> None:
+        folder = desk.run("linked", dice_ce=0.6)
+        (tmp_path / "secret").touch()
+        folder.cell("dice_ce", 0).log.symlink_to(tmp_path / "secret")
+        with pytest.raises(RunError, match=str(tmp_path)):
+            sync_run(folder, desk.uri)
+        assert not (folder.path / "mlflow.json").exists()
 
 
 @pytest.fixture

@@ -141,6 +141,8 @@ class TestSeveralProcesses:
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert (sorted(done.stdout.split()), done.returncode) == (["False"] * 7 + ["True"], 0), done.stderr
         assert len(registered.client.search_model_versions("name = 'eight'")) == 1
+        logged = registered.client.search_logged_models([registered.run.experiment_id], "name = 'eight'")
+        assert len(logged) == 1  # no process has logged the model only to delete its version again
 
     def test_on_a_server_the_later_of_two_equal_versions_is_deleted(
         self, registered: Shelf, monkeypatch: pytest.MonkeyPatch

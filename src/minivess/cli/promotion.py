@@ -27,9 +27,9 @@ def promote(run: Path, number: int | None, force: bool, tracking_uri: str | None
     must come from the same data, and the model must load.
     """
     from minivess.experiments.run_folder import RunFolder
+    from minivess.masking import mask_uri
     from minivess.publishing import sync_run
     from minivess.publishing.promote import promote_run
-    from minivess.tracking.uris import mask_uri
 
     folder = RunFolder(run)
     uri = sync_run.tracking_uri(folder, tracking_uri)

@@ -41,8 +41,8 @@ def ui(run: Path, tracking_uri: str | None, port: int) -> None:
 
 def _page(address: str, uri: str, experiment: str) -> str:
     """Return the address of the page of an experiment; of the first page if MLflow has no such experiment or no answer."""
+    from minivess.masking import mask_uri
     from minivess.tracking.mlflow import find_experiment
-    from minivess.tracking.uris import mask_uri
 
     try:
         number = find_experiment(uri, experiment)

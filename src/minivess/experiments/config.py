@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationError, field_validator
 
 from minivess.errors import ConfigError
+from minivess.masking import has_password
 from minivess.metrics.catalogue import known_metrics
 from minivess.models.model_profile import MOST_LEVELS, Channels
 from minivess.planning.plan import PlanRequest
 from minivess.settings import Settings
-from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE, has_password
+from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE
 from minivess.training.config import TrainingConfig
 from minivess.validation_errors import config_error
 from minivess.yaml_files import YamlError, line_of, parse_tree, read_yaml, to_yaml

@@ -14,13 +14,13 @@ from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.masking import mask_uri
 from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.publishing.scores import CASES, Judge
 from minivess.publishing.sync_run import experiment_name, sync_run
 from minivess.statistics.comparison import Comparison
 from minivess.tracking.model_registry import ModelRecord, ModelRegistry, Registered
 from minivess.tracking.provenance import data_version
-from minivess.tracking.uris import mask_uri
 
 DATA_TAG, METRIC_TAG = "data_hash", "chosen_by"
 _LOADER = "minivess.inference.mlflow_model"

@@ -13,8 +13,9 @@ from typing import Any
 
 from minivess.errors import ConfigError
 from minivess.experiments.config import ExperimentConfig
-from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
 from minivess.locks import is_held
+from minivess.masking import has_password
 from minivess.metrics.catalogue import METRICS
 from minivess.statistics.resampling import SMALLEST_STRATUM, mean_interval
 from minivess.supervision.exit_codes import HEARTBEAT_FILE
@@ -22,7 +23,7 @@ from minivess.supervision.outcome import Outcome, read_outcome
 from minivess.text import counted
 from minivess.tracking.mlflow import LOCK_FILE, SyncResult, sync
 from minivess.tracking.run_record import CellRecord, RunRecord, Status
-from minivess.tracking.uris import DATABASE_FILE, database_of, has_password, mask_uri, sqlite_uri
+from minivess.tracking.uris import DATABASE_FILE, database_of, sqlite_uri
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -39,7 +40,9 @@ def sync_run(folder: RunFolder, uri: str) -> SyncResult:
 
     Raises:
         TrackingError: MLflow cannot be reached; no result of the run is lost, and the call may be repeated.
+        RunError: The folder is not a run folder, or contains a link, which could send another file or be written through.
     """
+    refuse_links(folder.path)
     return sync(_run_record(folder, folder.read_config()), uri, sync_ids(folder))
 
 
@@ -84,9 +87,9 @@ def tracking_uri(folder: RunFolder, given: str | None = None) -> str | None:
         return default
     raise ConfigError(
         f"an MLflow address from you: --tracking-uri or {VARIABLE}",
-        f"{mask_uri(named)}, which only {folder.config} names",
+        f"{named}, which only {folder.config} names",
         "if you trust it (a server receives your MLflow password or token), repeat with "
-        f"--tracking-uri {shlex.quote(mask_uri(named))}",
+        f"--tracking-uri {shlex.quote(named)}",
     )
 
 

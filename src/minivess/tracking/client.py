@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from minivess.atomic import atomic_path
 from minivess.errors import MinivessError
 from minivess.locks import acquire
+from minivess.masking import mask_uri
 from minivess.tracking.moved_database import correct_locations
-from minivess.tracking.uris import database_of, mask_uri, sqlite_uri
+from minivess.tracking.uris import database_of, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -49,7 +50,7 @@ class TrackingError(MinivessError):
     exit_code = 6
 
     def __init__(self, expected: str, got: str, cure: str = "run `minivess track sync RUN` later") -> None:
-        super().__init__(mask_uri(expected), mask_uri(got)[:500], mask_uri(cure))
+        super().__init__(expected, mask_uri(got)[:500], cure)
 
 
 @contextmanager
