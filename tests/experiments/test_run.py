@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -190,8 +189,12 @@ class TestDeleted:
         bench = Bench(tmp_path, phantoms, tiny_study.replace("max_epochs: 3", "max_epochs: 3000"))
         process = bench.start("--only", "loss=dice_ce,fold=0")
         _wait_for(lambda: len(bench.cell("dice_ce-fold0").read_journal()) >= 1 or process.poll() is not None)
-        shutil.rmtree(bench.run.path)
-        _, err = process.communicate(timeout=60)
+        # Renamed, which is atomic: a deletion races with the process that writes.
+        bench.run.path.rename(tmp_path / "elsewhere")
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == 5
         assert "Traceback" not in err
         assert err.count("Error:") == 1

@@ -20,6 +20,7 @@ from minivess.planning.plan import PlanRequest
 from minivess.text import GIB
 from minivess.training.config import TrainingConfig
 from minivess.training.step import NanLossError
+from minivess.trusted_code import TRUST_VARIABLE
 from minivess.worker.dry_start_worker import dry_start
 
 LOSSES = """\
@@ -92,6 +93,7 @@ def folder_of(path: Path, spec: DryStartSpec) -> DryStartFolder:
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make losses in the folder of the test and the example network importable."""
+    monkeypatch.setenv(TRUST_VARIABLE, str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
 

@@ -107,7 +107,7 @@ def _three_sizes(value: Any) -> Spacing | None:
         return None
     try:
         x, y, z = (float(size) for size in value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError):
         return None
     return (x, y, z) if all(isfinite(size) and size > 0 for size in (x, y, z)) else None
 

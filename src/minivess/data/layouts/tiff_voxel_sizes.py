@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import permutations
 from pathlib import Path
 
+from minivess.data.formats.foreign_json import read_foreign_json
 from minivess.data.formats.nifti_header import VolumeError
 from minivess.data.formats.tiff_description import Description, Sizes
 from minivess.data.formats.tiff_stack import StackHeader
@@ -152,8 +152,8 @@ def _sidecar_spacing(path: Path) -> Spacing | None:
     if not sidecar.is_file():
         return None
     try:
-        stated = stated_size(json.loads(sidecar.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+        stated = stated_size(read_foreign_json(sidecar))
+    except (OSError, ValueError, OverflowError) as error:
         raise VolumeError("sidecar_json", "JSON", f"{sidecar}: {error}", "fix or remove the file") from error
     if stated is not None and not stated.certain:
         expected = 'a voxel size of known unit and axis order: X, Y, Z as "spacing_um", or OME\'s PhysicalSizeX, Y, Z'
