@@ -222,11 +222,11 @@ while pathlib.Path({str(tmp_path / "log.txt")!r}).read_text().count("driver gone
         assert run(tmp_path, beat, Limits(hang_s=0.6)).cause is Cause.FINISHED
 
     def test_time_in_which_the_child_is_stopped_is_no_hang(self, tmp_path: Path) -> None:
-        supervisor = start(tmp_path, STOPS_WHEN_ASKED + "time.sleep(1.2)", Limits(hang_s=1.5))
+        supervisor = start(tmp_path, STOPS_WHEN_ASKED + "time.sleep(0.5)", Limits(hang_s=3.0))
         wait_ready(tmp_path)
         child = child_of(supervisor)
         os.kill(child, signal.SIGSTOP)
-        time.sleep(2)
+        time.sleep(3.5)
         os.kill(child, signal.SIGCONT)
         supervisor.wait(timeout=30)
         assert read_outcome(tmp_path).cause is Cause.FINISHED
