@@ -19,6 +19,7 @@ import pytest
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import to_line
 from minivess.publishing.live import live_tracking
+from minivess.publishing.sync_run import sync_run
 
 RUN = """
 import sys, time
@@ -38,9 +39,10 @@ with live_tracking(folder, sys.argv[2]):
 class TestLiveTracking:
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-    def test_a_running_cell_is_seen_with_its_epochs_and_settled_when_the_run_is_killed(
+    def test_a_running_cell_is_seen_with_its_epochs_and_settled_when_the_run_has_ended(
         self, private: Any, number: signal.Signals
     ) -> None:
+        """After Ctrl-C by the process itself; after SIGKILL nothing may live on, and the next sync settles it."""
         folder = private.run("going", dice_ce=0.6)
         cell = folder.cell("dice_ce", 0)
         cell.result.unlink()
@@ -52,8 +54,13 @@ class TestLiveTracking:
                 journal.write(to_line({"epoch": 2, "step": 8, "loss": 0.25}))
             _wait_for(lambda: ("RUNNING", 0.25) in _cells(private))
         finally:
+            below = psutil.Process(run.pid).children(recursive=True)
             run.send_signal(number)
             run.communicate()
+        if number == signal.SIGKILL:
+            _, alive = psutil.wait_procs(below, timeout=1.0)
+            assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+            sync_run(folder, private.uri)
         _wait_for(lambda: ("KILLED", 0.25) in _cells(private), seconds=25)
 
     def test_a_dead_server_costs_the_run_no_time(self, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Keep MLflow up to date while a run is going, in a separate process of low priority that the run never waits for.
 
 The process repeats ``sync_run``. If it fails or is killed, nothing is lost: the next sync sends what is missing. When the run
-ends in any way, also by SIGKILL, its standard input ends; then it waits until the locks of the run are free, syncs once more,
-so that MLflow shows no killed cell as running, and ends.
+is interrupted, the standard input of this process ends; then it waits until the locks of the run are free, syncs once more, so
+that MLflow shows no stopped cell as running, and ends. When the run is killed, it ends at once: the next command or sync that
+uses the database settles the run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from minivess.experiments.run_folder import RunFolder
 from minivess.locks import is_held
-from minivess.machine.processes import worker_command
+from minivess.machine.processes import end_with_parent, worker_command
 from minivess.publishing.sync_run import VARIABLE, sync_run
 from minivess.tracking.client import QUIET
 from minivess.tracking.mlflow import LOCK_FILE
@@ -86,6 +87,7 @@ def main(folder: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICE)
+    end_with_parent()
     over = threading.Event()
     threading.Thread(target=_await_end, args=(over,), daemon=True).start()
     run, due_s, seen = RunFolder(Path(folder)), 0.0, None
