@@ -117,6 +117,7 @@ class TestImportTiff:
 
 
 class TestImportedFolds:
+    @pytest.mark.slow
     def test_a_run_uses_them_or_names_the_option_to_change(self, folder: Path, tmp_path: Path) -> None:
         from minivess.cli.main import cli
 

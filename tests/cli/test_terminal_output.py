@@ -99,6 +99,7 @@ class TestClosedTerminal:
         assert command.done
         assert "SIGHUP" in (command.run.path / "log.txt").read_text()
 
+    @pytest.mark.slow
     def test_sighup_does_not_stop_a_cell(self, long_command: Command) -> None:
         process = subprocess.Popen(
             long_command.argv, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True
@@ -115,7 +116,9 @@ class TestClosedTerminal:
 
 
 class TestEnd:
-    @pytest.mark.parametrize("pause_s", [0.0, 0.1, 0.5])
+    @pytest.mark.parametrize(
+        "pause_s", [0.1, *(pytest.param(pause_s, marks=pytest.mark.slow) for pause_s in (0.0, 0.5))]
+    )
     def test_a_second_interrupt_ends_with_the_documented_code(self, long_command: Command, pause_s: float) -> None:
         process = subprocess.Popen(
             long_command.argv, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True

@@ -13,6 +13,8 @@ import pytest
 
 from minivess.experiments.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 name: hungry
 losses: [hungry_losses:hungry]

@@ -14,7 +14,8 @@ from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config import make_config
 from minivess.experiments.results import compare_runs, read_results, write_results
 from minivess.experiments.run_folder import RunFolder
-from minivess.json_files import write_state
+from minivess.json_files import to_plain, write_state
+from minivess.tracking.code import Code
 
 
 def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro_batch: int = 1) -> RunFolder:
@@ -100,6 +101,15 @@ class TestResults:
     def test_cells_with_fewer_patches_per_pass_are_noted(self, tmp_path: Path) -> None:
         notes = write_results(_run(tmp_path / "a", 0.5, micro_batch=2)).notes
         assert "1 in dice_ce-fold0" in notes[-1]
+
+    def test_code_that_changed_with_permission_is_noted(self, tmp_path: Path) -> None:
+        folder = _run(tmp_path / "a", 0.5)
+        assert "--accept-changed-code" not in " ".join(write_results(folder).notes)
+        for fold, digest in ((0, "a"), (1, "b")):
+            code = Code(commit=None, libraries={"torch": "2"}, package={"losses": digest}, builders={})
+            write_state(folder.cell("dice_ce", fold).next_environment, {"minivess": "0", "code": to_plain(code)})
+        note = write_results(folder).notes[-1]
+        assert all(text in note for text in ("--accept-changed-code", "losses", "(dice_ce-fold1)"))
 
 
 class TestCompareRuns:

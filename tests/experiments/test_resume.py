@@ -151,6 +151,7 @@ class TestCode:
         loss.write_text(LOSS + "# edited\n")
         _prepared(data, losses=losses)
 
+    @pytest.mark.slow
     def test_two_losses_under_one_name_are_refused_and_the_report_says_if_they_were_accepted(
         self, data: Path, loss: Path
     ) -> None:

@@ -53,6 +53,7 @@ class TestServer:
         assert "threshold" in artifacts["tiny-comparison"]
         assert (tmp_path / "tiny" / "report.html").as_uri() in artifacts["tiny-report"]
 
+    @pytest.mark.slow
     def test_sigterm_saves_and_stops_a_run(self, server: Any, minivess_run: Start, tmp_path: Path) -> None:
         only = ("--only", "loss=dice_ce,fold=0", "--set", "training.max_epochs=3000", "--set", "dry_start=false")
         process = minivess_run(tmp_path, *only, **server.environment)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from minivess.errors import RunError
 from minivess.experiments.run_folder import CellFolder, RunFolder
 
@@ -27,6 +29,7 @@ class TestSideBySide:
         assert {len(spec["environment"]["OMP_NUM_THREADS"]) for spec in specs} == {1}
         assert len({spec["limits"]["memory_limit_bytes"] for spec in specs}) == 1
 
+    @pytest.mark.slow
     def test_interrupt_saves_and_stops_both_cells(self, minivess_run: Start, tmp_path: Path) -> None:
         process = minivess_run(tmp_path, *TWO, "--set", "training.max_epochs=3000", PREFECT_DISABLED="1")
         cells = _cells(tmp_path)

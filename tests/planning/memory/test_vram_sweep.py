@@ -54,6 +54,7 @@ class TestSweep:
             assert row.predicted_bytes is not None
             assert -0.05 <= row.predicted_bytes / row.use.reserved_bytes - 1 <= 0.10
 
+    @pytest.mark.slow
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
     def test_without_a_gpu_the_note_gives_the_measurement_of_another_machine(self) -> None:
         model = load_model_profile("dynunet")
