@@ -66,6 +66,7 @@ class TestFresh:
             assert "dice_ce-fold1: started" in done.output
         assert old.cell("dice_ce", 0).finished
 
+    @pytest.mark.slow
     def test_yes_moves_the_old_run(
         self, old: RunFolder, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -423,6 +423,7 @@ sys.exit(max(abs(process.exitcode) for process in processes))
 
 
 class TestSeveralProcesses:
+    @pytest.mark.slow
     def test_four_syncs_into_a_new_database_without_network(self, tmp_path: Path) -> None:
         environment = {
             "PATH": os.environ["PATH"],

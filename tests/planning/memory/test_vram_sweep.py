@@ -25,6 +25,7 @@ USE = GpuStep(
 
 
 class TestSweep:
+    @pytest.mark.slow
     def test_predicts_more_for_larger_patches(self) -> None:
         model = load_model_profile("dynunet", filters=(4, 8, 8))
         rows = list(sweep_vram(model, "dice_ce", 2, "fp16", None, measure=False))
@@ -40,6 +41,7 @@ class TestSweep:
         )
         assert (first.predicted_bytes, "16x16x16" in first.note) == (None, True)
 
+    @pytest.mark.slow
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
     def test_measuring_without_a_gpu_gives_a_note(self) -> None:
         model = load_model_profile("dynunet", filters=(4, 8, 8))
