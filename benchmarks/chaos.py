@@ -107,7 +107,7 @@ def hang_up(bench: Bench, name: str, rng: random.Random, longest_s: float) -> in
 
 
 def stop_and_continue(bench: Bench, name: str, rng: random.Random, longest_s: float) -> int:
-    process, count = bench.start(name, "--set", "limits.hang_minutes=0.05"), 0
+    process, count = bench.start(name, "--set", "limits.hang_minutes=0.3"), 0
     while process.poll() is None and count < 4:
         time.sleep(rng.uniform(0, longest_s / 4))
         if process.poll() is not None:
@@ -115,9 +115,9 @@ def stop_and_continue(bench: Bench, name: str, rng: random.Random, longest_s: fl
         tree = [process, *process.children(recursive=True)]
         bench.seen[f"during {_stage(bench.run(name), False)}"] += 1
         for number, pause_s in (
-            (signal.SIGSTOP, 4.0),
+            (signal.SIGSTOP, 20.0),
             (signal.SIGCONT, 0.0),
-        ):  # 4 s, and 3 s without progress is a hang
+        ):  # 18 s without progress is a hang
             for one in tree:
                 with suppress(psutil.NoSuchProcess):
                     one.send_signal(number)
