@@ -52,7 +52,7 @@ def write_records(folder: Path, records: dict[str, FileRecord]) -> None:
 def is_damaged(folder: Path) -> bool:
     """Whether a file of a store is missing or has another content than when it was written.
 
-    Only files whose size, times or inode differ are read. A store of version 0.1 has no records: they are made now.
+    Only files whose size, times or inode differ are read. A store of version 0.1 has no records; this call writes them.
     """
     if not (folder / _FILE).is_file():
         write_records(folder, _records_of(folder.glob("*.npy")))

@@ -117,7 +117,7 @@ class TimeLeft:
         return _BASELINE_S if method in BASELINES else None
 
     def _slowness(self, name: str) -> float:
-        """Return how many times longer than predicted the finished cells took; before the first, what a running one tells."""
+        """Return how many times longer than predicted the finished cells took; before the first, a running cell gives it."""
         ended = {other: taken for other, taken in self._taken.items() if other in self.predicted}
         alike = {other: taken for other, taken in ended.items() if _method(other) == _method(name)}
         pairs = [(taken, self.predicted[other].total) for other, taken in (alike or ended).items()]

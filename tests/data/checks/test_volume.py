@@ -145,7 +145,7 @@ def _with(array: np.ndarray, value: float) -> np.ndarray:
     return array
 
 
-def _link_to_nowhere(path: Path) -> None:
+def _broken_link(path: Path) -> None:
     path.unlink()
     path.symlink_to("moved/away.nii.gz")
 
@@ -181,7 +181,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str, Level]] = {
     "image under two names in two types": (lambda d: d.as_image(d.voxels("a").astype(np.uint16)), "same_image", "critical"),
     "image under two names, scaled": (lambda d: _as_scaled_copy(d, "a"), "same_image", "critical"),
     "label under two names": (lambda d: _beside(d, d.label("a"), "seg/c_y.nii.gz"), "same_label", "warning"),
-    "link to nowhere": (lambda d: _link_to_nowhere(d.image()), "damaged", "critical"),
+    "broken link": (lambda d: _broken_link(d.image()), "damaged", "critical"),
     # files that cannot be read
     "empty file": (lambda d: d.image().write_bytes(b""), "damaged", "critical"),
     "not a NIfTI file": (lambda d: d.image().write_bytes(b"PK" + bytes(2000)), "damaged", "critical"),

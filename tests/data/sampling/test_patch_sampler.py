@@ -52,7 +52,7 @@ class TestBatch:
         assert (image.dtype, label.dtype, mask.dtype) == (np.float32, np.uint8, np.bool_)
 
     def test_image_label_and_mask_are_mirrored_and_turned_alike(self, store: Store) -> None:
-        """The image shows the label, and 1 in place of the padding of a shallow volume."""
+        """Voxel values of the image: the label inside the volume, and 1 in its padding."""
         case = store.case("phantom01")
         shown = np.asfortranarray(case.label.astype(np.float32))
         case = type(case)(case.stats.model_copy(update=_identity_normalisation()), shown, case.label, case.foreground)

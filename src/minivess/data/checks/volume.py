@@ -89,7 +89,7 @@ def check_length(name: str, path: Path, header: Header) -> list[Finding]:
 
 
 def check_surplus(name: str, path: Path, surplus: bool) -> list[Finding]:
-    """Report a file whose content goes on long after the last voxel."""
+    """Report a file that has many more bytes after its last voxel."""
     if not surplus:
         return []
     got = f"{path}, which goes on for more than {format_bytes(TRAILING_BYTES)} after the last voxel"

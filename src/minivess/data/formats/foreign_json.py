@@ -22,7 +22,7 @@ def read_foreign_json(path: Path) -> Any:
             would be a guess), or is nested so deeply that a program that visits it may fail.
     """
     if not path.is_file():
-        raise ValueError("a folder, a link to nowhere or a device in place of a file")
+        raise ValueError("it is a folder, a broken link or a device, not a file")
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise ValueError(f"a file of more than {_LARGEST_BYTES} bytes")
@@ -36,7 +36,7 @@ def read_foreign_json(path: Path) -> Any:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything at a path, such as a file, a folder or a link to nowhere."""
+    """Whether there is anything at a path, such as a file, a folder or a broken link."""
     return os.path.lexists(path)
 
 
