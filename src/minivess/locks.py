@@ -63,7 +63,7 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[int]:
     Raises:
         RunError: Another process holds the lock (and ``wait`` is False), or the file system does not support locks.
     """
-    descriptor = _open(path)
+    descriptor = open_lock(path)
     try:
         _acquire_from_owner(descriptor, path, math.inf if wait else _SUPERVISOR_END_S)
         os.ftruncate(descriptor, 0)
@@ -89,8 +89,14 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
-    """Open or create a lock file; its permissions follow from the umask, so that a group can share a folder."""
+def open_lock(path: Path) -> int:
+    """Open or create a lock file and return its descriptor.
+
+    Its permissions follow from the umask, so that a group can share a folder.
+
+    Raises:
+        RunError: The file cannot be opened, or is a link.
+    """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:

@@ -37,8 +37,13 @@ def trust(paths: Iterable[Path]) -> None:
 
 def trusted_paths() -> list[Path]:
     """Return the folders and files that the user trusts, with those on PYTHONPATH. Empty entries and "." do not count."""
-    entries = [entry for name in (TRUST_VARIABLE, "PYTHONPATH") for entry in os.environ.get(name, "").split(os.pathsep)]
-    return [Path(entry).resolve() for entry in entries if entry.rstrip("/") not in ("", ".")]
+    return [Path(entry).resolve() for name in (TRUST_VARIABLE, "PYTHONPATH") for entry in named_folders(name)]
+
+
+def named_folders(variable: str = "PYTHONPATH") -> list[str]:
+    """Return the entries of an environment variable with paths, without empty ones and "." (the current folder)."""
+    entries = os.environ.get(variable, "").split(os.pathsep)
+    return [entry for entry in entries if entry.rstrip("/") not in ("", ".")]
 
 
 def is_trusted(path: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minivess.machine.gpus import Gpu, _within, read_gpus, visible_gpus
+from minivess.machine.gpus import Gpu, read_gpus, visible_gpus
 from minivess.text import GIB, MIB
 
 LINE = "0, GPU-aaa, NVIDIA GeForce RTX 2070 SUPER, 8192, 7192, 7.5, 550.54.14"
@@ -80,10 +80,6 @@ class TestNvidiaSmi:
 
 
 class TestNvml:
-    def test_a_hanging_call_is_abandoned(self) -> None:
-        with pytest.raises(TimeoutError, match=r"0\.05 s"):
-            _within(0.05, lambda: (time.sleep(0.5), ((), ()))[1])
-
     @pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="needs an NVIDIA GPU")
     def test_agrees_with_nvidia_smi(self) -> None:
         nvml, _ = read_gpus(smi=("false",))

@@ -107,7 +107,7 @@ class TestRegister:
 
 
 _EIGHT_PROCESSES = """
-import multiprocessing, sys
+import sys
 from pathlib import Path
 from mlflow import pyfunc
 from mlflow.models import Model
@@ -124,20 +124,23 @@ def work(number):
     assert (found.version.number, found.staged) == (1, 1), found
     print(found.is_new, flush=True)
 
-processes = [multiprocessing.get_context("fork").Process(target=work, args=(number,)) for number in range(8)]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join()
-sys.exit(max(abs(process.exitcode) for process in processes))
+arguments = range(8)
 """
 
 
 class TestSeveralProcesses:
     @pytest.mark.slow
-    def test_eight_processes_register_the_same_weights_as_one_version(self, registered: Shelf) -> None:
+    def test_eight_processes_register_the_same_weights_as_one_version(
+        self, registered: Shelf, in_processes: str
+    ) -> None:
         arguments = [registered.folder / "weights", registered.uri, registered.run.experiment_id]
-        command = [sys.executable, "-c", _EIGHT_PROCESSES, *arguments, registered.run.cell_run_ids["a-fold0"]]
+        command = [
+            sys.executable,
+            "-c",
+            _EIGHT_PROCESSES + in_processes,
+            *arguments,
+            registered.run.cell_run_ids["a-fold0"],
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert (sorted(done.stdout.split()), done.returncode) == (["False"] * 7 + ["True"], 0), done.stderr
         assert len(registered.client.search_model_versions("name = 'eight'")) == 1

@@ -14,6 +14,7 @@ import click
 from minivess.cli import benchmark, data, experiment, planning, prediction, promotion, ui
 from minivess.cli.terminal_output import drop_what_cannot_be_written
 from minivess.errors import MinivessError, RunError
+from minivess.trusted_code import named_folders
 
 _FILE_SYSTEM_ERRORS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
@@ -107,14 +108,10 @@ def main() -> None:
 
 def _leave_current_folder_off_the_path() -> None:
     """Remove the current folder from the import path, unless PYTHONPATH names it: its files must not replace a library."""
-    named = {
-        os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry.strip("./")
-    }
-    if os.getcwd() not in named:
+    named = named_folders()
+    if os.getcwd() not in map(os.path.abspath, named):
         sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", os.getcwd())]
-    if os.environ.get("PYTHONPATH"):  # for child processes
-        entries = os.environ["PYTHONPATH"].split(os.pathsep)
-        os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in entries if entry.strip("./"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(named)  # for child processes
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

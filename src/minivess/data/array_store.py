@@ -27,7 +27,7 @@ from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.store_digests import FileRecord, is_damaged, record_file, write_records
 from minivess.errors import DataError, RunError
 from minivess.json_files import read_state, write_state
-from minivess.locks import acquire
+from minivess.locks import acquire, open_lock
 from minivess.machine.process_pool import choose_processes, map_in_processes
 
 _PROFILE = "profile.json"
@@ -154,8 +154,9 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
 def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStats], None]) -> None:
     """Write ``folder`` unless another process has written it; a lock admits one process at a time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / ".lock").open("a") as lock:
-        acquire(lock.fileno(), folder.parent)
+    lock = open_lock(folder.parent / ".lock")
+    with os.fdopen(lock, "w"):  # closes it
+        acquire(lock, folder.parent)
         if _is_usable(folder):
             return
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,13 +12,12 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from minivess.machine.time_limit import within
 from minivess.text import MIB
 
 SMI = ("nvidia-smi",)
@@ -228,7 +227,7 @@ def read_gpus(smi: Sequence[str] = SMI, nvml: bool = True, timeout_s: float = TI
     for source, ask in asked.items():
         try:
             # One second more than nvidia-smi gets: only a process that survives SIGKILL in the driver needs it.
-            gpus, remarks = _within(timeout_s + 1, ask)
+            gpus, remarks = within(timeout_s + 1, ask)
         except Exception as error:
             gpus, remarks = (), (getattr(error, "strerror", None) or str(error),)
         notes += (f"{source}: {remark}" for remark in remarks)
@@ -258,23 +257,6 @@ def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
 def select_uses(uses: Iterable[GpuUse], name: str | None) -> list[GpuUse]:
     """The GPU with that UUID or index; all GPUs for None."""
     return [use for use in uses if name is None or name in (use.uuid, str(use.index))]
-
-
-def _within(timeout_s: float, ask: Callable[[], Reading]) -> Reading:
-    """Call ``ask`` in a thread, abandoned after ``timeout_s`` because a blocked library call cannot be interrupted."""
-    answer: Future[Reading] = Future()
-
-    def work() -> None:
-        try:
-            answer.set_result(ask())
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        return answer.result(timeout_s)
-    except TimeoutError as error:
-        raise TimeoutError(str(error) or f"no answer within {timeout_s:g} s") from None
 
 
 def _rows(output: str, columns: int) -> list[list[str]]:

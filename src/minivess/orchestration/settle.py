@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from minivess.locks import acquire
+from minivess.locks import is_held
 
 
 def tag_of(folder: Path) -> str:
@@ -24,23 +23,12 @@ def settle_killed_runs(folder: Path) -> None:
     Args:
         folder: The run folder.
     """
-    if _is_held(folder / ".lock"):
+    if is_held(folder / ".lock"):
         return
     try:
         _settle(tag_of(folder))
     except Exception as error:  # Prefect is only a view
         print(f"Prefect still shows a killed run as running ({type(error).__name__})", file=sys.stderr)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:  # no run has started in this folder
-        return False
-    try:
-        return not acquire(descriptor, lock, 0)
-    finally:
-        os.close(descriptor)
 
 
 def _settle(tag: str) -> None:

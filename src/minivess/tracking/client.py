@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from minivess.atomic import atomic_path
 from minivess.errors import MinivessError
-from minivess.locks import acquire
+from minivess.locks import acquire, open_lock
+from minivess.machine.time_limit import within
 from minivess.masking import mask_uri
 from minivess.tracking.moved_database import correct_locations
 from minivess.tracking.uris import database_of, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
-
-T = TypeVar("T")
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -93,23 +90,6 @@ def open_client(uri: str) -> MlflowClient:
         return _connect(uri)
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """Return the result of ``work``; TimeoutError if it takes longer. It then goes on in a thread that ends with the process."""
-    done: Future[T] = Future()
-
-    def answer() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=answer, daemon=True).start()
-    try:
-        return done.result(seconds)
-    except TimeoutError:
-        raise TimeoutError(f"no answer within {seconds:g} s (timeout)") from None
-
-
 class _Answering:
     """An MLflow client whose calls raise TimeoutError if the server does not answer."""
 
@@ -157,15 +137,12 @@ def hold(path: Path, patience_s: float) -> Iterator[None]:
         patience_s: Seconds to wait for the lock.
 
     Raises:
-        TrackingError: Another process still holds the lock after ``patience_s``, or the lock file is a link.
+        TrackingError: Another process still holds the lock after ``patience_s``.
+        RunError: The lock file cannot be opened, or is a link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        cure = "check the permissions of its folder; delete the file if it is a link"
-        raise TrackingError("a lock file that can be written", f"{lock}: {error.strerror}", cure) from error
+    descriptor = open_lock(lock)
     try:
         if not acquire(descriptor, path, patience_s):
             raise TrackingError(f"exclusive use of {path.name}", "another sync is using it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from minivess.digests import digest_of_file
 from minivess.errors import ConfigError
 from minivess.tracking.provenance import git_state
+from minivess.trusted_code import named_folders
 
 _PACKAGE = Path(__file__).parents[1]
 _PARTS = ("data", "losses", "metrics", "models", "training", "inference", "evaluation", "worker", "geometry.py")
@@ -70,8 +70,8 @@ def code_of(builders: Iterable[str], weights: Path | None = None) -> Code:
     Raises:
         ConfigError: The file of initial weights cannot be read.
     """
-    sources = {name: sources_digest(name.partition(":")[0]) for name in builders if ":" in name}
-    own = {name: digest for name, digest in sources.items() if not name.startswith("minivess.")}
+    users = [name for name in builders if ":" in name and not name.startswith("minivess.")]
+    own = {name: sources_digest(name.partition(":")[0]) for name in users}
     if weights is not None:
         own[str(weights)] = _weights_digest(weights)
     return Code(commit=_commit(), libraries=library_versions(_LIBRARIES), package=_package(), builders=own)
@@ -101,8 +101,7 @@ def sources_digest(module: str) -> str:
     to it that it imports. Nothing is imported.
     """
     # As in a child process, which has the entries of PYTHONPATH even if this process was started without them.
-    named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    top = PathFinder.find_spec(module.partition(".")[0], [*named, *sys.path])
+    top = PathFinder.find_spec(module.partition(".")[0], [*named_folders(), *sys.path])
     if top is None:
         return ""
     if top.submodule_search_locations:

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from minivess.data.formats.nifti_header import VolumeError
-from minivess.data.formats.tiff_stack import read_label_stack, read_stack, read_stack_header, read_stack_shape
+from minivess.data.formats.tiff_stack import read_label_stack, read_stack, read_stack_header
 
 STACK = np.random.default_rng(0).integers(0, 255, (5, 20, 24), np.uint8)  # Z, Y, X
 ORIENTATION, WIDTH, LENGTH = 274, 256, 257
@@ -188,7 +188,7 @@ class TestPages:
         with tifffile.TiffWriter(path) as writer:
             for plane in STACK:
                 writer.write(plane, photometric="minisblack", contiguous=False, metadata=None)
-        assert read_stack_shape(path) == (24, 20, 5)
+        assert read_stack_header(path).shape == (24, 20, 5)
         whole = path.read_bytes()
         with tifffile.TiffFile(path) as tiff:
             first, third = tiff.pages[0].offset, tiff.pages[3].offset  # type: ignore[union-attr]
@@ -227,7 +227,7 @@ class TestPages:
         with tifffile.TiffWriter(path, ome=True) as writer:
             writer.write(STACK, photometric="minisblack", subifds=1, metadata={"axes": "ZYX"})
             writer.write(STACK[:, ::step, ::step], photometric="minisblack", subfiletype=1)
-        assert read_stack_shape(path) == (24, 20, 5) if accepted else _refused(path) == "tiff_pages"
+        assert read_stack_header(path).shape == (24, 20, 5) if accepted else _refused(path) == "tiff_pages"
 
     def test_one_page_is_no_stack(self, path: Path) -> None:
         _write(path, STACK[0])
@@ -254,7 +254,7 @@ class TestImageJ:
     @pytest.mark.parametrize("text", ["", "images=5", "slices=5", "images=5\nframes=5\nhyperstack=true"])
     def test_a_description_of_the_pages_in_the_file_is_accepted(self, path: Path, text: str) -> None:
         _write(path, description=f"ImageJ=1.53t\n{text}\n", metadata=None)
-        assert read_stack_shape(path) == (24, 20, 5)
+        assert read_stack_header(path).shape == (24, 20, 5)
 
     @pytest.mark.parametrize(("there", "accepted"), [(5, True), (3, False)])
     def test_one_page_header_for_all_pages(self, path: Path, there: int, accepted: bool) -> None:
@@ -336,7 +336,7 @@ class TestOtherPrograms:
         self, path: Path, summary: dict[str, int], places: list[tuple[int, ...]], check: str
     ) -> None:
         _micro_manager(path, summary, places)
-        assert _refused(path) == check if check else read_stack_shape(path) == (24, 20, 5)
+        assert _refused(path) == check if check else read_stack_header(path).shape == (24, 20, 5)
 
     def test_micro_manager_names_its_voxel_size(self, path: Path) -> None:
         _micro_manager(path, {"Slices": 5, "PixelSize_um": 0.5, "z-step_um": -2})
@@ -370,7 +370,7 @@ class TestOtherPrograms:
         _write(
             path, software="".join(f"SI.{key} = {value}\n" for key, value in facts.items()), metadata=None, bigtiff=True
         )
-        assert _refused(path) == check if check else read_stack_shape(path) == (24, 20, 5)
+        assert _refused(path) == check if check else read_stack_header(path).shape == (24, 20, 5)
 
     def test_an_old_scanimage_file_is_refused(self, path: Path) -> None:
         _write(path, description="state.acq.numberOfChannelsSave=2\n", metadata=None, bigtiff=True)

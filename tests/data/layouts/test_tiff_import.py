@@ -14,7 +14,7 @@ from PIL import Image
 
 from minivess.data.formats.nifti import read_header, read_volume
 from minivess.data.formats.nifti_header import VolumeError
-from minivess.data.formats.tiff_stack import read_stack, read_stack_shape
+from minivess.data.formats.tiff_stack import read_stack, read_stack_header
 from minivess.data.layouts.tiff_import import find_tiffs, import_tiffs
 from minivess.data.profiler import scan_dataset
 from minivess.errors import DataError
@@ -183,7 +183,7 @@ class TestFaults:
         for length in range(0, len(whole), 7):
             path.write_bytes(whole[:length])
             with contextlib.suppress(VolumeError):
-                read_stack_shape(path)
+                read_stack_header(path)
                 read_stack(path)
 
     def test_a_text_file_is_refused(self, source: Path, tmp_path: Path) -> None:

@@ -53,11 +53,6 @@ def read_stack_header(path: Path) -> StackHeader:
         return _read_header(tiff)[0]
 
 
-def read_stack_shape(path: Path) -> Shape:
-    """Return ``read_stack_header(path).shape``: voxels along X, Y, Z."""
-    return read_stack_header(path).shape
-
-
 def read_stack(path: Path) -> np.ndarray:
     """Read the voxels of a stack.
 
