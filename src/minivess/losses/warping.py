@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_cdt
 
 from minivess.errors import ConfigError
-from minivess.losses.simple_points import flip_simple_points
+from minivess.topology.simple_points import flip_simple_points
 
 
 def warp(mask: NDArray[np.bool_], towards: NDArray[np.bool_]) -> NDArray[np.bool_]:

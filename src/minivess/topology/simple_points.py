@@ -1,8 +1,7 @@
 """Simple points: voxels that can be flipped without changing the topology of a mask. Exact, and compiled by Numba.
 
-All compiled functions are in this file, because Numba's cache does not detect changes in other files. Compilation takes
-a few seconds, once per machine. Later processes read the compiled code from the folder of this file or, if that folder
-is read-only, from the user's cache folder. ``NUMBA_CACHE_DIR`` sets another folder.
+Compilation takes a few seconds, once per machine. Later processes read the compiled code from the folder of this file
+or, if that folder is read-only, from the user's cache folder. ``NUMBA_CACHE_DIR`` sets another folder.
 """
 
 from __future__ import annotations
@@ -21,20 +20,26 @@ _BITS = range(27)
 _OFF_CENTRE = [abs(bit // 9 - 1) + abs(bit // 3 % 3 - 1) + abs(bit % 3 - 1) for bit in _BITS]
 _FACES = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] == 1)
 _FACES_AND_EDGES = sum(1 << bit for bit in _BITS if 1 <= _OFF_CENTRE[bit] <= 2)
-_AROUND = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] >= 1)
-_BLOCK = _AROUND | 1 << 13
+AROUND = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] >= 1)
+"""All voxels of a block but its centre."""
+_BLOCK = AROUND | 1 << 13
 _NOT_FIRST_Y, _NOT_LAST_Y = (sum(1 << bit for bit in _BITS if bit // 3 % 3 != end) for end in (0, 2))
 _NOT_FIRST_Z, _NOT_LAST_Z = (sum(1 << bit for bit in _BITS if bit % 3 != end) for end in (0, 2))
 
 
-def _compiled(function: _Function) -> _Function:
+def compiled(function: _Function) -> _Function:
+    """Compile a function with Numba and keep the compiled code in its cache.
+
+    Numba's cache notices a change in the file of the function, but not in other files. After a change in this file,
+    delete ``__pycache__``, so that the functions of other files that call it are compiled again.
+    """
     try:
         return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no cache folder can be written, so each process compiles the function
         return njit(nogil=True)(function)
 
 
-@_compiled
+@compiled
 def is_simple(block: int) -> bool:
     """Return True if the centre of a block is a simple point: flipping it keeps the topology.
 
@@ -46,21 +51,27 @@ def is_simple(block: int) -> bool:
     Args:
         block: 27 bits. Voxel (x, y, z) of the 3x3x3 block is bit 9 x + 3 y + z; 1 is foreground.
     """
-    faces, near, outside = block & _FACES, block & _FACES_AND_EDGES, ~block & _AROUND
+    faces, near, outside = block & _FACES, block & _FACES_AND_EDGES, ~block & AROUND
     piece, grown = 0, faces & -faces
     while grown != piece:
         piece = grown
         grown = near & _grown_by_faces(piece)
     if faces == 0 or faces & ~piece:
         return False
-    piece, grown = 0, outside & -outside
+    return outside != 0 and is_one_piece(outside)
+
+
+@compiled
+def is_one_piece(bits: int) -> bool:
+    """Return True if the voxels of a block are one 26-connected piece; also True without any voxel."""
+    piece, grown = 0, bits & -bits
     while grown != piece:
         piece = grown
-        grown = outside & _grown_by_corners(piece)
-    return piece != 0 and piece == outside
+        grown = bits & _grown_by_corners(piece)
+    return piece == bits
 
 
-@_compiled
+@compiled
 def flip_simple_points(mask: NDArray[np.bool_], candidates: NDArray[np.intp]) -> None:
     """Flip the candidates that are simple, in their order, each at most once. Repeat until no candidate left is simple.
 
@@ -83,7 +94,7 @@ def flip_simple_points(mask: NDArray[np.bool_], candidates: NDArray[np.intp]) ->
                 left += 1
 
 
-@_compiled
+@compiled
 def _block_around(flat: NDArray[np.bool_], at: int, along_x: int, along_y: int) -> int:
     block, bit = 0, 1
     for x in (-along_x, 0, along_x):
@@ -95,7 +106,7 @@ def _block_around(flat: NDArray[np.bool_], at: int, along_x: int, along_y: int) 
     return block
 
 
-@_compiled
+@compiled
 def _grown_by_faces(bits: int) -> int:
     along_x = bits << 9 | bits >> 9
     along_y = (bits & _NOT_LAST_Y) << 3 | (bits & _NOT_FIRST_Y) >> 3
@@ -103,7 +114,7 @@ def _grown_by_faces(bits: int) -> int:
     return (bits | along_x | along_y | along_z) & _BLOCK
 
 
-@_compiled
+@compiled
 def _grown_by_corners(bits: int) -> int:
     bits |= (bits & _NOT_LAST_Z) << 1 | (bits & _NOT_FIRST_Z) >> 1
     bits |= (bits & _NOT_LAST_Y) << 3 | (bits & _NOT_FIRST_Y) >> 3

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import generate_binary_structure, label
 
-from minivess.losses.simple_points import flip_simple_points, is_simple
+from minivess.topology.simple_points import flip_simple_points, is_simple
 
 CENTRE = 1 << 13
 

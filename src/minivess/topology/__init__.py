@@ -1,0 +1,1 @@
+"""Topology of masks: simple points and thinning to centrelines."""
