@@ -25,8 +25,12 @@ def is_end(around: int) -> bool:
 
 @compiled
 def prune(
-    state: NDArray[np.uint8], depth: NDArray[np.uint16], line: NDArray[np.int64], size: NDArray[np.float64]
-) -> bool:
+    state: NDArray[np.uint8],
+    depth: NDArray[np.uint16],
+    line: NDArray[np.int64],
+    size: NDArray[np.float64],
+    path: NDArray[np.int64],
+) -> NDArray[np.int64]:
     """Remove every end branch that is shorter than the depth at its junction plus the depth at its end.
 
     Such a branch leaves the vessel that it starts from by less than its own radius.
@@ -36,27 +40,37 @@ def prune(
         depth: (X, Y, Z) depth of the mask, see ``depth_of``.
         line: Flat indices of the voxels of the centreline.
         size: Voxel size along X, Y and Z, relative to the smallest one.
+        path: Space for the voxels of the longest line.
 
     Returns:
-        True if a branch was removed.
+        Flat indices of the voxels to look at again: former junctions, and the ends of all other branches. None if no
+        branch was removed.
     """
     along_x, along_y = state.shape[1] * state.shape[2], state.shape[2]
     flat, deep = state.reshape(-1), depth.reshape(-1)
-    path = np.empty(len(line), np.int64)
-    removed = False
+    again = np.empty(len(line), np.int64)
+    removed, count = False, 0
     for end in line:
         if flat[end] & SELF and is_end(block_around(flat, end, along_x, along_y) & AROUND):
             voxels, length, at = _follow(flat, end, np.inf, path, along_x, along_y, size)
-            if voxels and length * STEPS < np.float64(deep[at]) + np.float64(deep[end]):
+            short = voxels and length * STEPS < np.float64(deep[at]) + np.float64(deep[end])
+            if short:
+                removed = True
                 for voxel in path[:voxels]:
                     delete(flat, voxel)
-                removed = True
-    return removed
+            if voxels:
+                again[count] = at if short else end
+                count += 1
+    return again[: count if removed else 0]
 
 
 @compiled
 def extend(
-    state: NDArray[np.uint8], depth: NDArray[np.uint16], line: NDArray[np.int64], size: NDArray[np.float64]
+    state: NDArray[np.uint8],
+    depth: NDArray[np.uint16],
+    line: NDArray[np.int64],
+    size: NDArray[np.float64],
+    path: NDArray[np.int64],
 ) -> None:
     """Extend every end of the centreline straight on within its vessel, until the vessel becomes thinner.
 
@@ -67,12 +81,12 @@ def extend(
         depth: (X, Y, Z) depth of the mask, see ``depth_of``.
         line: Flat indices of the voxels of the centreline.
         size: Voxel size along X, Y and Z, relative to the smallest one.
+        path: Space for the voxels of the longest line.
     """
     along_x, along_y = state.shape[1] * state.shape[2], state.shape[2]
     flat, deep = state.reshape(-1), depth.reshape(-1)
-    path = np.empty(len(line), np.int64)
     for end in line:
-        if is_end(block_around(flat, end, along_x, along_y) & AROUND):
+        if flat[end] & SELF and is_end(block_around(flat, end, along_x, along_y) & AROUND):
             back = _follow(flat, end, 2 * deep[end] / STEPS, path, along_x, along_y, size)[2]
             heading = (
                 (end // along_x - back // along_x) * size[0],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from minivess.topology.end_branches import is_end
 from minivess.topology.simple_points import AROUND, compiled, is_one_piece, is_simple
-from minivess.topology.voxel_state import SELF, block_around, delete, initial_state
+from minivess.topology.voxel_state import KEPT, SELF, block_around, delete, initial_state, visit_again
 
 
 def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -49,15 +49,18 @@ def _remove(state: NDArray[np.uint8], voxels: NDArray[np.int64], directions: NDA
                     continue
                 voxels[left] = at
                 left += 1
-                if flat[at + direction] & SELF:
+                if flat[at] & KEPT or flat[at + direction] & SELF:
                     continue
                 block = block_around(flat, at, along_x, along_y)
                 if is_simple(~block) and not is_end(block & AROUND):
                     candidates[count] = at
                     count += 1
+                else:
+                    flat[at] |= KEPT
             for at in candidates[:count]:
                 # Checked again, because neighbours are removed one after the other. As in scikit-image, this check
                 # counts the pieces of the foreground alone. It lets the last voxel of a piece go.
                 if is_one_piece(block_around(flat, at, along_x, along_y) & AROUND):
                     delete(flat, at)
+                    visit_again(flat, at, along_x, along_y)
                     changed = True

@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 from minivess.topology.depth import depth_of
 from minivess.topology.end_branches import extend, is_end, prune
 from minivess.topology.simple_points import AROUND, compiled, is_one_piece, is_simple
-from minivess.topology.voxel_state import SELF, STAYS, WAITS, block_around, delete, initial_state
-
-_ALL_DEPTHS = 65535
+from minivess.topology.voxel_state import KEPT, SELF, STAYS, block_around, delete, initial_state
 
 
 def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0)) -> NDArray[np.intp]:
@@ -44,38 +42,36 @@ def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0))
     size = np.asarray(spacing_um, np.float64) / min(spacing_um)
     depth = depth_of(np.pad(mask, 1), size)
     state = initial_state(depth)
-    voxels, ends_of_levels = _by_depth(depth)
+    voxels, ends_of_groups = _in_groups(depth, state)
     _keep_ends(state, voxels)
-    _remove(state, depth, voxels, ends_of_levels, True)
-    line = _foreground(state, voxels)
-    while True:
-        _remove(state, depth, line, np.array([len(line)]), False)
-        line = _foreground(state, line)
-        if not prune(state, depth, line, size):
-            break
-    extend(state, depth, line, size)
+    space = np.empty_like(voxels)
+    _remove(state, voxels, ends_of_groups, space, True)
+    line = voxels[state.reshape(-1)[voxels] & SELF > 0]
+    to_visit = line
+    while len(to_visit):
+        _remove(state, *_in_subfields(to_visit, state), space, False)
+        to_visit = np.unique(prune(state, depth, to_visit, size, space))
+    extend(state, depth, line, size, space)
     return np.argwhere(state[1:-1, 1:-1, 1:-1] & SELF)
 
 
-def _foreground(state: NDArray[np.uint8], voxels: NDArray[np.int64]) -> NDArray[np.int64]:
-    return voxels[state.reshape(-1)[voxels] & SELF > 0]
-
-
 @compiled
-def _by_depth(depth: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Flat indices of the foreground, sorted by depth, and where each depth ends among them."""
-    flat = depth.reshape(-1)
-    counts = np.zeros(_ALL_DEPTHS + 1, np.int64)
-    for value in flat:
-        counts[value] += 1
-    counts[0] = 0
-    ends = np.cumsum(counts)
-    voxels, places = np.empty(ends[-1], np.int64), ends - counts
-    for at in range(flat.size):
-        if flat[at]:
-            voxels[places[flat[at]]] = at
-            places[flat[at]] += 1
-    return voxels, ends[counts > 0]
+def _in_groups(depth: NDArray[np.uint16], state: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Flat indices of the foreground sorted by depth and then by subfield, and where each of these groups ends."""
+    deep, flat = depth.reshape(-1), state.reshape(-1)
+    counts = np.zeros((deep.max() + 1, 8), np.int64)
+    for at in range(deep.size):
+        if deep[at]:
+            counts[deep[at], flat[at] >> 5] += 1
+    ends = counts.reshape(-1).cumsum()
+    places = (ends - counts.reshape(-1)).reshape(counts.shape)
+    voxels = np.empty(ends[-1], np.int64)
+    for at in range(deep.size):
+        if deep[at]:
+            subfield = flat[at] >> 5
+            voxels[places[deep[at], subfield]] = at
+            places[deep[at], subfield] += 1
+    return voxels, ends.reshape(counts.shape)[counts.sum(axis=1) > 0].reshape(-1)
 
 
 @compiled
@@ -92,69 +88,80 @@ def _keep_ends(state: NDArray[np.uint8], voxels: NDArray[np.int64]) -> None:
 
 
 @compiled
+def _in_subfields(voxels: NDArray[np.int64], state: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The voxels sorted by subfield, and where each of the eight subfields ends."""
+    flat, counts = state.reshape(-1), np.zeros(8, np.int64)
+    for at in voxels:
+        counts[flat[at] >> 5] += 1
+    ends = counts.cumsum()
+    places, ordered = ends - counts, np.empty_like(voxels)
+    for at in voxels:
+        subfield = flat[at] >> 5
+        ordered[places[subfield]] = at
+        places[subfield] += 1
+    return ordered, ends
+
+
+@compiled
 def _remove(
     state: NDArray[np.uint8],
-    depth: NDArray[np.uint16],
     voxels: NDArray[np.int64],
-    ends_of_levels: NDArray[np.int64],
+    ends_of_groups: NDArray[np.int64],
+    again: NDArray[np.int64],
     keep_isthmuses: bool,
 ) -> None:
     """Remove simple points until none is left but those to keep.
 
     Args:
         state: (X, Y, Z); changed.
-        depth: (X, Y, Z).
-        voxels: Flat indices of the voxels that may be removed, level by level.
-        ends_of_levels: Where each level ends in ``voxels``.
+        voxels: Flat indices of the voxels to visit, level by level and subfield by subfield. Neighbours of a removed
+            voxel that were visited before are visited again.
+        ends_of_groups: Where each subfield ends in ``voxels``, eight for each level.
+        again: Space for the voxels to visit again, at most all that are left.
         keep_isthmuses: Keep isthmuses and the ends that lead to one. Otherwise keep the ends of lines of at least
             three voxels.
     """
     along_x, along_y = state.shape[1] * state.shape[2], state.shape[2]
-    flat, deep = state.reshape(-1), depth.reshape(-1)
-    waiting, following = np.empty_like(voxels), np.empty_like(voxels)
+    flat = state.reshape(-1)
+    for at in voxels:
+        flat[at] &= 255 - KEPT
     start = 0
-    for end in ends_of_levels:
-        level = deep[voxels[start]] if keep_isthmuses else _ALL_DEPTHS
-        count = end - start
-        waiting[:count] = voxels[start:end]
-        for at in voxels[start:end]:
-            flat[at] |= WAITS
-        while count:
-            count = _remove_once(flat, deep, level, waiting, count, following, keep_isthmuses, along_x, along_y)
-            waiting, following = following, waiting
+    for group, end in enumerate(ends_of_groups):
+        if group % 8 == 0:
+            count = 0
+        count = _visit(flat, voxels[start:end], again, count, keep_isthmuses, along_x, along_y)
         start = end
+        while group % 8 == 7 and count:
+            ordered, ends = _in_subfields(again[:count], state)
+            count = _visit(flat, ordered, again, 0, keep_isthmuses, along_x, along_y)
 
 
 @compiled
-def _remove_once(
+def _visit(
     flat: NDArray[np.uint8],
-    deep: NDArray[np.uint16],
-    level: int,
-    waiting: NDArray[np.int64],
+    voxels: NDArray[np.int64],
+    again: NDArray[np.int64],
     count: int,
-    following: NDArray[np.int64],
     keep_isthmuses: bool,
     along_x: int,
     along_y: int,
 ) -> int:
-    """Visit all waiting voxels, one subfield after the other; return the number of voxels to visit in the next round."""
-    found = 0
-    for subfield in range(8):
-        for at in waiting[:count]:
-            if flat[at] >> 5 != subfield:
-                continue
-            flat[at] &= 255 - WAITS
-            if not flat[at] & SELF or _must_stay(flat, at, keep_isthmuses, along_x, along_y):
-                continue
-            delete(flat, at)
-            for x in (-along_x, 0, along_x):
-                for y in (-along_y, 0, along_y):
-                    for near in range(at + x + y - 1, at + x + y + 2):
-                        if flat[near] & (SELF | WAITS) == SELF and deep[near] <= level:
-                            flat[near] |= WAITS
-                            following[found] = near
-                            found += 1
-    return found
+    """Visit voxels, one after the other; append those to visit again to the first ``count``, and return the new count."""
+    for at in voxels:
+        if not flat[at] & SELF:
+            continue
+        if _must_stay(flat, at, keep_isthmuses, along_x, along_y):
+            flat[at] |= KEPT
+            continue
+        delete(flat, at)
+        for x in (-along_x, 0, along_x):
+            for y in (-along_y, 0, along_y):
+                for near in range(at + x + y - 1, at + x + y + 2):
+                    if flat[near] & KEPT:
+                        flat[near] &= 255 - KEPT
+                        again[count] = near
+                        count += 1
+    return count
 
 
 @compiled

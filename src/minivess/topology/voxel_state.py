@@ -3,6 +3,8 @@
 The lowest three bits are the foreground along z: of the voxel itself (2) and of its two neighbours (1 and 4). So nine
 bytes contain a block of 3x3x3 voxels. Two bits are flags of the thinning. The highest three bits are the subfield: the
 parities of x, y and z. No two voxels of a subfield touch.
+
+KEPT: the voxel was visited and kept, and no voxel around it was deleted since. STAYS: the voxel is kept in any case.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from numpy.typing import NDArray
 
 from minivess.topology.simple_points import compiled
 
-SELF, WAITS, STAYS = 2, 8, 16
+SELF, KEPT, STAYS = 2, 8, 16
+
+_FOREGROUND = 7
 
 
 @compiled
@@ -41,7 +45,7 @@ def block_around(state: NDArray[np.uint8], at: int, along_x: int, along_y: int) 
     block, shift = 0, 0
     for x in (-along_x, 0, along_x):
         for y in (-along_y, 0, along_y):
-            block |= (state[at + x + y] & 7) << shift
+            block |= (state[at + x + y] & _FOREGROUND) << shift
             shift += 3
     return block
 
@@ -60,3 +64,12 @@ def insert(state: NDArray[np.uint8], at: int) -> None:
     state[at] |= 2
     state[at - 1] |= 4
     state[at + 1] |= 1
+
+
+@compiled
+def visit_again(state: NDArray[np.uint8], at: int, along_x: int, along_y: int) -> None:
+    """Remove the flag KEPT from the voxels around a voxel."""
+    for x in (-along_x, 0, along_x):
+        for y in (-along_y, 0, along_y):
+            for near in range(at + x + y - 1, at + x + y + 2):
+                state[near] &= 255 - KEPT
