@@ -8,6 +8,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.packed import euler_characteristic, pack
+
 
 class BettiNumbers(NamedTuple):
     """Number of pieces (b0), tunnels (b1, the loops of a vessel network) and cavities (b2)."""
@@ -30,23 +32,10 @@ def betti_numbers(mask: NDArray[np.bool_]) -> BettiNumbers:
     Returns:
         The three numbers; all 0 for an empty mask.
     """
-    padded = np.pad(mask, 1)
-    pieces = _components(padded, 26)
-    cavities = _components(~padded, 6) - 1
-    return BettiNumbers(pieces, pieces + cavities - _euler_characteristic(padded), cavities)
+    pieces = _components(mask, 26)
+    cavities = _components(np.pad(~mask, 1, constant_values=True), 6) - 1
+    return BettiNumbers(pieces, pieces + cavities - euler_characteristic(pack(mask)), cavities)
 
 
 def _components(mask: NDArray[np.bool_], connectivity: int) -> int:
     return int(cc3d.connected_components(mask, connectivity=connectivity, return_N=True)[1])
-
-
-def _euler_characteristic(padded: NDArray[np.bool_], axis: int = 0, sign: int = -1) -> int:
-    """Number of vertices - edges + faces - cubes of the voxels.
-
-    Along each axis, a cell either spans a voxel or is the boundary between two voxels, of which at least one is set.
-    """
-    if axis == padded.ndim:
-        return sign * int(np.count_nonzero(padded))
-    along = np.moveaxis(padded, axis, 0)
-    between = np.moveaxis(along[1:] | along[:-1], 0, axis)
-    return _euler_characteristic(padded, axis + 1, sign) + _euler_characteristic(between, axis + 1, -sign)

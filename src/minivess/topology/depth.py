@@ -7,65 +7,70 @@ from numpy.typing import NDArray
 
 from minivess.topology.simple_points import compiled
 
-STEPS = 8
-"""Depths are integers: multiples of this fraction of the smallest voxel size. Larger depths than 8191 voxels are cut."""
+STEPS = 32
+"""Depths are integers: multiples of this fraction of the smallest voxel size, at most 2047 voxels."""
+
+_MAX = 65535
 
 
-def depth_of(mask: NDArray[np.bool_], size: NDArray[np.float64]) -> NDArray[np.uint16]:
+def depth_of(packed: NDArray[np.uint8], extent_z: int, size: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Euclidean distance of each foreground voxel to the nearest background voxel, 0 in the background.
 
+    Three passes, one along each axis (Saito and Toriwaki 1994). Each rounds to one step.
+
     Args:
-        mask: (X, Y, Z) bool. The first and last slice along each axis are background.
+        packed: Packed mask, see ``packed.pack``.
+        extent_z: Number of voxels of the mask along Z.
         size: Voxel size along X, Y and Z, relative to the smallest one.
 
     Returns:
-        (X, Y, Z), in steps of 1/`STEPS` of the smallest voxel size.
+        (X + 2, Y + 2, Z), in steps of 1/`STEPS` of the smallest voxel size.
     """
-    squared = np.zeros(mask.shape, np.float32)
-    along_z, along_y, along_x = (float(extent) for extent in size[::-1])
-    _squared_along_lines(mask, squared, along_z)
-    _squared_within_slices(squared, along_y)
-    _squared_within_slices(squared.swapaxes(0, 1), along_x)
-    return _in_steps(squared)
+    depth = np.zeros((*packed.shape[:2], extent_z), np.uint16)
+    _along_lines(packed, depth, size[2] * STEPS)
+    _within_slices(depth, size[1] * STEPS)
+    _within_slices(depth.swapaxes(0, 1), size[0] * STEPS)
+    return depth
 
 
 @compiled
-def _squared_along_lines(mask: NDArray[np.bool_], squared: NDArray[np.float32], size: float) -> None:
-    for x in range(mask.shape[0]):
-        for y in range(mask.shape[1]):
-            distance = np.float32(0)
-            for z in range(mask.shape[2]):
-                distance = distance + np.float32(size) if mask[x, y, z] else np.float32(0)
-                squared[x, y, z] = distance
-            distance = np.float32(0)
-            for z in range(mask.shape[2] - 1, -1, -1):
-                distance = distance + np.float32(size) if mask[x, y, z] else np.float32(0)
-                if distance:
-                    squared[x, y, z] = min(squared[x, y, z], distance) ** 2
+def depth_at(depth: NDArray[np.uint16], at: int, along_x: int, along_y: int) -> int:
+    """Depth of the voxel with a flat index in the packed mask; 0 outside the mask."""
+    z = at % along_y
+    return depth[at // along_x, at % along_x // along_y, z] if z < depth.shape[2] else 0
 
 
 @compiled
-def _squared_within_slices(squared: NDArray[np.float32], size: float) -> None:
-    """Continue the transform along the second axis: the minimum of ``squared + (size k)^2`` over all steps k."""
-    last_y, last_z = squared.shape[1] - 1, squared.shape[2] - 1
-    found = np.empty(squared.shape[1:], np.float32)
-    for x in range(1, squared.shape[0] - 1):
-        for y in range(1, last_y):
-            for z in range(1, last_z):
-                least = squared[x, y, z]
-                step = 1
-                while step * step * size * size < least:
-                    nearest = min(squared[x, y - step, z], squared[x, y + step, z])
-                    least = min(least, nearest + np.float32(step * step * size * size))
-                    step += 1
-                found[y, z] = least
-        squared[x, 1:last_y, 1:last_z] = found[1:last_y, 1:last_z]
+def _along_lines(packed: NDArray[np.uint8], depth: NDArray[np.uint16], size: float) -> None:
+    for x in range(1, depth.shape[0] - 1):
+        for y in range(1, depth.shape[1] - 1):
+            run = 0
+            for z in range(depth.shape[2] + 1):  # the last bit of a row is background
+                if packed[x, y, z >> 3] >> (z & 7) & 1:
+                    run += 1
+                elif run:
+                    for place in range(run):
+                        depth[x, y, z - run + place] = min(min(place + 1, run - place) * size + 0.5, _MAX)
+                    run = 0
 
 
 @compiled
-def _in_steps(squared: NDArray[np.float32]) -> NDArray[np.uint16]:
-    flat, depth = squared.reshape(-1), np.zeros(squared.size, np.uint16)
-    for at in range(flat.size):
-        if flat[at] > 0:
-            depth[at] = min(np.sqrt(flat[at]) * STEPS + 0.5, 65535)
-    return depth.reshape(squared.shape)
+def _within_slices(depth: NDArray[np.uint16], size: float) -> None:
+    """Continue the transform along the second axis: the root of the least ``depth^2 + (size k)^2`` over all steps k."""
+    squared = np.empty(depth.shape[1:], np.float32)
+    square = np.float32(size * size)
+    for x in range(1, depth.shape[0] - 1):
+        for y in range(depth.shape[1]):
+            for z in range(depth.shape[2]):
+                value = np.float32(depth[x, y, z])
+                squared[y, z] = value * value
+        for y in range(1, depth.shape[1] - 1):
+            for z in range(depth.shape[2]):
+                least = squared[y, z]
+                if least > square:
+                    step, added = 1, square
+                    while added < least:
+                        least = min(least, min(squared[y - step, z], squared[y + step, z]) + added)
+                        step += 1
+                        added = np.float32(step * step) * square
+                    depth[x, y, z] = min(np.sqrt(least) + np.float32(0.5), _MAX)

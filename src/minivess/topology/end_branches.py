@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.depth import STEPS
+from minivess.topology.depth import STEPS, depth_at
 from minivess.topology.simple_points import AROUND, compiled
-from minivess.topology.voxel_state import SELF, block_around, delete, insert
+from minivess.topology.packed import block_around, clear_voxel, is_set, lowest_bit, neighbour, set_voxel, strides
 
 _NARROWING = 0.5
 """An end is not extended where the radius decreases by more than this per unit of length. At a flat end it is 1."""
@@ -25,7 +25,7 @@ def is_end(around: int) -> bool:
 
 @compiled
 def prune(
-    state: NDArray[np.uint8],
+    packed: NDArray[np.uint8],
     depth: NDArray[np.uint16],
     line: NDArray[np.int64],
     size: NDArray[np.float64],
@@ -36,8 +36,8 @@ def prune(
     Such a branch leaves the vessel that it starts from by less than its own radius.
 
     Args:
-        state: (X, Y, Z) state of the thinned mask; changed.
-        depth: (X, Y, Z) depth of the mask, see ``depth_of``.
+        packed: The thinned mask; changed.
+        depth: Depth in the mask, see ``depth_of``.
         line: Flat indices of the voxels of the centreline.
         size: Voxel size along X, Y and Z, relative to the smallest one.
         path: Space for the voxels of the longest line.
@@ -46,18 +46,18 @@ def prune(
         Flat indices of the voxels to look at again: former junctions, and the ends of all other branches. None if no
         branch was removed.
     """
-    along_x, along_y = state.shape[1] * state.shape[2], state.shape[2]
-    flat, deep = state.reshape(-1), depth.reshape(-1)
+    along_x, along_y = strides(packed)
+    flat = packed.reshape(-1)
     again = np.empty(len(line), np.int64)
     removed, count = False, 0
     for end in line:
-        if flat[end] & SELF and is_end(block_around(flat, end, along_x, along_y) & AROUND):
+        if is_set(flat, end) and is_end(block_around(flat, end, along_x, along_y) & AROUND):
             voxels, length, at = _follow(flat, end, np.inf, path, along_x, along_y, size)
-            short = voxels and length * STEPS < np.float64(deep[at]) + np.float64(deep[end])
+            short = voxels and length * STEPS < depth_at(depth, at, along_x, along_y) + depth_at(depth, end, along_x, along_y)
             if short:
                 removed = True
                 for voxel in path[:voxels]:
-                    delete(flat, voxel)
+                    clear_voxel(flat, voxel)
             if voxels:
                 again[count] = at if short else end
                 count += 1
@@ -66,7 +66,7 @@ def prune(
 
 @compiled
 def extend(
-    state: NDArray[np.uint8],
+    packed: NDArray[np.uint8],
     depth: NDArray[np.uint16],
     line: NDArray[np.int64],
     size: NDArray[np.float64],
@@ -77,17 +77,17 @@ def extend(
     The removal of voxels takes the last ones of a wide vessel although they are as deep as the rest of its axis.
 
     Args:
-        state: (X, Y, Z) state of the thinned mask; changed.
-        depth: (X, Y, Z) depth of the mask, see ``depth_of``.
+        packed: The thinned mask; changed.
+        depth: Depth in the mask, see ``depth_of``.
         line: Flat indices of the voxels of the centreline.
         size: Voxel size along X, Y and Z, relative to the smallest one.
         path: Space for the voxels of the longest line.
     """
-    along_x, along_y = state.shape[1] * state.shape[2], state.shape[2]
-    flat, deep = state.reshape(-1), depth.reshape(-1)
+    along_x, along_y = strides(packed)
+    flat = packed.reshape(-1)
     for end in line:
-        if flat[end] & SELF and is_end(block_around(flat, end, along_x, along_y) & AROUND):
-            back = _follow(flat, end, 2 * deep[end] / STEPS, path, along_x, along_y, size)[2]
+        if is_set(flat, end) and is_end(block_around(flat, end, along_x, along_y) & AROUND):
+            back = _follow(flat, end, 2 * depth_at(depth, end, along_x, along_y) / STEPS, path, along_x, along_y, size)[2]
             heading = (
                 (end // along_x - back // along_x) * size[0],
                 (end % along_x // along_y - back % along_x // along_y) * size[1],
@@ -95,9 +95,9 @@ def extend(
             )
             at = end
             while at >= 0:
-                at = _next_along(flat, deep, at, heading, along_x, along_y, size)
+                at = _next_along(flat, depth, at, heading, along_x, along_y, size)
                 if at >= 0:
-                    insert(flat, at)
+                    set_voxel(flat, at)
 
 
 @compiled
@@ -116,31 +116,25 @@ def _follow(
         The number of voxels written to ``path``, without the last one, or 0 if the line has no junction; the length;
         and the last voxel.
     """
-    voxels, length, before, at = 0, 0.0, -1, end
+    voxels, length, before, at = 0, 0.0, AROUND, end
     while length < reach:
-        following, count, step = -1, 0, 0.0
-        for x in range(-1, 2):
-            for y in range(-1, 2):
-                for z in range(-1, 2):
-                    near = at + x * along_x + y * along_y + z
-                    if near != at and near != before and flat[near] & SELF:
-                        count += 1
-                        following, step = near, np.sqrt((x * size[0]) ** 2 + (y * size[1]) ** 2 + (z * size[2]) ** 2)
-        if count > 1:
-            return voxels, length, at
-        if count == 0:
+        ahead = block_around(flat, at, along_x, along_y) & before
+        if ahead == 0:
             break
+        if ahead & (ahead - 1):
+            return voxels, length, at
+        bit = lowest_bit(ahead)
         path[voxels] = at
         voxels += 1
-        length += step
-        before, at = at, following
+        length += _distance(bit, size)
+        before, at = AROUND & ~(1 << (26 - bit)), neighbour(at, bit, along_x, along_y)
     return 0, length, at
 
 
 @compiled
 def _next_along(
     flat: NDArray[np.uint8],
-    deep: NDArray[np.uint16],
+    depth: NDArray[np.uint16],
     at: int,
     heading: tuple[float, float, float],
     along_x: int,
@@ -148,20 +142,26 @@ def _next_along(
     size: NDArray[np.float64],
 ) -> int:
     """The deepest voxel that extends the line straight on, touches nothing else and is not in a narrower part; or -1."""
-    best, found = -1.0, -1
+    best, found, here = -1.0, -1, depth_at(depth, at, along_x, along_y)
     norm = np.sqrt(heading[0] ** 2 + heading[1] ** 2 + heading[2] ** 2)
-    for x in range(-1, 2):
-        for y in range(-1, 2):
-            for z in range(-1, 2):
-                near = at + x * along_x + y * along_y + z
-                if deep[near] == 0 or flat[near] & SELF:
-                    continue
-                step = np.sqrt((x * size[0]) ** 2 + (y * size[1]) ** 2 + (z * size[2]) ** 2)
-                forward = x * size[0] * heading[0] + y * size[1] * heading[1] + z * size[2] * heading[2]
-                straight = forward / (step * norm)
-                wide = deep[near] >= deep[at] - _NARROWING * step * STEPS
-                # A term below one step of depth prefers, among voxels that are equally deep, the straightest.
-                if wide and straight >= _STRAIGHT and deep[near] + 0.9 * straight > best:
-                    if is_end(block_around(flat, near, along_x, along_y) & AROUND):
-                        best, found = deep[near] + 0.9 * straight, near
+    for bit in range(27):
+        near = neighbour(at, bit, along_x, along_y)
+        deep = depth_at(depth, near, along_x, along_y)
+        if deep == 0 or is_set(flat, near):
+            continue
+        x, y, z = (bit // 9 - 1) * size[0], (bit // 3 % 3 - 1) * size[1], (bit % 3 - 1) * size[2]
+        step = _distance(bit, size)
+        straight = (x * heading[0] + y * heading[1] + z * heading[2]) / (step * norm)
+        wide = deep >= here - _NARROWING * step * STEPS
+        # A term below one step of depth prefers, among voxels that are equally deep, the straightest.
+        if wide and straight >= _STRAIGHT and deep + 0.9 * straight > best:
+            if is_end(block_around(flat, near, along_x, along_y) & AROUND):
+                best, found = deep + 0.9 * straight, near
     return found
+
+
+@compiled
+def _distance(bit: int, size: NDArray[np.float64]) -> float:
+    """Distance of a voxel of a block from the centre."""
+    x, y, z = (bit // 9 - 1) * size[0], (bit // 3 % 3 - 1) * size[1], (bit % 3 - 1) * size[2]
+    return np.sqrt(x * x + y * y + z * z)

@@ -10,14 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.topology.end_branches import is_end
+from minivess.topology.packed import (
+    block_around,
+    clear_block,
+    clear_voxel,
+    indices,
+    lowest_bit,
+    pack,
+    set_voxel,
+    strides,
+)
 from minivess.topology.simple_points import AROUND, compiled, is_one_piece, is_simple
-from minivess.topology.voxel_state import KEPT, SELF, block_around, delete, initial_state, visit_again
 
 
 def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Find the voxels that ``skimage.morphology.skeletonize(mask, method="lee")`` keeps.
 
-    The spacing is ignored. Takes about 2 bytes of memory a voxel, and 24 a foreground voxel.
+    The spacing is ignored. Takes about half a byte of memory a voxel, and 8 bytes a foreground voxel.
 
     Args:
         mask: (X, Y, Z) bool.
@@ -25,42 +34,62 @@ def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     Returns:
         Indices of the voxels, (N, 3), in the order of the array; none for some masks that are not empty.
     """
-    padded = np.pad(mask, 1)
-    state = initial_state(padded)
-    along_x, along_y = padded.shape[1] * padded.shape[2], padded.shape[2]
+    packed = pack(mask)
+    along_x, along_y = strides(packed)
     directions = np.array([-along_y, along_y, 1, -1, along_x, -along_x])
     # scikit-image treats a single slice as an image of two dimensions.
-    _remove(state, np.flatnonzero(padded), directions if len(mask) > 1 else directions[:4])
-    return np.argwhere(state[1:-1, 1:-1, 1:-1] & SELF)
+    _remove(packed, directions if len(mask) > 1 else directions[:4], np.count_nonzero(mask))
+    return indices(packed)
 
 
 @compiled
-def _remove(state: NDArray[np.uint8], voxels: NDArray[np.int64], directions: NDArray[np.int64]) -> None:
-    along_x, along_y = state.shape[1] * state.shape[2], state.shape[2]
-    flat, left = state.reshape(-1), len(voxels)
-    candidates = np.empty_like(voxels)
+def _remove(packed: NDArray[np.uint8], directions: NDArray[np.int64], foreground_voxels: int) -> None:
+    along_x, along_y = strides(packed)
+    flat, candidates = packed.reshape(-1), np.empty(foreground_voxels, np.int64)
+    kept = np.zeros_like(flat)  # visited and kept, and no voxel around was removed since
     changed = True
     while changed:
         changed = False
         for direction in directions:
-            before, left, count = left, 0, 0
-            for at in voxels[:before]:
-                if not flat[at] & SELF:
-                    continue
-                voxels[left] = at
-                left += 1
-                if flat[at] & KEPT or flat[at + direction] & SELF:
-                    continue
-                block = block_around(flat, at, along_x, along_y)
-                if is_simple(~block) and not is_end(block & AROUND):
-                    candidates[count] = at
-                    count += 1
-                else:
-                    flat[at] |= KEPT
+            count = _candidates(flat, kept, direction, candidates, along_x, along_y)
             for at in candidates[:count]:
                 # Checked again, because neighbours are removed one after the other. As in scikit-image, this check
                 # counts the pieces of the foreground alone. It lets the last voxel of a piece go.
                 if is_one_piece(block_around(flat, at, along_x, along_y) & AROUND):
-                    delete(flat, at)
-                    visit_again(flat, at, along_x, along_y)
+                    clear_voxel(flat, at)
+                    clear_block(kept, at, along_x, along_y)
                     changed = True
+
+
+@compiled
+def _candidates(
+    flat: NDArray[np.uint8],
+    kept: NDArray[np.uint8],
+    direction: int,
+    candidates: NDArray[np.int64],
+    along_x: int,
+    along_y: int,
+) -> int:
+    """Find the simple points with background in one direction that are not ends; return their number."""
+    words, words_kept = flat.view(np.uint64), kept.view(np.uint64)
+    count, beside = 0, direction // 64 if abs(direction) > 1 else 0
+    for word in range(along_x // 64, words.size - along_x // 64):
+        left = words[word] & ~words_kept[word]
+        if left == 0:
+            continue
+        following = words[word + beside]
+        if direction == 1:
+            following = words[word] >> np.uint64(1) | words[word + 1] << np.uint64(63)
+        elif direction == -1:
+            following = words[word] << np.uint64(1) | words[word - 1] >> np.uint64(63)
+        left &= ~following
+        while left:
+            at = word * 64 + lowest_bit(left)
+            left &= left - np.uint64(1)
+            block = block_around(flat, at, along_x, along_y)
+            if is_simple(~block) and not is_end(block & AROUND):
+                candidates[count] = at
+                count += 1
+            else:
+                set_voxel(kept, at)
+    return count

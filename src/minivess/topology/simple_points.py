@@ -51,14 +51,19 @@ def is_simple(block: int) -> bool:
     Args:
         block: 27 bits. Voxel (x, y, z) of the 3x3x3 block is bit 9 x + 3 y + z; 1 is foreground.
     """
-    faces, near, outside = block & _FACES, block & _FACES_AND_EDGES, ~block & AROUND
+    outside = ~block & AROUND
+    return has_one_piece_at_faces(block) and outside != 0 and is_one_piece(outside)
+
+
+@compiled
+def has_one_piece_at_faces(block: int) -> bool:
+    """Return True if exactly one 6-connected piece within the 18-neighbourhood touches a face of the centre."""
+    faces, near = block & _FACES, block & _FACES_AND_EDGES
     piece, grown = 0, faces & -faces
     while grown != piece:
         piece = grown
         grown = near & _grown_by_faces(piece)
-    if faces == 0 or faces & ~piece:
-        return False
-    return outside != 0 and is_one_piece(outside)
+    return faces != 0 and faces & ~piece == 0
 
 
 @compiled

@@ -1,0 +1,212 @@
+"""Masks with eight voxels in a byte: small enough for the caches of a processor, and cheap to look at as a whole.
+
+A packed mask has the shape (X + 2, Y + 2, bytes of a row), uint8, with an empty row around it along X and Y. Along Z,
+bit 0 of a byte is the first of its voxels. A row ends with at least one empty bit and is a multiple of 64 bits long. So
+the neighbours of a voxel are found by adding a constant to its flat index, counted in bits, and those of 64 voxels by
+shifting words.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from minivess.topology.simple_points import compiled
+
+
+def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Pack a mask (X, Y, Z)."""
+    return _pack(np.ascontiguousarray(mask, bool))  # compiled for one memory layout only
+
+
+@compiled
+def _pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    packed = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2, (mask.shape[2] // 64 + 1) * 8), np.uint8)
+    for x in range(mask.shape[0]):
+        for y in range(mask.shape[1]):
+            for z in range(mask.shape[2]):
+                packed[x + 1, y + 1, z >> 3] |= np.uint8(mask[x, y, z]) << (z & 7)
+    return packed
+
+
+@compiled
+def pack_voxels(voxels: NDArray[np.intp], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Pack the mask of a shape (X, Y, Z) whose foreground are the voxels with the indices (N, 3)."""
+    packed = np.zeros((shape[0] + 2, shape[1] + 2, (shape[2] // 64 + 1) * 8), np.uint8)
+    for place in range(len(voxels)):
+        x, y, z = voxels[place]
+        packed[x + 1, y + 1, z >> 3] |= 1 << (z & 7)
+    return packed
+
+
+def indices(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Indices (N, 3) of the foreground of a packed mask, in the order of the array."""
+    return _indices(packed.view(np.uint64))
+
+
+@compiled
+def _indices(words: NDArray[np.uint64]) -> NDArray[np.intp]:
+    count = 0
+    for word in words.reshape(-1):
+        count += set_bits(word)
+    found, count = np.empty((count, 3), np.intp), 0
+    for x in range(1, words.shape[0] - 1):
+        for y in range(1, words.shape[1] - 1):
+            for z in range(words.shape[2]):
+                word = words[x, y, z]
+                while word:
+                    found[count, 0], found[count, 1], found[count, 2] = x - 1, y - 1, 64 * z + lowest_bit(word)
+                    word &= word - np.uint64(1)
+                    count += 1
+    return found
+
+
+@compiled
+def strides(packed: NDArray[np.uint8]) -> tuple[int, int]:
+    """How far apart neighbours along X and along Y are in flat indices of voxels."""
+    along_y = packed.shape[2] * 8
+    return packed.shape[1] * along_y, along_y
+
+
+@compiled
+def is_set(flat: NDArray[np.uint8], at: int) -> int:
+    """1 if the voxel is foreground, else 0. ``flat`` is a flat packed mask."""
+    return flat[at >> 3] >> (at & 7) & 1
+
+
+@compiled
+def set_voxel(flat: NDArray[np.uint8], at: int) -> None:
+    """Make a voxel foreground."""
+    flat[at >> 3] |= 1 << (at & 7)
+
+
+@compiled
+def clear_voxel(flat: NDArray[np.uint8], at: int) -> None:
+    """Make a voxel background."""
+    flat[at >> 3] &= 255 - (1 << (at & 7))
+
+
+@compiled
+def clear_block(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -> None:
+    """Make the 3x3x3 block around a voxel background."""
+    first, empty = (at - 1) >> 3, 0xFFFF - (7 << ((at - 1) & 7))
+    for x in range(3):
+        for y in range(3):
+            byte = first + ((x - 1) * along_x + (y - 1) * along_y) // 8
+            flat[byte] &= empty & 255
+            flat[byte + 1] &= empty >> 8
+
+
+@compiled
+def block_around(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -> int:
+    """The 3x3x3 block around a voxel, as 27 bits (see ``simple_points.is_simple``).
+
+    Args:
+        flat: Flat packed mask.
+        at: Flat index of the voxel.
+        along_x: Distance of neighbours along X, see ``strides``.
+        along_y: The same along Y.
+    """
+    first, shift = (at - 1) >> 3, (at - 1) & 7
+    block = 0
+    for x in range(3):
+        for y in range(3):
+            byte = first + ((x - 1) * along_x + (y - 1) * along_y) // 8
+            row = (np.int64(flat[byte]) | np.int64(flat[byte + 1]) << 8) >> shift & 7
+            block |= row << (9 * x + 3 * y)
+    return block
+
+
+@compiled
+def neighbour(at: int, bit: int, along_x: int, along_y: int) -> int:
+    """Flat index of the voxel that a bit of a block stands for."""
+    return at + (bit // 9 - 1) * along_x + (bit // 3 % 3 - 1) * along_y + bit % 3 - 1
+
+
+@intrinsic
+def _trailing_zeros(typing_context, bits):
+    """Number of zeros below the lowest bit, by the processor's instruction."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def _population_count(typing_context, bits):
+    """Number of bits that are set, by the processor's instruction."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+@compiled
+def set_bits(word: int) -> int:
+    """Number of bits that are set, of at most 64."""
+    return _population_count(np.uint64(word))
+
+
+@intrinsic
+def _leading_zeros(typing_context, bits):
+    """Number of zeros above the highest bit, by the processor's instruction."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
+@compiled
+def highest_bit(word: int) -> int:
+    """Place of the highest bit that is set, of at most 64; -1 if none is set."""
+    return 63 - _leading_zeros(np.uint64(word))
+
+
+@compiled
+def lowest_bit(bits: int) -> int:
+    """Place of the lowest bit that is set, of at most 64; 64 if none is set."""
+    return _trailing_zeros(np.uint64(bits))
+
+
+@compiled
+def border(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Packed mask of the voxels with a background voxel at one of their six faces."""
+    words = packed.view(np.uint64)
+    edge = np.zeros_like(words)
+    for x in range(1, words.shape[0] - 1):
+        for y in range(1, words.shape[1] - 1):
+            for z in range(words.shape[2]):
+                here = words[x, y, z]
+                if here:
+                    around = words[x - 1, y, z] & words[x + 1, y, z] & words[x, y - 1, z] & words[x, y + 1, z]
+                    before = words[x, y, z - 1] >> np.uint64(63) if z else np.uint64(0)
+                    after = words[x, y, z + 1] << np.uint64(63) if z + 1 < words.shape[2] else np.uint64(0)
+                    along = (here << np.uint64(1) | before) & (here >> np.uint64(1) | after)
+                    edge[x, y, z] = here & ~(around & along)
+    return edge.view(np.uint8)
+
+
+@compiled
+def euler_characteristic(packed: NDArray[np.uint8]) -> int:
+    """Vertices - edges + faces - cubes of the union of the closed voxels, whose cells are counted 64 at a time."""
+    words = packed.view(np.uint64)
+    total = 0
+    for x in range(words.shape[0] - 1):
+        for y in range(words.shape[1] - 1):
+            carried = np.zeros(4, np.uint64)
+            for z in range(words.shape[2]):
+                here, beyond = words[x, y, z], words[x + 1, y, z]
+                beside, across = words[x, y + 1, z], words[x + 1, y + 1, z]
+                # What a cell within a slice touches: a voxel, two voxels along x or along y, or four of them.
+                touched = (here, here | beyond, here | beside, here | beyond | beside | across)
+                for kind, sign in enumerate((-1, 1, 1, -1)):
+                    between = touched[kind] | touched[kind] << np.uint64(1) | carried[kind]
+                    carried[kind] = touched[kind] >> np.uint64(63)
+                    total += sign * (set_bits(touched[kind]) - set_bits(between))
+    return total
