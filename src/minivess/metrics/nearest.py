@@ -48,7 +48,9 @@ def nearest_distances(
     return distances
 
 
-def _rows_around(shape: tuple[int, int, int], size: NDArray[np.float64], count: int | None) -> tuple[NDArray[np.int64], float]:
+def _rows_around(
+    shape: tuple[int, int, int], size: NDArray[np.float64], count: int | None
+) -> tuple[NDArray[np.int64], float]:
     """Offsets (K, 2) of the ``count`` nearest rows along X and Y, nearest first, and the distance of the next row."""
     reach = [extent if count is None else min(extent, count) for extent in shape[:2]]
     x, y = (offsets.ravel() for offsets in np.mgrid[1 - reach[0] : reach[0], 1 - reach[1] : reach[1]])

@@ -40,7 +40,7 @@ def prune(
         depth: Depth in the mask, see ``depth_of``.
         line: Flat indices of the voxels of the centreline.
         size: Voxel size along X, Y and Z, relative to the smallest one.
-        path: Space for the voxels of the longest line.
+        path: Space for all voxels of the centreline.
 
     Returns:
         Flat indices of the voxels to look at again: former junctions, and the ends of all other branches. None if no
@@ -49,19 +49,21 @@ def prune(
     along_x, along_y = strides(packed)
     flat = packed.reshape(-1)
     again = np.empty(len(line), np.int64)
-    removed, count = False, 0
+    doomed, count = 0, 0
     for end in line:
         if is_set(flat, end) and is_end(block_around(flat, end, along_x, along_y) & AROUND):
-            voxels, length, at = _follow(flat, end, np.inf, path, along_x, along_y, size)
-            short = voxels and length * STEPS < depth_at(depth, at, along_x, along_y) + depth_at(depth, end, along_x, along_y)
-            if short:
-                removed = True
-                for voxel in path[:voxels]:
-                    clear_voxel(flat, voxel)
-            if voxels:
+            branch = path[doomed:]
+            voxels, length, junction = _follow(flat, end, np.inf, branch, along_x, along_y, size)
+            if junction:
+                at = branch[voxels]
+                least = depth_at(depth, at, along_x, along_y) + depth_at(depth, end, along_x, along_y)
+                short = length * STEPS < least
                 again[count] = at if short else end
                 count += 1
-    return again[: count if removed else 0]
+                doomed += voxels if short else 0
+    for at in path[:doomed]:  # only now, so that the order of the branches does not matter
+        clear_voxel(flat, at)
+    return again[: count if doomed else 0]
 
 
 @compiled
@@ -81,13 +83,14 @@ def extend(
         depth: Depth in the mask, see ``depth_of``.
         line: Flat indices of the voxels of the centreline.
         size: Voxel size along X, Y and Z, relative to the smallest one.
-        path: Space for the voxels of the longest line.
+        path: Space for all voxels of the centreline.
     """
     along_x, along_y = strides(packed)
     flat = packed.reshape(-1)
     for end in line:
         if is_set(flat, end) and is_end(block_around(flat, end, along_x, along_y) & AROUND):
-            back = _follow(flat, end, 2 * depth_at(depth, end, along_x, along_y) / STEPS, path, along_x, along_y, size)[2]
+            reach = 2 * depth_at(depth, end, along_x, along_y) / STEPS
+            back = path[_follow(flat, end, reach, path, along_x, along_y, size)[0]]
             heading = (
                 (end // along_x - back // along_x) * size[0],
                 (end % along_x // along_y - back % along_x // along_y) * size[1],
@@ -109,26 +112,23 @@ def _follow(
     along_x: int,
     along_y: int,
     size: NDArray[np.float64],
-) -> tuple[int, float, int]:
-    """Follow a line from its end to a junction, to its other end, or as far as ``reach``.
+) -> tuple[int, float, bool]:
+    """Follow a line from its end to a junction, to its other end, or as far as ``reach``, and write it to ``path``.
 
     Returns:
-        The number of voxels written to ``path``, without the last one, or 0 if the line has no junction; the length;
-        and the last voxel.
+        The number of steps, their length, and whether the last voxel of the path is a junction.
     """
-    voxels, length, before, at = 0, 0.0, AROUND, end
+    voxels, length, before, path[0] = 0, 0.0, AROUND, end
     while length < reach:
-        ahead = block_around(flat, at, along_x, along_y) & before
-        if ahead == 0:
-            break
-        if ahead & (ahead - 1):
-            return voxels, length, at
+        ahead = block_around(flat, path[voxels], along_x, along_y) & before
+        if ahead == 0 or ahead & (ahead - 1):
+            return voxels, length, ahead != 0
         bit = lowest_bit(ahead)
-        path[voxels] = at
-        voxels += 1
         length += _distance(bit, size)
-        before, at = AROUND & ~(1 << (26 - bit)), neighbour(at, bit, along_x, along_y)
-    return 0, length, at
+        before = AROUND & ~(1 << (26 - bit))
+        voxels += 1
+        path[voxels] = neighbour(path[voxels - 1], bit, along_x, along_y)
+    return voxels, length, False
 
 
 @compiled

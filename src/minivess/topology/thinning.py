@@ -55,7 +55,7 @@ def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0))
     size = np.asarray(spacing_um, np.float64) / min(spacing_um)
     depth = depth_of(packed, mask.shape[2], size)
     voxels, ends_of_groups = _in_groups(depth, packed.shape[2] * 8)
-    kept, stays, space = np.zeros_like(packed), np.zeros_like(packed), np.empty_like(voxels)
+    kept, stays, space = np.zeros_like(packed), np.zeros_like(packed), np.empty(len(voxels) + 1, np.int64)
     _keep_ends(packed, stays, voxels[: ends_of_groups[7]])  # an end has the least depth
     _remove(packed, kept, stays, voxels, ends_of_groups, space, True)
     line = _left(packed, voxels)
