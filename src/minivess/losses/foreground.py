@@ -45,7 +45,7 @@ def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> For
         ConfigError: A shape is not as above. One channel is refused because the softmax of one channel is constant and
             its gradient is exactly zero.
     """
-    _check_shapes(logits, label, mask)
+    check_shapes(logits, label, mask)
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logit = precise[:, 1:] - precise[:, :1]
     vessel = label > 0.5
@@ -56,7 +56,8 @@ def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> For
     return Foreground(logit, torch.sigmoid(logit) * counts, (vessel & counts).to(logit.dtype), counts)
 
 
-def _check_shapes(logits: Tensor, label: Tensor, mask: Tensor | None) -> None:
+def check_shapes(logits: Tensor, label: Tensor, mask: Tensor | None) -> None:
+    """Raise a `ConfigError` unless the shapes are those that `foreground` takes."""
     if logits.ndim != 5 or logits.shape[1] != 2:
         raise ConfigError(
             "logits of shape (B, 2, X, Y, Z) with the channels background and foreground",
