@@ -136,9 +136,10 @@ def focal_tversky(alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3) -
         beta: Weight of false negatives; above 0.
         gamma: The inverse of the exponent, above 0. Above 1, a small Tversky loss has a larger gradient.
     """
-    above_zero = {"alpha": alpha, "beta": beta, "gamma": gamma}
-    _check_above_zero(above_zero, "leave `alpha` at 0.3, `beta` at 0.7 and `gamma` at 4/3")
-    return CompoundLoss([(1.0, cross_entropy), (1.0, partial(soft_focal_tversky, **above_zero))])
+    cure = "leave `alpha` at 0.3, `beta` at 0.7 and `gamma` at 4/3"
+    _check_above_zero({"alpha": alpha, "beta": beta, "gamma": gamma}, cure)
+    focal = partial(soft_focal_tversky, alpha=alpha, beta=beta, gamma=gamma)
+    return CompoundLoss([(1.0, cross_entropy), (1.0, focal)])
 
 
 def _cldice(iterations: int, smooth: float) -> Term:

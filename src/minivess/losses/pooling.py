@@ -2,6 +2,9 @@
 
 ``torch.nn.functional.max_pool3d`` keeps an index of 8 bytes per voxel for its backward pass, which on a GPU adds in an
 order that changes from run to run. Here the gradient is found again from the values.
+
+All images here are ``(B, C, X, Z, Y)``, see `swap_yz`: a patch is much longer along y than along z, and operations on
+long rows are faster.
 """
 
 from __future__ import annotations
@@ -11,8 +14,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-SPATIAL_AXES = (2, 3, 4)
+X_AXIS, Z_AXIS, Y_AXIS = AXES = (2, 3, 4)
 _ClampInPlace = Callable[[Tensor, Tensor], Tensor]
+
+
+def swap_yz(image: Tensor) -> Tensor:
+    """Copy an image ``(B, C, X, Y, Z)`` to the layout ``(B, C, X, Z, Y)``, or back."""
+    return image.transpose(3, 4).contiguous()
 
 
 def clamp_by_neighbours(pooled: Tensor, image: Tensor, axis: int, clamp_: _ClampInPlace) -> Tensor:
@@ -50,18 +58,18 @@ def maximum_3x3x3(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Maximum over 3x3x3 voxels.
 
     Args:
-        image: ``(B, C, X, Y, Z)``. Voxels outside the array do not count.
+        image: ``(B, C, X, Z, Y)``. Voxels outside the array do not count.
 
     Returns:
         What `maximum_3x3x3_backward` needs: the image and its maxima along z, along zy and along zyx, which is the result.
     """
-    along_z = pool(image, 4, Tensor.clamp_min_)
-    along_zy = pool(along_z, 3, Tensor.clamp_min_)
-    return image, along_z, along_zy, pool(along_zy, 2, Tensor.clamp_min_)
+    along_z = pool(image, Z_AXIS, Tensor.clamp_min_)
+    along_zy = pool(along_z, Y_AXIS, Tensor.clamp_min_)
+    return image, along_z, along_zy, pool(along_zy, X_AXIS, Tensor.clamp_min_)
 
 
 def maximum_3x3x3_backward(grad: Tensor, pooled: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     """Gradient of `maximum_3x3x3` by its image. Of voxels that tie, the first in the order x, y, z gets it."""
-    for step, axis in ((2, 2), (1, 3), (0, 4)):
+    for step, axis in ((2, X_AXIS), (1, Y_AXIS), (0, Z_AXIS)):
         grad = pool_backward(grad, pooled[step], pooled[step + 1], axis)
     return grad

@@ -1,4 +1,4 @@
-"""SCNP: every voxel answers for the worst logit among its neighbours of the same class (Valverde et al., CVPR 2026)."""
+"""SCNP: each logit becomes the worst one among the neighbours in its own class (Valverde et al., CVPR 2026)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from minivess.losses.foreground import check_shapes
-from minivess.losses.pooling import maximum_3x3x3, maximum_3x3x3_backward
+from minivess.losses.pooling import maximum_3x3x3, maximum_3x3x3_backward, swap_yz
 
 _VESSEL, _BACKGROUND = slice(0, 2), slice(2, 4)
 """Channels of the pooled images: both logits of the vessel's windows, then both logits of the background's windows."""
@@ -56,8 +56,8 @@ def worst_same_class_neighbour(logits: Tensor, label: Tensor, mask: Tensor | Non
     """
     check_shapes(logits, label, mask)
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    worst: Tensor = _WorstNeighbour.apply(precise, label > 0.5, None if mask is None else mask.bool())
-    return worst
+    counts = None if mask is None else swap_yz(mask.bool())
+    return swap_yz(_WorstNeighbour.apply(swap_yz(precise), swap_yz(label > 0.5), counts))
 
 
 class _WorstNeighbour(torch.autograd.Function):
@@ -74,6 +74,7 @@ class _WorstNeighbour(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         logits, vessel, counts = ctx.saved_tensors
+        grad = grad.contiguous()
         pooled = maximum_3x3x3(_by_class(_penalty(logits, vessel), vessel, counts, -torch.inf))
         by_class = maximum_3x3x3_backward(_by_class(_penalty(grad, vessel), vessel, counts, 0.0), pooled)
         to_logits = _penalty(_of_own_class(by_class, vessel), vessel)

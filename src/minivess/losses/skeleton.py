@@ -17,12 +17,16 @@ from torch.autograd.function import once_differentiable
 
 from minivess.errors import ConfigError
 from minivess.losses.pooling import (
-    SPATIAL_AXES,
+    AXES,
+    X_AXIS,
+    Y_AXIS,
+    Z_AXIS,
     clamp_by_neighbours,
     maximum_3x3x3,
     maximum_3x3x3_backward,
     pool,
     pool_backward,
+    swap_yz,
 )
 
 
@@ -52,12 +56,13 @@ def soft_skeleton(x: Tensor, iterations: int, mask: Tensor | None = None) -> Ten
             f"shape {tuple(x.shape)} and {iterations} iterations",
             "add the missing axes, and set `iterations` to the largest vessel radius in voxels",
         )
-    image = x.to(torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.int8)
+    image = swap_yz(x.to(torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.int8))
     if mask is None:
-        return _SoftSkeleton.apply(image, None, iterations)
+        return swap_yz(_SoftSkeleton.apply(image, None, iterations))
+    mask = swap_yz(mask)
     padding = mask.logical_not()
     skeleton = _SoftSkeleton.apply(image.masked_fill(padding, 1), mask.to(image.dtype), iterations)
-    return skeleton.masked_fill(padding, 0)
+    return swap_yz(skeleton.masked_fill(padding, 0))
 
 
 class _SoftSkeleton(torch.autograd.Function):
@@ -108,21 +113,21 @@ class _SoftSkeleton(torch.autograd.Function):
 def _erode(level: Tensor, valid: Tensor | None) -> Tensor:
     """Minimum over the three axis-wise windows. Padding stays 1, the largest value, so it affects no minimum."""
     eroded = level.clone()
-    for axis in SPATIAL_AXES:
+    for axis in AXES:
         clamp_by_neighbours(eroded, level, axis, Tensor.clamp_max_)
     return eroded if valid is None else eroded.clamp_min_(1 - valid)
 
 
 def _erode_backward(grad: Tensor, level: Tensor) -> Tensor:
     """Gradient of `_erode`. Axes that tie share it in the same way as ``torch.minimum(torch.minimum(x, y), z)``."""
-    along_x, along_y, along_z = (pool(level, axis, Tensor.clamp_max_) for axis in SPATIAL_AXES)
+    along_x, along_y, along_z = (pool(level, axis, Tensor.clamp_max_) for axis in (X_AXIS, Y_AXIS, Z_AXIS))
     grad_z = _share_of_first(grad, along_z, torch.minimum(along_x, along_y))
     grad_xy = grad - grad_z
     grad_x = _share_of_first(grad_xy, along_x, along_y)
     grad_y = grad_xy.sub_(grad_x)
-    total = pool_backward(grad_x, level, along_x, axis=2)
-    total.add_(pool_backward(grad_y, level, along_y, axis=3))
-    return total.add_(pool_backward(grad_z, level, along_z, axis=4))
+    total = pool_backward(grad_x, level, along_x, X_AXIS)
+    total.add_(pool_backward(grad_y, level, along_y, Y_AXIS))
+    return total.add_(pool_backward(grad_z, level, along_z, Z_AXIS))
 
 
 def _share_of_first(grad: Tensor, first: Tensor, second: Tensor) -> Tensor:
