@@ -233,7 +233,7 @@ class TestWeights:
         ("name", "defaults"),
         [
             ("warp", {"strength": 30.0, "onset": 0.5}),
-            ("skeleton_recall", {"smooth": 1.0}),
+            ("skeleton_recall", {"smooth": 1.0, "tube": "patch"}),
             ("cbdice_cldice", {"iterations": 10, "smooth": 1.0}),
             ("clce", {"iterations": 10}),
             ("tversky", {"alpha": 0.3, "beta": 0.7}),

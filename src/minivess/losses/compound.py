@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,11 @@ from minivess.errors import ConfigError
 from minivess.losses.critical import critical_cross_entropy
 from minivess.losses.foreground import Foreground, foreground
 from minivess.losses.region import cross_entropy, soft_dice, soft_focal_tversky, soft_tversky
-from minivess.losses.skeleton_recall import soft_skeleton_recall
+from minivess.losses.skeleton_recall import TubeOf, VolumeTube, soft_skeleton_recall
 from minivess.losses.topology import cb_dice_of_view, centreline_cross_entropy, soft_cldice
+
+if TYPE_CHECKING:
+    from minivess.data.array_store import LabelMark
 
 Term = Callable[[Foreground], Tensor]
 
@@ -26,11 +30,14 @@ class CompoundLoss(nn.Module):
 
     Args:
         terms: Pairs of a weight and a function that maps a `Foreground` to a scalar.
+        label_mark: What an experiment draws once in the label of each volume (``minivess.data.array_store.LabelMark``).
+            Marked voxels have the label 2; `Foreground.marked` returns them.
     """
 
-    def __init__(self, terms: Sequence[tuple[float, Term]]) -> None:
+    def __init__(self, terms: Sequence[tuple[float, Term]], label_mark: LabelMark | None = None) -> None:
         super().__init__()
         self.terms = tuple(terms)
+        self.label_mark = label_mark
 
     def forward(self, logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Tensor:
         view = foreground(logits, label, mask)
@@ -107,14 +114,20 @@ def warp(strength: float = 30.0, onset: float = 0.5) -> CompoundLoss:
     return CompoundLoss([(1.0, partial(soft_dice, smooth=1.0)), (1.0, at_critical)])
 
 
-def skeleton_recall(smooth: float = 1.0) -> CompoundLoss:
+def skeleton_recall(smooth: float = 1.0, tube: TubeOf = "patch") -> CompoundLoss:
     """``CE + Dice + skeleton recall``: `dice_ce` and skeleton recall, 1:1 (Kirchhoff et al., ECCV 2024).
 
     Args:
         smooth: Added to the numerator and denominator of the recall; above 0.
+        tube: "patch" draws the tube around the skeleton from the label of each patch. "volume" draws it once per volume
+            and cuts it like the label; a label without marked voxels then has no tube.
     """
+    if tube not in ("patch", "volume"):
+        raise ConfigError("`tube` as 'patch' or 'volume'", f"tube={tube!r}", "leave `tube` at 'patch'")
     _check_above_zero({"smooth": smooth}, "leave `smooth` at 1")
-    return CompoundLoss([(1.0, cross_entropy), (1.0, soft_dice), (1.0, partial(soft_skeleton_recall, smooth=smooth))])
+    recall = partial(soft_skeleton_recall, smooth=smooth, tube_of=tube)
+    mark = VolumeTube() if tube == "volume" else None
+    return CompoundLoss([(1.0, cross_entropy), (1.0, soft_dice), (1.0, recall)], mark)
 
 
 def tversky(alpha: float = 0.3, beta: float = 0.7) -> CompoundLoss:

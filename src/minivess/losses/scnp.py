@@ -27,6 +27,7 @@ class SameClassNeighbourPenalty(nn.Module):
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
         self.loss = loss
+        self.label_mark = getattr(loss, "label_mark", None)
 
     def forward(self, logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.training:
