@@ -32,6 +32,7 @@ from minivess.data.phantoms.phantom import small_cases, write_phantom
 from minivess.errors import PlanError
 from minivess.experiments.run_folder import RunFolder
 from minivess.geometry import Shape
+from minivess.losses.registry import LOSSES
 from minivess.models.model_profile import load_model_profile
 from minivess.planning.memory.cache import PeakCache
 from minivess.planning.memory.estimator import cache_folder
@@ -44,10 +45,7 @@ from minivess.training.config import Precision
 SPACING_UM = (0.99, 0.99, 5.0)
 ROWS: tuple[tuple[str, Shape, int, str, Precision], ...] = (
     *(("dynunet", (96, 96, 8), 2, "dice_ce", precision) for precision in ("fp32", "bf16", "fp16")),
-    *(
-        ("dynunet", (96, 96, 16), 2, loss, "fp16")
-        for loss in ("dice_ce", "dice_ce_cldice", "cbdice", "cbdice_cldice", "warp", "skeleton_recall")
-    ),
+    *(("dynunet", (96, 96, 16), 2, loss, "fp16") for loss in (*LOSSES, "scnp_dice_ce")),
     ("dynunet", (128, 128, 32), 2, "dice_ce", "fp16"),
     ("dynunet", (128, 128, 32), 4, "cbdice_cldice", "bf16"),
     ("dynunet", (192, 192, 32), 2, "dice_ce", "fp16"),

@@ -1,29 +1,39 @@
 """Time and memory of each loss in a training step, and of soft clDice compared with MONAI's. Prints Markdown tables.
 
-Every number comes from a separate process: the fastest of several forward and backward passes, and the peak of resident memory
-above the level before. Neither includes the inputs. Run it on a machine without other load:
+Times are CPU times, forward and backward. All subjects take turns in one process, and each has its fastest turn, so that
+other load on the machine changes no comparison. A DynUNet step (16, 32, 64, 128 filters, dice_ce, AdamW) takes turns with
+them. Memory is the peak of resident memory above the level before, in a process of its own. Neither includes the inputs.
 
-    python benchmarks/losses_speed.py [--threads 2]
+    python benchmarks/losses_speed.py [--threads 1] [--turns 9]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from minivess.losses import LOSSES, build_loss
+from minivess.losses.registry import SCNP
 from minivess.losses.topology import soft_cldice
+from minivess.models.model_profile import build_network, load_model_profile
+from minivess.training.config import TrainingConfig
+from minivess.training.state import TrainState
+from minivess.training.step import Step
 
 SHAPES = ((2, 96, 96, 24), (2, 96, 96, 8))
 ITERATIONS = 10
+DYNUNET = "DynUNet step"
+SOFT_CLDICE = {"monai": "soft clDice alone, MONAI's", "ours": "soft clDice alone"}
 
 
 def vessels(batch: int, *size: int) -> tuple[Tensor, Tensor]:
@@ -54,47 +64,74 @@ def peak_rss_bytes(*, reset: bool = False) -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def measure(subject: str, shape: list[int], repeats: int) -> dict[str, float]:
-    """Measure seconds and peak bytes of one forward and backward pass; runs in the worker process."""
+def dynunet_step(shape: tuple[int, ...]) -> Callable[[Tensor, Tensor], None]:
+    """Return a function that runs one optimizer step on a batch; it ignores the logits."""
+    model = load_model_profile("dynunet", filters=(16, 32, 64, 128))
+    patch = (shape[1], shape[2], shape[3])
+    network = build_network(model.spec((patch,), model.plan_strides(patch, (0.99, 0.99, 5.0)))).train()
+    config = TrainingConfig()
+    state = TrainState.start(network, config, "fp32")
+    step = Step(build_loss("dice_ce"), config, seed=0, micro_batch=shape[0])
+    image = torch.randn(shape[0], 1, *patch)
+    mask = torch.ones_like(image, dtype=torch.bool)
+
+    def run(_logits: Tensor, label: Tensor) -> None:
+        step(state, (image, label, mask))
+
+    return run
+
+
+def subject(name: str, shape: tuple[int, ...]) -> Callable[[Tensor, Tensor], None]:
+    """Return a function that runs the forward and backward pass of a loss, or a DynUNet step."""
+    if name == DYNUNET:
+        return dynunet_step(shape)
     named = {"monai": monai_cldice, "ours": our_cldice}
-    loss = named[subject]() if subject in named else build_loss(subject)
+    loss = named[name]() if name in named else build_loss(name)
+    return lambda logits, label: loss(logits.clone().requires_grad_(), label).backward()
 
-    def step(logits: Tensor, label: Tensor) -> float:
-        leaf = logits.clone().requires_grad_()
-        start = time.perf_counter()
-        loss(leaf, label).backward()
-        return time.perf_counter() - start
 
-    step(*vessels(1, 8, 8, 8))
+def measure_seconds(names: list[str], shape: list[int], turns: int) -> dict[str, float]:
+    """Measure the CPU time of every subject, which take turns; runs in the worker process."""
     logits, label = vessels(*shape)
+    runs = {name: subject(name, tuple(shape)) for name in names}
+    fastest = dict.fromkeys(names, float("inf"))
+    for turn in range(turns + 1):
+        for name, run in runs.items():
+            start = time.process_time()
+            run(logits, label)
+            if turn:  # the first one loads libraries
+                fastest[name] = min(fastest[name], time.process_time() - start)
+    return fastest
+
+
+def measure_bytes(name: str, shape: list[int]) -> int:
+    """Measure the peak of one forward and backward pass; runs in the worker process."""
+    run = subject(name, tuple(shape))
+    run(*vessels(1, 8, 8, 8))
+    batch = vessels(*shape)
     before = peak_rss_bytes(reset=True)
-    first = step(logits, label)
-    peak = peak_rss_bytes() - before
-    return {"seconds": min([first, *(step(logits, label) for _ in range(repeats))]), "bytes": peak}
+    run(*batch)
+    return peak_rss_bytes() - before
 
 
-def in_fresh_process(subject: str, shape: tuple[int, ...], threads: int, repeats: int) -> dict[str, float]:
-    request = json.dumps({"subject": subject, "shape": shape, "repeats": repeats})
-    command = [sys.executable, "-W", "ignore", __file__, "--threads", str(threads), "--worker", request]
+def in_fresh_process(threads: int, **request: Any) -> Any:
+    command = [sys.executable, "-W", "ignore", __file__, "--threads", str(threads), "--worker", json.dumps(request)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
-def print_tables(threads: int) -> None:
-    print(f"Forward and backward, {threads} CPU threads, torch {torch.__version__}, {ITERATIONS} iterations\n")
-    print("| soft clDice, foreground | MONAI | ours | times faster | MONAI peak | ours peak | share of memory |")
-    print("|---|---|---|---|---|---|---|")
+def print_tables(names: list[str], threads: int, turns: int) -> None:
+    subjects = [DYNUNET, "monai", "ours", *names]
+    print(f"{threads} CPU threads, torch {torch.__version__}, {ITERATIONS} iterations, fastest of {turns} turns")
     for shape in SHAPES:
-        theirs, ours = (in_fresh_process(name, shape, threads, 7) for name in ("monai", "ours"))
-        faster, share = theirs["seconds"] / ours["seconds"], ours["bytes"] / theirs["bytes"]
-        times = f"{1e3 * theirs['seconds']:.0f} ms | {1e3 * ours['seconds']:.0f} ms | {faster:.1f}"
-        peaks = f"{theirs['bytes'] / 2**20:.0f} MiB | {ours['bytes'] / 2**20:.0f} MiB | {share:.2f}"
-        print(f"| {label_of(shape)} | {times} | {peaks} |")
-    print("\n| loss | " + " | ".join(label_of(shape) for shape in SHAPES) + " |")
-    print("|---|" + "---|" * len(SHAPES))
-    for name in LOSSES:
-        costs = [in_fresh_process(name, shape, threads, 7) for shape in SHAPES]
-        cells = (f"{1e3 * cost['seconds']:.0f} ms, {cost['bytes'] / 2**20:.0f} MiB" for cost in costs)
-        print(f"| {name} | {' | '.join(cells)} |")
+        seconds = in_fresh_process(threads, names=subjects, shape=shape, turns=turns)
+        peaks = {name: in_fresh_process(threads, name=name, shape=shape) for name in subjects if name != DYNUNET}
+        print(f"\n{label_of(shape)}: a DynUNet step with dice_ce takes {1e3 * seconds[DYNUNET]:.0f} ms\n")
+        print("| loss | CPU time | above dice_ce, share of a step | memory |\n|---|---|---|---|")
+        for name, peak in peaks.items():
+            above = (seconds[name] - seconds["dice_ce"]) / seconds[DYNUNET]
+            cells = f"{1e3 * seconds[name]:.1f} ms | {100 * above:+.1f} % | {peak / 2**20:.0f} MiB"
+            print(f"| {SOFT_CLDICE.get(name, name)} | {cells} |", flush=True)
+    print(f"\nLoad of the machine at the end: {os.getloadavg()[0]:.1f}")
 
 
 def label_of(shape: tuple[int, ...]) -> str:
@@ -103,14 +140,19 @@ def label_of(shape: tuple[int, ...]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--turns", type=int, default=9, help="timed turns of each subject")
+    parser.add_argument("--loss", action="append", help="a loss besides dice_ce; may be repeated; otherwise all")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.worker:
-        print(json.dumps(measure(**json.loads(options.worker))))
+        request = json.loads(options.worker)
+        print(json.dumps(measure_seconds(**request) if "names" in request else measure_bytes(**request)))
     else:
-        print_tables(options.threads)
+        names = [*LOSSES, *(SCNP + name for name in ("dice_ce", "clce"))]
+        chosen = names if options.loss is None else ["dice_ce", *options.loss]
+        print_tables(list(dict.fromkeys(chosen)), options.threads, options.turns)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,13 @@ TRAININGS = (
     training(M, (64, 64, 16), 1, "warp", "bf16", 2),
     training(XS, (64, 64, 8), 2, "skeleton_recall", "fp32"),
     training(M, (64, 64, 16), 1, "skeleton_recall", "bf16", 2),
+    training(XS, (64, 64, 8), 2, "clce", "fp32"),
+    training(M, (64, 64, 16), 1, "clce", "bf16", 2),
+    training(XS, (64, 64, 8), 2, "focal_tversky", "fp32"),
+    training(M, (64, 64, 16), 1, "tversky", "bf16", 2),
+    training(XS, (64, 64, 8), 2, "scnp_dice_ce", "fp32"),
+    training(M, (64, 64, 16), 1, "scnp_clce", "bf16", 2),
+    training(L, (96, 96, 24), 2, "scnp_dice_ce", "fp32"),
 )
 INFERENCES = (
     inference(S, (32, 32, 8), (96, 80, 20), 1, "fp32"),
@@ -243,12 +250,14 @@ def by(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def print_tables(threads: int, largest: float) -> None:
+def print_tables(threads: int, largest: float, losses: Sequence[str]) -> None:
     predict_peak(training((4, 4, 4), (16, 16, 4), 2, "dice_ce", "fp32"))  # so that no row includes the time of imports
     print(f"CPU, {threads} threads, torch {torch.__version__}; sizes in MiB, time of the prediction in seconds\n")
     rest = "predicted | taken | error | peak in | resident | s"
     print(f"| network | batch | loss | precision | heads | {rest} |\n|{'---|' * 11}")
-    compare(TRAININGS, training_cells, threads, largest)
+    compare([work for work in TRAININGS if not losses or work.loss in losses], training_cells, threads, largest)
+    if losses:
+        return
     print(f"| network | volume | windows | precision | {rest} |\n|{'---|' * 10}")
     compare(INFERENCES, inference_cells, threads, largest)
 
@@ -265,13 +274,14 @@ def main() -> None:
     parser.add_argument(
         "--largest", type=float, default=float("inf"), help="skip workloads with a prediction above this many MiB"
     )
+    parser.add_argument("--loss", action="append", default=[], help="only training steps of this loss; may be repeated")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.worker:
         worker()
     else:
-        print_tables(options.threads, options.largest)
+        print_tables(options.threads, options.largest, options.loss)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from minivess.errors import ConfigError
 
-_FEW = 8
+_FEW = 9
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
@@ -16,7 +16,7 @@ def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
     Args:
         what: Kind of the name, in the singular, e.g. "loss".
         got: The unknown name, as the user wrote it.
-        known: All known names. They are listed if there are at most eight, or if none is similar to ``got``.
+        known: All known names. They are listed if there are at most nine, or if none is similar to ``got``.
     """
     names = list(known)
     near = did_you_mean(got, names)

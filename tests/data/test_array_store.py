@@ -192,6 +192,54 @@ class TestStore:
         assert str(tmp_path) in caught.value.got
 
 
+class LowerHalf:
+    """A mark of all voxels in the lower half of Y, in the background too; it counts how often it is drawn."""
+
+    name = "lower-half"
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __call__(self, label: np.ndarray) -> np.ndarray:
+        self.drawn += 1
+        marked = np.zeros_like(label)
+        marked[:, : label.shape[1] // 2] = True
+        return marked
+
+
+class TestMarkedLabel:
+    @pytest.fixture
+    def own(self, profile: DatasetProfile, tmp_path: Path) -> Store:
+        return build_store(profile, tmp_path)
+
+    def test_marked_vessel_voxels_are_2(self, own: Store) -> None:
+        plain, marked = own.case("phantom01"), own.case("phantom01", LowerHalf())
+        half = plain.label.shape[1] // 2
+        np.testing.assert_array_equal(marked.label[:, :half], 2 * plain.label[:, :half])
+        np.testing.assert_array_equal(marked.label[:, half:], plain.label[:, half:])
+        assert marked.label.dtype == np.uint8
+        assert marked.label.flags.f_contiguous
+
+    def test_is_drawn_once_for_all_threads_and_later_processes(self, own: Store) -> None:
+        mark = LowerHalf()
+        threads = [threading.Thread(target=own.case, args=("phantom01", mark)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        Store(own.folder).case("phantom01", mark)
+        assert mark.drawn == 1
+
+    def test_a_damaged_one_is_drawn_again(self, own: Store, profile: DatasetProfile) -> None:
+        mark = LowerHalf()
+        expected = own.case("phantom01", mark).label.copy()
+        (path,) = own.folder.glob("*lower-half.npy")
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        np.testing.assert_array_equal(Store(own.folder).case("phantom01", mark).label, expected)
+        assert mark.drawn == 2
+        assert build_store(profile, own.folder.parent).folder == own.folder  # the store itself is not damaged
+
+
 def _mappings() -> set[str]:
     """Paths of the store files that this process has mapped."""
     lines = Path("/proc/self/maps").read_text().splitlines()

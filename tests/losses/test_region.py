@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minivess.losses.foreground import foreground
-from minivess.losses.region import cross_entropy, soft_dice
+from minivess.losses.region import cross_entropy, soft_dice, soft_focal_tversky, soft_tversky
 
 
 def batch():
@@ -50,3 +50,30 @@ class TestSoftDice:
     def test_is_zero_if_both_are_empty(self):
         logits, label = batch()
         assert soft_dice(foreground(logits, label, torch.zeros_like(label).bool())) == 0
+
+
+class TestSoftTversky:
+    """In `batch`, TP is 0.5, FP is 3 times 0.5 and FN is 0.5."""
+
+    def test_weighs_false_positives_by_alpha_and_false_negatives_by_beta(self):
+        expected = 1 - 0.5 / (0.5 + 0.3 * 1.5 + 0.7 * 0.5)
+        assert soft_tversky(foreground(*batch()), 0.3, 0.7).item() == pytest.approx(expected, rel=1e-4)
+
+    def test_is_soft_dice_if_both_weights_are_a_half(self):
+        logits, label = torch.randn(2, 2, 4, 4, 4), torch.randint(0, 2, (2, 1, 4, 4, 4))
+        view = foreground(logits, label)
+        torch.testing.assert_close(soft_tversky(view, 0.5, 0.5), soft_dice(view, 2e-5))
+
+    def test_focal_is_a_power_of_it(self):
+        view = foreground(*batch())
+        expected = soft_tversky(view, 0.3, 0.7).item() ** 0.75
+        assert soft_focal_tversky(view, 0.3, 0.7, 4 / 3).item() == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("gamma", [0.5, 4 / 3, 3.0])
+    def test_focal_has_a_finite_gradient_at_zero(self, gamma):
+        logits, label = batch()
+        nothing = foreground(logits.requires_grad_(), label, torch.zeros_like(label))
+        value = soft_focal_tversky(nothing, 0.3, 0.7, gamma)
+        value.backward()
+        assert value == 0
+        assert logits.grad.isfinite().all()

@@ -10,7 +10,7 @@ from torch import nn
 
 import minivess.losses
 from minivess.errors import ConfigError
-from minivess.losses.registry import LOSSES, build_loss
+from minivess.losses.registry import LOSSES, build_loss, require_known
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -45,6 +45,34 @@ class TestBuildLoss:
             build_loss("dice_ce", iterations=3)
         assert "dice_ce" in caught.value.expected
         assert "iterations" in caught.value.got
+
+
+class TestScnp:
+    def test_options_reach_the_loss(self):
+        with pytest.raises(ConfigError) as caught:
+            build_loss("scnp_cbdice", iteration=3)
+        assert "'iterations'" in caught.value.cure
+
+    def test_unknown_loss_after_it_is_refused_with_the_known_ones(self):
+        with pytest.raises(ConfigError) as caught:
+            build_loss("scnp_nonsense")
+        assert "'nonsense'" in caught.value.got
+        assert "dice_ce, " in caught.value.expected
+
+    def test_is_refused_twice(self):
+        with pytest.raises(ConfigError) as caught:
+            require_known("scnp_scnp_dice_ce")
+        assert "'scnp_scnp_dice_ce'" in caught.value.got
+        assert "remove" in caught.value.cure
+
+    def test_import_path_that_starts_with_it_is_a_package(self):
+        with pytest.raises(ConfigError) as caught:
+            build_loss("scnp_torch.nn:CrossEntropyLoss")
+        assert "'scnp_torch.nn:CrossEntropyLoss'" in caught.value.got
+
+    def test_entry_of_that_name_comes_first(self, monkeypatch):
+        monkeypatch.setitem(LOSSES, "scnp_dice_ce", nn.CrossEntropyLoss)
+        assert isinstance(build_loss("scnp_dice_ce"), nn.CrossEntropyLoss)
 
 
 class TestOpenRegistry:

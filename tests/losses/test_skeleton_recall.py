@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from minivess.errors import ConfigError
-from minivess.losses.foreground import Foreground
+from minivess.losses.foreground import Foreground, foreground
 from minivess.losses.registry import build_loss
-from minivess.losses.skeleton_recall import soft_skeleton_recall, tube
+from minivess.losses.skeleton_recall import VolumeTube, soft_skeleton_recall, tube
 
 
 def rod():
@@ -19,7 +19,7 @@ def rod():
 
 def view(prob, label):
     prob, label = (torch.from_numpy(array)[None, None].float() for array in (prob, label))
-    return Foreground(prob, prob, label, None)
+    return Foreground(prob, prob, label, None, label)
 
 
 class TestTube:
@@ -54,6 +54,30 @@ class TestSoftSkeletonRecall:
 
     def test_is_zero_for_an_empty_label(self):
         assert soft_skeleton_recall(view(rod(), np.zeros_like(rod())), smooth=1.0) == 0
+
+    def test_tube_of_the_volume_is_the_marked_voxels_that_count(self):
+        label = torch.tensor([0, 1, 2, 2, 2]).view(1, 1, 5, 1, 1)
+        logits = (
+            30.0 * torch.tensor([[-1, -1, 1, -1, 1]]).view(1, 1, 5, 1, 1) * torch.tensor([-1, 1]).view(1, 2, 1, 1, 1)
+        )
+        found = foreground(logits, label, torch.tensor([1, 1, 1, 1, 0]).view(1, 1, 5, 1, 1))
+        assert soft_skeleton_recall(found, 1.0, "volume").item() == pytest.approx(1 - (1 + 1) / (2 + 1))
+
+    def test_volume_keeps_the_centreline_that_a_patch_bends(self):
+        """The axis of the rod is at y = 5. A patch that starts at y = 5 moves its skeleton away from the cut."""
+        axis = VolumeTube()(rod())[16, 5:, 5]
+        assert axis.tolist() == [True, True, True, False, False, False]
+        assert tube(rod()[:, 5:])[16, :, 5].tolist() != axis.tolist()
+
+    def test_only_the_tube_of_the_volume_marks_labels_also_with_scnp(self):
+        assert build_loss("skeleton_recall").label_mark is None
+        assert build_loss("scnp_skeleton_recall").label_mark is None
+        assert build_loss("scnp_skeleton_recall", tube="volume").label_mark == VolumeTube()
+
+    def test_refuses_another_tube(self):
+        with pytest.raises(ConfigError) as caught:
+            build_loss("skeleton_recall", tube="slice")
+        assert "'slice'" in caught.value.got
 
     @pytest.mark.parametrize("smooth", [0, "1"])
     def test_refuses_invalid_options(self, smooth):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 import torch
 
 from minivess.errors import ConfigError
-from minivess.losses.topology import cb_dice, soft_cldice
+from minivess.losses.foreground import foreground
+from minivess.losses.topology import cb_dice, centreline_cross_entropy, soft_cldice
 
-GOLDEN = np.load(Path(__file__).parents[1] / "reference" / "losses.npz")
+REFERENCE = Path(__file__).parents[1] / "reference"
+GOLDEN, GOLDEN_2 = (np.load(REFERENCE / name) for name in ("losses.npz", "losses2.npz"))
 
 
-def golden(case, name):
-    return torch.from_numpy(GOLDEN[f"c{case}_{name}"])
+def golden(case, name, values=GOLDEN):
+    return torch.from_numpy(np.asarray(values[f"c{case}_{name}"]))
 
 
 def assert_gradient(got, expected):
@@ -58,6 +61,31 @@ class TestSoftClDice:
         with pytest.raises(ConfigError) as caught:
             soft_cldice(torch.zeros(shape), torch.zeros(2, 1, 8, 8, 4))
         assert str(shape) in caught.value.got
+
+
+class TestCentrelineCrossEntropy:
+    @pytest.mark.parametrize("iterations", [3, 10])
+    @pytest.mark.parametrize("case", range(3))
+    def test_value_and_gradient_equal_the_authors_code(self, case, iterations):
+        logits = golden(case, "logits", GOLDEN_2).requires_grad_()
+        value = centreline_cross_entropy(foreground(logits, golden(case, "label", GOLDEN_2)), iterations)
+        value.backward()
+        assert value.item() == pytest.approx(golden(case, f"clce_it{iterations}", GOLDEN_2).item(), rel=1e-5)
+        assert_gradient(logits.grad, golden(case, f"clce_it{iterations}_grad_logits", GOLDEN_2))
+
+    def test_counts_both_centrelines_by_hand(self):
+        """The centreline of the rod is 25 voxels long and has a gap of 3 in the prediction, whose rods lack 2 more."""
+        rod, _, broken = rod_thinned_and_broken()
+        value = centreline_cross_entropy(foreground(as_logits(broken), rod), 1)
+        missed, found = (math.log1p(math.exp(logit)) for logit in (8, -8))
+        assert value.item() == pytest.approx((3 * missed + 22 * found + 20 * found) / rod.numel(), rel=0.01)
+
+    def test_mean_is_over_the_voxels_that_count(self):
+        rod, _, broken = rod_thinned_and_broken()
+        mask = torch.ones_like(rod)
+        mask[..., 7:] = 0
+        cropped = centreline_cross_entropy(foreground(as_logits(broken)[..., :7], rod[..., :7]), 3)
+        torch.testing.assert_close(centreline_cross_entropy(foreground(as_logits(broken), rod, mask), 3), cropped)
 
 
 class TestCbDice:

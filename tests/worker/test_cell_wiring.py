@@ -27,6 +27,7 @@ from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
 from minivess.experiments.run_folder import CellFolder
 from minivess.inference.predict_volume import predict_volume
 from minivess.json_files import write_state
+from minivess.losses.skeleton_recall import VolumeTube
 from minivess.metrics.case import score_case
 from minivess.metrics.overlap import dsc
 from minivess.models.model_profile import ModelProfile, build_network
@@ -89,7 +90,7 @@ def spec(store: Store, model: ModelProfile) -> CellSpec:
             checkpoint_minutes=60,
         ),
         tolerance_um=3.5,
-        loss_options={"smooth": 5.0},
+        loss_options={"smooth": 5.0, "tube": "volume"},
         seed=7,
     )
 
@@ -167,8 +168,16 @@ class TestTraining:
 
     def test_batches_are_those_of_the_seed_and_the_settings(self, seen: Seen, spec: CellSpec, store: Store) -> None:
         sampler = PatchSampler(
-            store, TRAIN, [(16, 16, 4)], batch=3, foreground_fraction=0.9, seed=spec.seed, augment=False
+            store,
+            TRAIN,
+            [(16, 16, 4)],
+            batch=3,
+            foreground_fraction=0.9,
+            seed=spec.seed,
+            augment=False,
+            mark=VolumeTube(),
         )
+        assert all((label == 2).any() for _, label, _ in seen.batches)
         for number, batch in enumerate(seen.batches):
             for part, expected in zip(batch, sampler.batch(number), strict=True):
                 np.testing.assert_array_equal(part, expected)
@@ -184,7 +193,7 @@ class TestTraining:
         step = seen.steps[0]
         assert (step.seed, step.micro_batch, step.precision, step.config) == (7, 2, "bf16", spec.training)
         assert len(step.loss.terms) == 3  # type: ignore[arg-type]
-        assert step.loss.terms[2][1].keywords == {"smooth": 5.0}  # type: ignore[index, union-attr]
+        assert step.loss.terms[2][1].keywords == {"smooth": 5.0, "tube_of": "volume"}  # type: ignore[index, union-attr]
 
     def test_every_step_has_the_rate_of_the_schedule(self, seen: Seen, spec: CellSpec) -> None:
         assert seen.rates == [learning_rate(number, spec.training) for number in range(6)]

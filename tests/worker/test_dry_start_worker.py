@@ -41,6 +41,26 @@ def first():
 second = first
 """
 
+MARKED = """\
+from minivess.losses.compound import CompoundLoss, dice_ce
+
+seen = []
+
+class Everything:
+    name = "everything"
+
+    def __call__(self, label):
+        return label
+
+class Watching(CompoundLoss):
+    def forward(self, logits, label, mask=None):
+        seen.append(set(label.unique().tolist()))
+        return super().forward(logits, label, mask)
+
+def marked():
+    return Watching(dice_ce().terms, Everything())
+"""
+
 LATE_FAULT = """\
 from minivess.losses.compound import dice_ce
 from minivess.losses.foreground import foreground
@@ -105,6 +125,14 @@ class TestDryStart:
         folder = folder_of(tmp_path, spec_of(store, *methods))
         assert tuple(dry_start(folder).step_seconds) == methods
         assert set(importlib.import_module("counting_losses").alive) == {1}
+
+    def test_loss_sees_the_marks_that_it_wants_in_the_labels(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "marked_labels.py").write_text(MARKED)
+        dry_start(folder_of(tmp_path, spec_of(store, "marked_labels:marked")))
+        seen = importlib.import_module("marked_labels").seen
+        assert len(seen) > 2  # the steps, and the loss alone on right and wrong logits
+        assert {0, 2} in seen
+        assert all(values <= {0, 2} for values in seen)
 
     def test_error_of_a_loss_on_good_predictions_is_raised(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_fault.py").write_text(LATE_FAULT)

@@ -16,18 +16,25 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from minivess.atomic import atomic_folder
+from minivess.atomic import atomic_folder, atomic_path
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, read_header
 from minivess.data.profiler import DatasetProfile, VolumeStats
-from minivess.data.store_digests import FileRecord, is_damaged, record_file, write_records
+from minivess.data.store_digests import (
+    FileRecord,
+    is_damaged,
+    is_intact,
+    record_file,
+    write_record,
+    write_records,
+)
 from minivess.errors import DataError, RunError
 from minivess.json_files import read_state, write_state
-from minivess.locks import acquire, open_lock
+from minivess.locks import acquire, hold, open_lock
 from minivess.machine.process_pool import choose_processes, map_in_processes
 
 _PROFILE = "profile.json"
@@ -44,7 +51,7 @@ class StoredCase:
     Attributes:
         stats: The statistics of the volume from the profile.
         image: (X, Y, Z) in ``Header.read_dtype``, X fastest.
-        label: (X, Y, Z) uint8, 0 or 1, X fastest.
+        label: (X, Y, Z) uint8, 0 or 1, X fastest; 2 in marked voxels if the case was asked for with a mark.
         foreground: Flat indices of the vessel voxels (X fastest), ascending; empty for an empty label.
     """
 
@@ -52,6 +59,17 @@ class StoredCase:
     image: np.ndarray
     label: np.ndarray
     foreground: np.ndarray
+
+
+class LabelMark(Protocol):
+    """Chooses vessel voxels of a whole label, such as those near its centreline. They have the value 2 in the label."""
+
+    @property
+    def name(self) -> str:
+        """Name of what is drawn, for the name of a file; another drawing has another name."""
+
+    def __call__(self, label: np.ndarray, /) -> np.ndarray:
+        """Map a label (X, Y, Z) bool to the marked voxels (X, Y, Z) bool, a subset of it."""
 
 
 class _Layout(NamedTuple):
@@ -82,13 +100,19 @@ class Store:
             raise DataError("a finished store", error.got, "delete the folder; the next run builds it again") from error
         self._volumes = {volume.name: volume for volume in self.profile.volumes}
         self._layouts: dict[str, _Layout] = {}
+        self._drawn: set[Path] = set()
 
     def stats(self, name: str) -> VolumeStats:
         """Return the statistics of one case without opening a file."""
         return self._volumes[name]
 
-    def case(self, name: str) -> StoredCase:
-        """Map one case read-only. Only voxels that are read take memory, and it is freed when the case is dropped."""
+    def case(self, name: str, mark: LabelMark | None = None) -> StoredCase:
+        """Map one case read-only. Only voxels that are read take memory, and it is freed when the case is dropped.
+
+        Args:
+            name: Name of the case.
+            mark: What the label is marked with. It is drawn at the first request for this volume, and stored.
+        """
 
         def mapped(part: str) -> np.ndarray:
             path = _array_file(self.folder, name, part)
@@ -98,7 +122,25 @@ class Store:
                 pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return np.ndarray(layout.shape, layout.dtype, pages, layout.offset, order="F")
 
-        return StoredCase(self._volumes[name], mapped("image"), mapped("label"), mapped("foreground"))
+        label = "label" if mark is None else self._marked_label(name, mark)
+        return StoredCase(self._volumes[name], mapped("image"), mapped(label), mapped("foreground"))
+
+    def _marked_label(self, name: str, mark: LabelMark) -> str:
+        """Write the marked label of a case unless it is there, and return the part of the case that it is."""
+        part = f"label-{mark.name}"
+        path = Path(_array_file(self.folder, name, part))
+        if path in self._drawn:
+            return part
+        with hold(self.folder / ".lock", wait=True):  # other cells and threads wait instead of drawing it too
+            if not is_intact(path):
+                label = self.case(name).label
+                vessel = label != 0
+                marked = label + (np.asarray(mark(vessel), np.bool_) & vessel)
+                with atomic_path(path) as temporary:
+                    _write(temporary, np.dtype(np.uint8), label.shape, [marked.ravel(order="F")])
+                write_record(path)
+        self._drawn.add(path)
+        return part
 
     def label_file(self, name: str) -> Path:
         """File of the label of a case: an array (X, Y, Z) uint8 of 0 and 1."""

@@ -49,6 +49,24 @@ def write_records(folder: Path, records: dict[str, FileRecord]) -> None:
     write_state(folder / _FILE, _Records(files=records))
 
 
+def write_record(path: Path) -> None:
+    """Write the record of a file that was added to a finished store, next to it."""
+    write_state(_record_path(path), record_file(path))
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a file that was added to a finished store exists and has the content that it was written with."""
+    try:
+        known = read_state(_record_path(path), FileRecord, "")
+        return known.state == _state(path) or known.digest == digest_of_file(path)
+    except (RunError, OSError):
+        return False
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
 def is_damaged(folder: Path) -> bool:
     """Whether a file of a store is missing or has another content than when it was written.
 

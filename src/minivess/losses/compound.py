@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 from minivess.errors import ConfigError
 from minivess.losses.critical import critical_cross_entropy
 from minivess.losses.foreground import Foreground, foreground
-from minivess.losses.region import cross_entropy, soft_dice
-from minivess.losses.skeleton_recall import soft_skeleton_recall
-from minivess.losses.topology import cb_dice_of_view, soft_cldice
+from minivess.losses.region import cross_entropy, soft_dice, soft_focal_tversky, soft_tversky
+from minivess.losses.skeleton_recall import TubeOf, VolumeTube, soft_skeleton_recall
+from minivess.losses.topology import cb_dice_of_view, centreline_cross_entropy, soft_cldice
+
+if TYPE_CHECKING:
+    from minivess.data.array_store import LabelMark
 
 Term = Callable[[Foreground], Tensor]
 
@@ -26,11 +30,14 @@ class CompoundLoss(nn.Module):
 
     Args:
         terms: Pairs of a weight and a function that maps a `Foreground` to a scalar.
+        label_mark: What an experiment draws once in the label of each volume (``minivess.data.array_store.LabelMark``).
+            Marked voxels have the label 2; `Foreground.marked` returns them.
     """
 
-    def __init__(self, terms: Sequence[tuple[float, Term]]) -> None:
+    def __init__(self, terms: Sequence[tuple[float, Term]], label_mark: LabelMark | None = None) -> None:
         super().__init__()
         self.terms = tuple(terms)
+        self.label_mark = label_mark
 
     def forward(self, logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Tensor:
         view = foreground(logits, label, mask)
@@ -73,6 +80,17 @@ def cbdice_cldice(iterations: int = 10, smooth: float = 1.0) -> CompoundLoss:
     return CompoundLoss([(0.75, cross_entropy), (0.75, soft_dice), *centreline])
 
 
+def clce(iterations: int = 10) -> CompoundLoss:
+    """``CE + Dice + clCE``: `dice_ce` and cross-entropy on both centrelines, 1:1 (Acebes et al., MICCAI 2024).
+
+    Args:
+        iterations: Number of erosions of the soft skeletons; at least the largest vessel radius in voxels.
+    """
+    _check_options(iterations)
+    on_centrelines = partial(centreline_cross_entropy, iterations=iterations)
+    return CompoundLoss([(1.0, cross_entropy), (1.0, soft_dice), (1.0, on_centrelines)])
+
+
 def warp(strength: float = 30.0, onset: float = 0.5) -> CompoundLoss:
     """``Dice + critical cross-entropy``: Dice (smooth 1) and cross-entropy at topology errors (Hu, NeurIPS 2022).
 
@@ -96,15 +114,45 @@ def warp(strength: float = 30.0, onset: float = 0.5) -> CompoundLoss:
     return CompoundLoss([(1.0, partial(soft_dice, smooth=1.0)), (1.0, at_critical)])
 
 
-def skeleton_recall(smooth: float = 1.0) -> CompoundLoss:
+def skeleton_recall(smooth: float = 1.0, tube: TubeOf = "patch") -> CompoundLoss:
     """``CE + Dice + skeleton recall``: `dice_ce` and skeleton recall, 1:1 (Kirchhoff et al., ECCV 2024).
 
     Args:
         smooth: Added to the numerator and denominator of the recall; above 0.
+        tube: "patch" draws the tube around the skeleton from the label of each patch. "volume" draws it once per volume
+            and cuts it like the label; a label without marked voxels then has no tube.
     """
-    if not isinstance(smooth, int | float) or smooth <= 0:
-        raise ConfigError("`smooth` above 0", f"smooth={smooth}", "leave `smooth` at 1")
-    return CompoundLoss([(1.0, cross_entropy), (1.0, soft_dice), (1.0, partial(soft_skeleton_recall, smooth=smooth))])
+    if tube not in ("patch", "volume"):
+        raise ConfigError("`tube` as 'patch' or 'volume'", f"tube={tube!r}", "leave `tube` at 'patch'")
+    _check_above_zero({"smooth": smooth}, "leave `smooth` at 1")
+    recall = partial(soft_skeleton_recall, smooth=smooth, tube_of=tube)
+    mark = VolumeTube() if tube == "volume" else None
+    return CompoundLoss([(1.0, cross_entropy), (1.0, soft_dice), (1.0, recall)], mark)
+
+
+def tversky(alpha: float = 0.3, beta: float = 0.7) -> CompoundLoss:
+    """``CE + Tversky``, 1:1 (Salehi et al. 2017). A missed voxel costs more than an invented one.
+
+    Args:
+        alpha: Weight of false positives; above 0.
+        beta: Weight of false negatives; above 0. With 0.5 for both, the loss is `dice_ce`.
+    """
+    _check_above_zero({"alpha": alpha, "beta": beta}, "leave `alpha` at 0.3 and `beta` at 0.7")
+    return CompoundLoss([(1.0, cross_entropy), (1.0, partial(soft_tversky, alpha=alpha, beta=beta))])
+
+
+def focal_tversky(alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3) -> CompoundLoss:
+    """``CE + Tversky^(1 / gamma)``, 1:1 (Abraham and Khan, ISBI 2019).
+
+    Args:
+        alpha: Weight of false positives; above 0.
+        beta: Weight of false negatives; above 0.
+        gamma: The inverse of the exponent, above 0. Above 1, a small Tversky loss has a larger gradient.
+    """
+    cure = "leave `alpha` at 0.3, `beta` at 0.7 and `gamma` at 4/3"
+    _check_above_zero({"alpha": alpha, "beta": beta, "gamma": gamma}, cure)
+    focal = partial(soft_focal_tversky, alpha=alpha, beta=beta, gamma=gamma)
+    return CompoundLoss([(1.0, cross_entropy), (1.0, focal)])
 
 
 def _cldice(iterations: int, smooth: float) -> Term:
@@ -121,7 +169,7 @@ def _cb_dice(iterations: int, smooth: float) -> Term:
     return partial(cb_dice_of_view, iterations=iterations, smooth=smooth)
 
 
-def _check_options(iterations: int, smooth: float) -> None:
+def _check_options(iterations: int, smooth: float = 1.0) -> None:
     numbers = isinstance(iterations, int) and isinstance(smooth, int | float)
     if not numbers or iterations < 1 or smooth <= 0:
         raise ConfigError(
@@ -129,3 +177,9 @@ def _check_options(iterations: int, smooth: float) -> None:
             f"iterations={iterations}, smooth={smooth}",
             "set `iterations` to the largest vessel radius in voxels and leave `smooth` at 1",
         )
+
+
+def _check_above_zero(options: dict[str, float], cure: str) -> None:
+    for name, value in options.items():
+        if not isinstance(value, int | float) or not value > 0:
+            raise ConfigError(f"`{name}` as a number above 0", f"{name}={value}", cure)

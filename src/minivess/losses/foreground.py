@@ -19,12 +19,20 @@ class Foreground:
         prob: Foreground probability, 0 in padding.
         label: 1 in the vessel, 0 elsewhere and in padding.
         mask: Bool, False in padding; None if every voxel counts.
+        given: The label as it was passed, with all its values.
     """
 
     logit: Tensor
     prob: Tensor
     label: Tensor
     mask: Tensor | None
+    given: Tensor
+
+    @property
+    def marked(self) -> Tensor:
+        """Bool, True where the label that was passed is 2 and the voxel counts."""
+        marked = self.given > 1.5
+        return marked if self.mask is None else marked & self.mask
 
 
 def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Foreground:
@@ -35,7 +43,8 @@ def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> For
 
     Args:
         logits: ``(B, 2, X, Y, Z)``, any floating type. Channel 0 is background, channel 1 is foreground.
-        label: ``(B, 1, X, Y, Z)``, integer, bool or float; a voxel is vessel if its value is above 0.5.
+        label: ``(B, 1, X, Y, Z)``, integer, bool or float; a voxel is vessel if its value is above 0.5. 2 is a
+            vessel voxel that the `label_mark` of a loss has marked.
         mask: ``(B, 1, X, Y, Z)``, False in padding, which counts in no loss and gets no gradient. None: no padding.
 
     Returns:
@@ -45,18 +54,19 @@ def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> For
         ConfigError: A shape is not as above. One channel is refused because the softmax of one channel is constant and
             its gradient is exactly zero.
     """
-    _check_shapes(logits, label, mask)
+    check_shapes(logits, label, mask)
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logit = precise[:, 1:] - precise[:, :1]
     vessel = label > 0.5
     if mask is None:
-        return Foreground(logit, torch.sigmoid(logit), vessel.to(logit.dtype), None)
+        return Foreground(logit, torch.sigmoid(logit), vessel.to(logit.dtype), None, label)
     counts = mask.bool()
     logit = logit.masked_fill(counts.logical_not(), 0)
-    return Foreground(logit, torch.sigmoid(logit) * counts, (vessel & counts).to(logit.dtype), counts)
+    return Foreground(logit, torch.sigmoid(logit) * counts, (vessel & counts).to(logit.dtype), counts, label)
 
 
-def _check_shapes(logits: Tensor, label: Tensor, mask: Tensor | None) -> None:
+def check_shapes(logits: Tensor, label: Tensor, mask: Tensor | None) -> None:
+    """Raise a `ConfigError` unless the shapes are those that `foreground` takes."""
     if logits.ndim != 5 or logits.shape[1] != 2:
         raise ConfigError(
             "logits of shape (B, 2, X, Y, Z) with the channels background and foreground",

@@ -1,4 +1,4 @@
-"""Cross-entropy and soft Dice of the foreground (nnU-Net, Isensee et al. 2021)."""
+"""Losses that compare volumes: cross-entropy and soft Dice of the foreground (nnU-Net), and Tversky."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivess.losses.foreground import Foreground
+
+_STRAIGHT_BELOW = 1e-6
 
 
 def cross_entropy(view: Foreground) -> Tensor:
@@ -42,3 +44,41 @@ def soft_dice(view: Foreground, smooth: float = 1e-5) -> Tensor:
     overlap = (view.prob * view.label).sum()
     size = view.prob.sum() + view.label.sum()
     return 1 - (2 * overlap + smooth) / (size + smooth)
+
+
+def soft_tversky(view: Foreground, alpha: float, beta: float, smooth: float = 1e-5) -> Tensor:
+    """``1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)``: Tversky loss over the whole batch (Salehi et al. 2017).
+
+    With p the foreground probability and g the label, TP is ``sum(p g)``, FP is ``sum(p (1 - g))`` and FN is
+    ``sum((1 - p) g)``. With alpha = beta = 0.5 it is the soft Dice loss.
+
+    Args:
+        view: Foreground of the batch.
+        alpha: Weight of false positives.
+        beta: Weight of false negatives.
+        smooth: Added to the numerator and denominator.
+
+    Returns:
+        A scalar in [0, 1); 0 if prediction and label are empty.
+    """
+    found = (view.prob * view.label).sum()
+    invented, missed = view.prob.sum() - found, view.label.sum() - found
+    return 1 - (found + smooth) / (found + alpha * invented + beta * missed + smooth)
+
+
+def soft_focal_tversky(view: Foreground, alpha: float, beta: float, gamma: float) -> Tensor:
+    """``t^(1 / gamma)`` of the `soft_tversky` loss t: a steeper end for gamma above 1 (Abraham and Khan, ISBI 2019).
+
+    The slope of the power is infinite at t = 0. Below 1e-6 the loss is therefore a straight line to 0.
+
+    Args:
+        view: Foreground of the batch.
+        alpha: Weight of false positives.
+        beta: Weight of false negatives.
+        gamma: The inverse of the exponent.
+
+    Returns:
+        A scalar in [0, 1); 0 if prediction and label are empty.
+    """
+    tversky = soft_tversky(view, alpha, beta)
+    return tversky * tversky.clamp_min(_STRAIGHT_BELOW) ** (1 / gamma - 1)

@@ -9,7 +9,6 @@ last bit each time. If several voxels tie, the gradient goes to the same voxel a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,9 +16,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minivess.errors import ConfigError
-
-_SPATIAL_AXES = (2, 3, 4)
-_ClampInPlace = Callable[[Tensor, Tensor], Tensor]
+from minivess.losses.pooling import (
+    AXES,
+    X_AXIS,
+    Y_AXIS,
+    Z_AXIS,
+    clamp_by_neighbours,
+    maximum_3x3x3,
+    maximum_3x3x3_backward,
+    pool,
+    pool_backward,
+    swap_yz,
+)
 
 
 def soft_skeleton(x: Tensor, iterations: int, mask: Tensor | None = None) -> Tensor:
@@ -48,12 +56,13 @@ def soft_skeleton(x: Tensor, iterations: int, mask: Tensor | None = None) -> Ten
             f"shape {tuple(x.shape)} and {iterations} iterations",
             "add the missing axes, and set `iterations` to the largest vessel radius in voxels",
         )
-    image = x.to(torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.int8)
+    image = swap_yz(x.to(torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.int8))
     if mask is None:
-        return _SoftSkeleton.apply(image, None, iterations)
+        return swap_yz(_SoftSkeleton.apply(image, None, iterations))
+    mask = swap_yz(mask)
     padding = mask.logical_not()
     skeleton = _SoftSkeleton.apply(image.masked_fill(padding, 1), mask.to(image.dtype), iterations)
-    return skeleton.masked_fill(padding, 0)
+    return swap_yz(skeleton.masked_fill(padding, 0))
 
 
 class _SoftSkeleton(torch.autograd.Function):
@@ -94,62 +103,31 @@ class _SoftSkeleton(torch.autograd.Function):
             pooled = _dilate(levels.pop(), valid)
             thin = torch.sub(levels[-1], pooled[-1]).clamp_min_(0)
             grad_thin = thin.sign().mul_(grad_product).div_(thin.neg_().add_(1).clamp_min_(tiny))
-            grad_level.sub_(_dilate_backward(grad_thin, pooled))
+            grad_level.sub_(maximum_3x3x3_backward(grad_thin, pooled))
             if valid is not None:
                 grad_level.mul_(valid)
             grad_level = _erode_backward(grad_level, levels[-1]).add_(grad_thin)
         return grad_level, None, None
 
 
-def _clamp_by_neighbours(pooled: Tensor, image: Tensor, axis: int, clamp_: _ClampInPlace) -> Tensor:
-    """Clamp every voxel of ``pooled`` by its neighbours in ``image`` along one axis: two, or one at the border."""
-    span = image.shape[axis] - 1
-    clamp_(pooled.narrow(axis, 1, span), image.narrow(axis, 0, span))
-    clamp_(pooled.narrow(axis, 0, span), image.narrow(axis, 1, span))
-    return pooled
-
-
-def _pool(image: Tensor, axis: int, clamp_: _ClampInPlace) -> Tensor:
-    """Minimum or maximum over a window of three voxels along one axis."""
-    return _clamp_by_neighbours(image.clone(), image, axis, clamp_)
-
-
-def _pool_backward(grad: Tensor, image: Tensor, pooled: Tensor, axis: int) -> Tensor:
-    """Gradient of `_pool` with respect to its image. If voxels of a window tie, the first one gets the gradient."""
-    span = image.shape[axis] - 1
-    to_previous = _equal(image.narrow(axis, 0, span), pooled.narrow(axis, 1, span)).mul_(grad.narrow(axis, 1, span))
-    to_next = grad.clone()
-    to_next.narrow(axis, 1, span).sub_(to_previous)
-    to_same = _equal(image, pooled).mul_(to_next)
-    to_next.sub_(to_same)
-    to_same.narrow(axis, 0, span).add_(to_previous)
-    to_same.narrow(axis, 1, span).add_(to_next.narrow(axis, 0, span))
-    return to_same
-
-
-def _equal(first: Tensor, second: Tensor) -> Tensor:
-    """1.0 where equal, else 0.0. On a CPU this is several times faster than converting a bool tensor."""
-    return torch.eq(first, second, out=torch.empty_like(first))
-
-
 def _erode(level: Tensor, valid: Tensor | None) -> Tensor:
     """Minimum over the three axis-wise windows. Padding stays 1, the largest value, so it affects no minimum."""
     eroded = level.clone()
-    for axis in _SPATIAL_AXES:
-        _clamp_by_neighbours(eroded, level, axis, Tensor.clamp_max_)
+    for axis in AXES:
+        clamp_by_neighbours(eroded, level, axis, Tensor.clamp_max_)
     return eroded if valid is None else eroded.clamp_min_(1 - valid)
 
 
 def _erode_backward(grad: Tensor, level: Tensor) -> Tensor:
     """Gradient of `_erode`. Axes that tie share it in the same way as ``torch.minimum(torch.minimum(x, y), z)``."""
-    along_x, along_y, along_z = (_pool(level, axis, Tensor.clamp_max_) for axis in _SPATIAL_AXES)
+    along_x, along_y, along_z = (pool(level, axis, Tensor.clamp_max_) for axis in (X_AXIS, Y_AXIS, Z_AXIS))
     grad_z = _share_of_first(grad, along_z, torch.minimum(along_x, along_y))
     grad_xy = grad - grad_z
     grad_x = _share_of_first(grad_xy, along_x, along_y)
     grad_y = grad_xy.sub_(grad_x)
-    total = _pool_backward(grad_x, level, along_x, axis=2)
-    total.add_(_pool_backward(grad_y, level, along_y, axis=3))
-    return total.add_(_pool_backward(grad_z, level, along_z, axis=4))
+    total = pool_backward(grad_x, level, along_x, X_AXIS)
+    total.add_(pool_backward(grad_y, level, along_y, Y_AXIS))
+    return total.add_(pool_backward(grad_z, level, along_z, Z_AXIS))
 
 
 def _share_of_first(grad: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -159,15 +137,5 @@ def _share_of_first(grad: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _dilate(eroded: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Maximum over 3x3x3. Returns the image with padding 0, and its maxima along z, along zy and along zyx (the result)."""
-    inside = eroded if valid is None else eroded * valid
-    along_z = _pool(inside, 4, Tensor.clamp_min_)
-    along_zy = _pool(along_z, 3, Tensor.clamp_min_)
-    return inside, along_z, along_zy, _pool(along_zy, 2, Tensor.clamp_min_)
-
-
-def _dilate_backward(grad: Tensor, pooled: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    """Gradient of `_dilate` with respect to its image. Of voxels that tie, the first in the order x, y, z gets it."""
-    for step, axis in ((2, 2), (1, 3), (0, 4)):
-        grad = _pool_backward(grad, pooled[step], pooled[step + 1], axis)
-    return grad
+    """`maximum_3x3x3` of the image with padding 0."""
+    return maximum_3x3x3(eroded if valid is None else eroded * valid)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,23 +13,25 @@ from torch import Tensor
 from minivess.losses.foreground import Foreground
 
 TUBE_VOXELS = 2
+TubeOf = Literal["patch", "volume"]
 
 
-def soft_skeleton_recall(view: Foreground, smooth: float) -> Tensor:
+def soft_skeleton_recall(view: Foreground, smooth: float, tube_of: TubeOf = "patch") -> Tensor:
     """``1 - (sum(p t) + smooth) / (sum(t) + smooth)``: soft skeleton recall loss over the whole batch.
 
-    p is the foreground probability and t the `tube` around the label's skeleton. The tube is computed from the label of
-    the patch at each call. The authors do the same: their transform is the last one before the network, after the
-    augmentation.
+    p is the foreground probability and t the `tube` around the label's skeleton.
 
     Args:
         view: Foreground of the batch.
         smooth: Added to the numerator and denominator, so that an empty tube counts as found.
+        tube_of: With "patch", the tube is drawn from the label of the patch at each call. The authors do the same:
+            their transform is the last one before the network, after the augmentation. With "volume", it is the marked
+            voxels of the label (see `VolumeTube`).
 
     Returns:
-        A scalar in [0, 1); 0 if the label has no vessel.
+        A scalar in [0, 1); 0 if there is no tube.
     """
-    tube = _tubes(view.label > 0.5)
+    tube = _tubes(view.label > 0.5) if tube_of == "patch" else view.marked
     found = (view.prob * tube).sum()
     return 1 - (found + smooth) / (tube.sum() + smooth)
 
@@ -49,6 +54,23 @@ def tube(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if not line.any():
         return label.copy()
     return binary_dilation(line, iterations=TUBE_VOXELS) & label
+
+
+@dataclass(frozen=True)
+class VolumeTube:
+    """The `tube` of a whole label. It is drawn once per volume, and cut and transformed with the label.
+
+    At the border of a patch, a vessel that continues beyond it keeps its centreline. The skeleton of the patch alone
+    bends there, and is another one wherever the patch cuts a thick vessel.
+
+    Attributes:
+        name: Name of the drawing. Change it when the drawing changes, so that volumes are drawn again.
+    """
+
+    name: str = "tube-lee-1"
+
+    def __call__(self, label: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return tube(label)
 
 
 @torch.library.custom_op("minivess::skeleton_tubes", mutates_args=(), schema="(Tensor label) -> Tensor")

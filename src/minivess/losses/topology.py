@@ -1,10 +1,11 @@
-"""Losses that compare centrelines: soft clDice and cbDice."""
+"""Losses that compare centrelines: soft clDice, clCE and cbDice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minivess.errors import ConfigError
@@ -50,6 +51,25 @@ def soft_cldice(
     precision = ((skeleton * vessel).sum() + smooth) / (skeleton.sum() + smooth)
     sensitivity = ((label_skeleton * prob).sum() + smooth) / (label_skeleton.sum() + smooth)
     return 1 - _harmonic_mean(precision, sensitivity)
+
+
+def centreline_cross_entropy(view: Foreground, iterations: int) -> Tensor:
+    """``mean(E S(g)) + mean(E S(p))``: cross-entropy on both centrelines, clCE of Acebes et al. (MICCAI 2024).
+
+    E is the cross-entropy of a voxel, S the soft skeleton, p the foreground probability and g the label. The means run
+    over all voxels of the batch that count. The gradient flows through E and through S(p).
+
+    Args:
+        view: Foreground of the batch.
+        iterations: Number of erosions of the soft skeleton; at least the largest vessel radius in voxels.
+
+    Returns:
+        A scalar of at least 0; 0 if both skeletons are empty, and if no voxel counts.
+    """
+    entropy = F.binary_cross_entropy_with_logits(view.logit, view.label, reduction="none")
+    skeletons = soft_skeleton(view.prob, iterations, view.mask) + soft_skeleton(view.label > 0.5, iterations, view.mask)
+    total = (entropy * skeletons).sum()
+    return total / (entropy.numel() if view.mask is None else view.mask.sum().clamp_min(1))
 
 
 def cb_dice(

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from minivess.data.array_store import Store, StoredCase
+from minivess.data.array_store import LabelMark, Store, StoredCase
 from minivess.data.sampling.loaders import batches
 from minivess.data.sampling.patch_sampler import PatchSampler
 from minivess.errors import RunError
@@ -167,6 +167,12 @@ def device_of(plan: TrainingPlan, folder: Path) -> torch.device:
     return torch.device(plan.device)
 
 
+def label_mark(loss: torch.nn.Module) -> LabelMark | None:
+    """Return what a loss wants to be marked in the labels, its attribute ``label_mark``; None if it has none."""
+    mark: LabelMark | None = getattr(loss, "label_mark", None)
+    return mark
+
+
 def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
     """Build the training state and the step function of a cell. Every loss of a fold starts from the same weights.
 
@@ -203,6 +209,7 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
         foreground_fraction=training.foreground_fraction,
         seed=spec.seed,
         augment=training.augment,
+        mark=label_mark(step.loss),
     )
     validation_case = spec.held_out[len(spec.held_out) // 2]
 

@@ -29,7 +29,7 @@ from minivess.planning.memory.workload import GpuStep
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.state import TrainState
 from minivess.training.step import NanLossError, Step
-from minivess.worker.cell_worker import device_of, predictor, start_training
+from minivess.worker.cell_worker import device_of, label_mark, predictor, start_training
 from minivess.worker.exit_status import Beat, exit_code_of, heartbeat
 
 
@@ -86,6 +86,7 @@ def _real_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, fl
         foreground_fraction=training.foreground_fraction,
         seed=cell.seed,
         augment=training.augment,
+        mark=label_mark(step.loss),
     )
     for number, batch in enumerate(batches(sampler, 0, 3 if plan.device == "cuda" else 2, plan.workers)):
         if number == 1:
@@ -107,7 +108,14 @@ def _late_seconds(cell: CellSpec, step: Step, store: Store, name: str) -> float:
     """
     plan = cell.plan
     sampler = PatchSampler(
-        store, [name], [plan.patch], batch=plan.micro_batch, foreground_fraction=1.0, seed=cell.seed, augment=False
+        store,
+        [name],
+        [plan.patch],
+        batch=plan.micro_batch,
+        foreground_fraction=1.0,
+        seed=cell.seed,
+        augment=False,
+        mark=label_mark(step.loss),
     )
     _, label, mask = (torch.from_numpy(part).to(plan.device) for part in sampler.batch(0))
     late = _almost_right_logits(label)

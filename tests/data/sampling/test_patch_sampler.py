@@ -24,6 +24,26 @@ def _sampler(
     )
 
 
+class Everything:
+    """A mark of every vessel voxel."""
+
+    name = "everything"
+
+    def __call__(self, label: np.ndarray) -> np.ndarray:
+        return label
+
+
+class TestMark:
+    def test_is_cut_turned_and_mirrored_with_the_label(self, store: Store) -> None:
+        plain = _sampler(store, (40, 40, 6))
+        marked = PatchSampler(store, NAMES, ((40, 40, 6),), batch=2, foreground_fraction=0.5, mark=Everything())
+        for step in range(6):
+            (image, label, mask), (same, twice, as_before) = plain.batch(step), marked.batch(step)
+            np.testing.assert_array_equal(twice, 2 * label)
+            np.testing.assert_array_equal(same, image)
+            np.testing.assert_array_equal(as_before, mask)
+
+
 class TestBatch:
     def test_depends_only_on_seed_and_step(self, store: Store) -> None:
         first, second = _sampler(store), _sampler(store)

@@ -49,6 +49,8 @@ class TestAgainstRealSteps:
         _work("dice_ce", "fp32", 2, _network((32, 32, 8), 16, 32, 64), accumulated=True),
         _work("warp", "fp32", 2, _network((32, 32, 8), 8, 16, 32)),
         _work("skeleton_recall", "bf16", 2, _network((32, 32, 8), 8, 16, 32)),
+        _work("scnp_clce", "fp32", 2, _network((32, 32, 8), 8, 16, 32)),
+        _work("scnp_focal_tversky", "bf16", 2, _network((32, 32, 8), 8, 16, 32)),
     )
 
     @pytest.mark.parametrize("works", [WORKS[1:3], pytest.param(WORKS[:1] + WORKS[3:], marks=pytest.mark.slow)])

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minivess.data.array_store import Store, StoredCase
+from minivess.data.array_store import LabelMark, Store, StoredCase
 from minivess.data.sampling.in_plane_transform import InPlane, draw_in_plane, sample_linear, sample_nearest
 from minivess.data.sampling.intensity_augment import change_intensity, draw_flips
 from minivess.geometry import Shape, patch_for
@@ -37,6 +37,7 @@ class PatchSampler:
             other patches are at random positions.
         seed: Seed of all random numbers.
         augment: Whether patches are augmented at random.
+        mark: What the labels are marked with, once per volume: marked vessel voxels have the value 2.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class PatchSampler:
         foreground_fraction: float,
         seed: int = 0,
         augment: bool = True,
+        mark: LabelMark | None = None,
     ) -> None:
         self._store = store
         self._groups: dict[Shape, list[str]] = {}
@@ -59,6 +61,7 @@ class PatchSampler:
         self._foreground_fraction = foreground_fraction
         self._seed = seed
         self._augment = augment
+        self._mark = mark
         self._order = lru_cache(maxsize=8)(self._shuffled)
 
     def batch(self, step: int) -> Patch:
@@ -68,7 +71,7 @@ class PatchSampler:
         shape = (self._batch, 1, *patch)
         whole = np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.bool_)
         for slot in range(self._batch):
-            case = self._store.case(self._name(patch, round_, number * self._batch + slot))
+            case = self._store.case(self._name(patch, round_, number * self._batch + slot), self._mark)
             sample = self._sample(case, patch, step * self._batch + slot)
             for part, own in zip(whole, sample, strict=True):
                 part[slot, 0] = own
