@@ -32,11 +32,17 @@ class TestTube:
         thin[2:18, 3, 3] = True
         assert np.array_equal(tube(thin), thin)
 
+    def test_vessel_of_even_width_has_a_tube_and_none_with_the_skeleton_of_the_paper(self):
+        vessels = np.zeros((20, 7, 14), dtype=bool)
+        vessels[2:18, 2:5, 2:5] = vessels[2:18, 2:4, 9:11] = True
+        assert tube(vessels)[4:16, :, 9:11].sum() == 12 * 4
+        assert not tube(vessels, "lee")[:, :, 9:11].any()
+
     @pytest.mark.parametrize("size", [(0, 0, 0), (2, 2, 2), (1, 1, 1)])
-    def test_blob_that_thinning_deletes_is_its_own_tube(self, size):
+    def test_blob_that_the_skeleton_of_the_paper_deletes_is_its_own_tube(self, size):
         blob = np.zeros((6, 6, 4), dtype=bool)
         blob[tuple(slice(2, 2 + edge) for edge in size)] = True
-        assert np.array_equal(tube(blob), blob)
+        assert np.array_equal(tube(blob, "lee"), blob)
 
 
 class TestSoftSkeletonRecall:

@@ -13,7 +13,7 @@ from minivess.errors import ConfigError
 from minivess.losses.critical import critical_cross_entropy
 from minivess.losses.foreground import Foreground, foreground
 from minivess.losses.region import cross_entropy, soft_dice, soft_focal_tversky, soft_tversky
-from minivess.losses.skeleton_recall import TubeOf, VolumeTube, soft_skeleton_recall
+from minivess.losses.skeleton_recall import Skeleton, TubeOf, VolumeTube, soft_skeleton_recall
 from minivess.losses.topology import cb_dice_of_view, centreline_cross_entropy, soft_cldice
 
 if TYPE_CHECKING:
@@ -114,19 +114,24 @@ def warp(strength: float = 30.0, onset: float = 0.5) -> CompoundLoss:
     return CompoundLoss([(1.0, partial(soft_dice, smooth=1.0)), (1.0, at_critical)])
 
 
-def skeleton_recall(smooth: float = 1.0, tube: TubeOf = "patch") -> CompoundLoss:
+def skeleton_recall(smooth: float = 1.0, tube: TubeOf = "patch", skeleton: Skeleton = "complete") -> CompoundLoss:
     """``CE + Dice + skeleton recall``: `dice_ce` and skeleton recall, 1:1 (Kirchhoff et al., ECCV 2024).
 
     Args:
         smooth: Added to the numerator and denominator of the recall; above 0.
         tube: "patch" draws the tube around the skeleton from the label of each patch. "volume" draws it once per volume
             and cuts it like the label; a label without marked voxels then has no tube.
+        skeleton: "complete" uses the centreline that every vessel has. "lee" uses the skeleton of the paper, in which
+            vessels with an even number of voxels across are missing.
     """
     if tube not in ("patch", "volume"):
         raise ConfigError("`tube` as 'patch' or 'volume'", f"tube={tube!r}", "leave `tube` at 'patch'")
     _check_above_zero({"smooth": smooth}, "leave `smooth` at 1")
-    recall = partial(soft_skeleton_recall, smooth=smooth, tube_of=tube)
-    mark = VolumeTube() if tube == "volume" else None
+    if skeleton not in ("complete", "lee"):
+        cure = "leave `skeleton` at 'complete'"
+        raise ConfigError("`skeleton` as 'complete' or 'lee'", f"skeleton={skeleton!r}", cure)
+    recall = partial(soft_skeleton_recall, smooth=smooth, tube_of=tube, skeleton=skeleton)
+    mark = VolumeTube(skeleton) if tube == "volume" else None
     return CompoundLoss([(1.0, cross_entropy), (1.0, soft_dice), (1.0, recall)], mark)
 
 

@@ -45,6 +45,8 @@ def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0))
         mask: (X, Y, Z) bool.
         spacing_um: Voxel size along X, Y and Z, in micrometres. Only the ratios matter.
 
+    A mask that is shifted within its array has the same centreline.
+
     Returns:
         Indices of the voxels, (N, 3), in the order of the array. As a mask, they have the Betti numbers of ``mask``.
         Thinning them again changes nothing.
@@ -54,21 +56,29 @@ def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0))
         return indices(packed)
     size = np.asarray(spacing_um, np.float64) / min(spacing_um)
     depth = depth_of(packed, mask.shape[2], size)
-    voxels, ends_of_groups = _in_groups(depth, packed.shape[2] * 8)
+    first = _first_subfield(packed)
+    voxels, ends_of_groups = _in_groups(depth, packed.shape[2] * 8, first)
     kept, stays, space = np.zeros_like(packed), np.zeros_like(packed), np.empty(len(voxels) + 1, np.int64)
     _keep_ends(packed, stays, voxels[: ends_of_groups[7]])  # an end has the least depth
-    _remove(packed, kept, stays, voxels, ends_of_groups, space, True)
+    _remove(packed, kept, stays, voxels, ends_of_groups, space, first, True)
     line = _left(packed, voxels)
     to_visit = line
     while len(to_visit):
-        _remove(packed, kept, stays, *_in_subfields(to_visit, packed), space, False)
+        _remove(packed, kept, stays, *_in_subfields(to_visit, packed, first), space, first, False)
         to_visit = np.unique(prune(packed, depth, to_visit, size, space))
     extend(packed, depth, line, size, space)
     return indices(packed)
 
 
+def _first_subfield(packed: NDArray[np.uint8]) -> int:
+    """The subfield of the lowest corner of the foreground: with it, a shifted mask has the same centreline."""
+    x, y = (int(np.flatnonzero(packed.any(axis=others))[0]) for others in ((1, 2), (0, 2)))
+    z = int(np.flatnonzero(np.unpackbits(np.bitwise_or.reduce(packed, axis=(0, 1)), bitorder="little"))[0])
+    return (x & 1) << 2 | (y & 1) << 1 | z & 1
+
+
 @compiled
-def _in_groups(depth: NDArray[np.uint16], along_y: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _in_groups(depth: NDArray[np.uint16], along_y: int, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Flat indices of the foreground sorted by depth and then by subfield, and where each of these groups ends.
 
     Voxels belong to the same level if their depths, in quarters of the smallest voxel size, are the same.
@@ -77,32 +87,34 @@ def _in_groups(depth: NDArray[np.uint16], along_y: int) -> tuple[NDArray[np.int6
     counts = np.zeros((depth.max() // level + 1, 8), np.int64)
     for x in range(depth.shape[0]):
         for y in range(depth.shape[1]):
-            row = (x & 1) << 2 | (y & 1) << 1
+            row = ((x & 1) << 2 | (y & 1) << 1) ^ first
             for z in range(depth.shape[2]):
                 if depth[x, y, z]:
-                    counts[depth[x, y, z] // level, row | z & 1] += 1
+                    counts[depth[x, y, z] // level, row ^ z & 1] += 1
     ends = counts.reshape(-1).cumsum()
     places = (ends - counts.reshape(-1)).reshape(counts.shape)
     voxels = np.empty(ends[-1], np.int64)
     for x in range(depth.shape[0]):
         for y in range(depth.shape[1]):
-            row = (x & 1) << 2 | (y & 1) << 1
-            first = (x * depth.shape[1] + y) * along_y
+            row = ((x & 1) << 2 | (y & 1) << 1) ^ first
+            start = (x * depth.shape[1] + y) * along_y
             for z in range(depth.shape[2]):
                 if depth[x, y, z]:
-                    group = depth[x, y, z] // level, row | z & 1
-                    voxels[places[group]] = first + z
+                    group = depth[x, y, z] // level, row ^ z & 1
+                    voxels[places[group]] = start + z
                     places[group] += 1
     return voxels, ends.reshape(counts.shape)[counts.sum(axis=1) > 0].reshape(-1)
 
 
 @compiled
-def _in_subfields(voxels: NDArray[np.int64], packed: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _in_subfields(
+    voxels: NDArray[np.int64], packed: NDArray[np.uint8], first: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The voxels sorted by subfield, and where each of the eight subfields ends."""
     along_x, along_y = strides(packed)
     subfields, counts = np.empty(len(voxels), np.uint8), np.zeros(8, np.int64)
     for place, at in enumerate(voxels):
-        subfields[place] = (at // along_x & 1) << 2 | (at % along_x // along_y & 1) << 1 | at & 1
+        subfields[place] = first ^ ((at // along_x & 1) << 2 | (at % along_x // along_y & 1) << 1 | at & 1)
         counts[subfields[place]] += 1
     ends = counts.cumsum()
     places, ordered = ends - counts, np.empty_like(voxels)
@@ -145,6 +157,7 @@ def _remove(
     voxels: NDArray[np.int64],
     ends_of_groups: NDArray[np.int64],
     space: NDArray[np.int64],
+    first: int,
     keep_isthmuses: bool,
 ) -> None:
     """Remove simple points until none is left but those to keep.
@@ -157,6 +170,7 @@ def _remove(
             before are visited again if a neighbour is removed.
         ends_of_groups: Where each subfield ends in ``voxels``, eight for each level.
         space: Space for the voxels to visit again, at most all that are left.
+        first: See ``_first_subfield``.
         keep_isthmuses: Keep isthmuses and the ends that lead to one. Otherwise keep the ends of lines of at least
             three voxels.
     """
@@ -171,7 +185,7 @@ def _remove(
         count = _visit(masks, voxels[start:end], space, count, keep_isthmuses, along_x, along_y)
         start = end
         while group % 8 == 7 and count:
-            ordered, _ = _in_subfields(space[:count], packed)
+            ordered, _ = _in_subfields(space[:count], packed, first)
             count = _visit(masks, ordered, space, 0, keep_isthmuses, along_x, along_y)
 
 
