@@ -119,8 +119,8 @@ class TestSmoothLabels:
 
 
 class TestCheckArtefacts:
-    @pytest.mark.parametrize(("small", "level"), [(1, "info"), (2, "warning")])
-    def test_more_than_a_tenth_is_a_warning(self, small: int, level: str) -> None:
+    @pytest.mark.parametrize(("small", "level"), [(1, "info"), (2, "info"), (3, "warning")])
+    def test_three_and_more_than_a_tenth_are_a_warning(self, small: int, level: str) -> None:
         mask = np.zeros((40, 40, 9), bool)
         for number in range(10):
             mask[4 * number : 4 * number + 3, 0:30, 2:5] = True  # 270 voxels

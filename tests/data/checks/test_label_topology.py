@@ -97,6 +97,13 @@ class TestMarkNarrow:
         mask[:, 4] = False
         assert not _marked(mask)[1].any()
 
+    def test_a_bend_is_a_passage_only_if_its_inner_edge_is_filled(self) -> None:
+        mask = np.ones((7, 7, 7), bool)
+        mask[3:, 3:, 3] = False  # a slot; its corner (3, 3, 3) has vessel on four faces
+        assert not _marked(mask)[1][3, 3, 3]
+        mask[4, 4, 3] = True
+        assert _marked(mask)[1][3, 3, 3]
+
 
 class TestCountJumps:
     def test_a_straight_oblique_bar_does_not_jump(self) -> None:

@@ -1,4 +1,4 @@
-"""Measure the artefacts of a label. Imports Numba and scikit-image, which takes half a second."""
+"""Measure the artefacts of a label. Imports Numba and scikit-image, which takes a second."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from minivess.text import counted
 SMALL_VOXELS = 64
 """Pieces with fewer voxels are small: less than a block of 4 x 4 x 4."""
 
-SHARE = 0.1
-"""An artefact is a warning if it makes up more than this share of the number that it changes, otherwise information."""
+SHARE, FEW = 0.1, 3
+"""Artefacts are a warning if they are more than this share of the number that they change, and at least this many."""
 
 STAIRCASE = 1.5
 """Smallest ratio of the jumps between slices to those within a slice that is a staircase.
@@ -171,4 +171,4 @@ def _staircase(name: str, found: LabelArtefacts) -> Finding | None:
 
 
 def _level(number: int, of: int) -> Level:
-    return "warning" if number > SHARE * of else "info"
+    return "warning" if number >= FEW and number > SHARE * of else "info"
