@@ -34,7 +34,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         image = rng.integers(0, 200, (1024, 1024, 5), np.uint8)
         write_volume(folder / f"raw/{name}.nii.gz", image, spacing_um=(1, 1, 5))
-        write_volume(folder / f"seg/{name}_y.nii.gz", (image > 180).astype(np.uint8), spacing_um=(1, 1, 5))
+        label = np.zeros_like(image)
+        label[100:900, ord(name) : ord(name) + 5] = 1
+        write_volume(folder / f"seg/{name}_y.nii.gz", label, spacing_um=(1, 1, 5))
     return folder
 
 

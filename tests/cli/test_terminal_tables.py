@@ -56,6 +56,15 @@ class TestShowComparison:
         names = re.findall(r"^(cbdice|warp) {2,}", out, re.MULTILINE)  # rows of tables, not lines of the verdict
         assert names.count("cbdice") == names.count("warp") >= 3  # two tables of scores or more, and the tests
 
+    def test_the_connectivity_of_topology_metrics_is_stated(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(terminal_tables, "console", Console(width=200))
+        terminal_tables.show_comparison(compare(ROWS, metrics=["dsc", "centreline_dsc"]))
+        assert capsys.readouterr().out.count("26-connected") == 1
+        terminal_tables.show_comparison(compare(ROWS, metrics=["dsc"]))
+        assert "connected" not in capsys.readouterr().out
+
     def test_every_note_is_printed_once(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

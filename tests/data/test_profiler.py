@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from minivess.data.array_store import Store
-from minivess.data.formats.nifti import write_volume
+from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.data.formats.nifti_file import open_volume
 from minivess.data.profiler import (
     DatasetProfile,
@@ -25,6 +25,7 @@ from minivess.data.profiler import (
     scan_volume,
 )
 from minivess.errors import DataError
+from minivess.metrics.betti import betti_numbers
 
 Spacing = tuple[float, float, float]
 
@@ -186,6 +187,8 @@ class TestFullScan:
         image = np.resize(np.arange(251, dtype=dtype), (256, 256, 256))
         write_volume(tmp_path / "raw/mv01.nii", image, spacing_um=(1, 1, 1))
         write_volume(tmp_path / "seg/mv01_y.nii", (image > 240).astype(np.uint8), spacing_um=(1, 1, 1))
+        _write_case(tmp_path / "small", "mv01", (8, 8, 4))
+        scan_dataset(tmp_path / "small", voxels=True)  # imports the libraries and compiles
         tracemalloc.start()
         scan_dataset(tmp_path, voxels=True)
         _, peak_bytes = tracemalloc.get_traced_memory()
@@ -354,4 +357,13 @@ class TestRealVolumes:
         profile = scan_dataset(real_data)
         assert (profile.min_shape, profile.max_shape) == ((320, 320, 10), (512, 512, 26))
         assert list(profile.outliers) == ["vnn07"]
-        assert profile.findings == scan_dataset(real_data, voxels=True).findings
+        full = scan_dataset(real_data, voxels=True)
+        assert profile.findings == [found for found in full.findings if not found.check.startswith("label_")]
+
+    def test_artefacts_of_the_labels_of_vesselnn(self, real_data: Path) -> None:
+        label = real_data / "seg/vnn05_y.nii.gz"
+        found = scan_volume(real_data / "raw/vnn05.nii.gz", label, voxels=True).label_artefacts
+        assert found is not None
+        assert (found.pieces, found.tunnels, found.cavities) == betti_numbers(read_volume(label) > 0)
+        assert (found.small_pieces, found.lost_pieces, found.pinholes, found.bridges) == (108, 8, 10, 1)
+        assert not found.is_staircase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minivess.errors import ConfigError
-from minivess.metrics.catalogue import METRICS, known_metrics
+from minivess.metrics.catalogue import METRICS, connectivity_note, known_metrics
 
 
 class TestMetrics:
@@ -45,3 +45,14 @@ class TestKnownMetrics:
             known_metrics([name])
         assert repr(key) in caught.value.cure
         assert all(known in caught.value.expected for known in METRICS)
+
+
+class TestConnectivityNote:
+    def test_names_the_connectivity_of_each_topology_metric_once(self) -> None:
+        note = connectivity_note(["dsc", "cldice", "centreline_dsc", "betti0_error"])
+        assert note.count("clDice") == note.count("Betti-0") == 1
+        assert note.count("26-connected") == 2
+        assert "Betti-1" not in note
+
+    def test_is_empty_without_topology(self) -> None:
+        assert connectivity_note(["dsc", "measured_masd"]) == ""

@@ -105,8 +105,8 @@ class TestPage:
         assert ids == ["results", "cases", "overlays", "training", "machine", "plan", "data", "model", "provenance"]
         assert [values["href"] for values in page.of("a")][1:] == [f"#{name}" for name in ids]
         assert (
-            len(page.of("svg")) == 3 + 1 + 2 + 1 + 1 + 1
-        )  # metrics, DSC by clDice, losses, watched DSC, memory, shapes
+            len(page.of("svg")) == 3 + 1 + 2 + 1 + 1 + 1 + 1
+        )  # metrics, DSC by clDice, losses, watched DSC, memory, shapes, artefacts of labels
         assert len(page.of("img")) == 2 * 3 * 2  # losses, cases, image and result
 
     def test_plan_data_and_provenance_are_shown(self, page: Page, finished: RunFolder):
@@ -115,6 +115,11 @@ class TestPage:
         assert f"content {read_run_data(finished).profile.content_hash}" in page.text
         assert "(8.0 GiB, driver" in page.text
         assert "cbdice-fold0: swap grew" in page.text
+
+    def test_artefacts_of_labels_and_connectivity_are_shown(self, page: Page):
+        assert "Artefacts of the labels" in page.text
+        assert "piece without skeleton" in page.text
+        assert page.text.count("26-connected") >= 2  # below the scores and below the folds
 
     def test_the_model_card_has_scores_training_cases_and_the_command(self, page: Page, finished: RunFolder):
         found = find_best_model(finished)
@@ -257,7 +262,7 @@ class TestPartialRun:
         shutil.rmtree(folder.path.parents[1] / "data")
         page = Page(write_report(folder))
         assert page.of("img") == []
-        assert page.text.count("is not shown:") == 3
+        assert page.text.count("is not shown:") == 3 + 1  # three cases, and a piece without skeleton
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")

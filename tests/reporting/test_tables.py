@@ -114,6 +114,17 @@ class TestMissingCases:
         assert "**" not in text
 
 
+class TestTopologyNote:
+    def test_markdown_and_latex_state_the_connectivity(self):
+        rows = [{"method": m, "fold": 0, "case": c, "dsc": 0.5, "betti0_error": 1.0} for m in "ab" for c in "xyz"]
+        comparison = compare(rows, ("dsc", "betti0_error"), resamples=1000)
+        for text in (markdown_table(comparison), latex_table(comparison)):
+            assert text.count("26-connected") == 1
+
+    def test_tables_without_topology_have_none(self):
+        assert "connected" not in markdown_table(TWO) + latex_table(TWO)
+
+
 class TestLatex:
     def test_best_means_are_bold_and_names_are_escaped(self):
         comparison = compared(dice_ce=[0.6, 0.7, 0.8, 0.9], b=[0.5, 0.6, 0.6, 0.7])

@@ -30,9 +30,10 @@ _MARK = {"critical": "x", "warning": "!", "info": "-"}
 
 
 def show_profile(profile: DatasetProfile) -> None:
-    """Print one line per volume, then the data set as a whole, then the findings."""
+    """Print one line per volume and one per label, then the data set as a whole, then the findings."""
     if profile.volumes:
         _show_volumes(profile)
+        _show_labels(profile)
         _show_summary(profile)
     show_findings(profile.findings)
 
@@ -55,6 +56,21 @@ def _show_volumes(profile: DatasetProfile) -> None:
             row.append("" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %")
         table.add_row(*row)
     console.print(table)
+
+
+def _show_labels(profile: DatasetProfile) -> None:
+    """Print the topology and the artefacts of each label; nothing if no label was measured."""
+    table = _table(
+        "label", "pieces", "small", "no skeleton", "tunnels", "pinholes", "bridges", "cavities", "jumps (µm)"
+    )
+    for volume in profile.volumes:
+        found = volume.label_artefacts
+        if found is None:
+            continue
+        counts = found.pieces, found.small_pieces, found.lost_pieces, found.tunnels, found.pinholes, found.bridges
+        table.add_row(escape(volume.name), *map(str, (*counts, found.cavities)), found.jumps)
+    if table.row_count:
+        console.print(table)
 
 
 def _show_summary(profile: DatasetProfile) -> None:
@@ -185,7 +201,7 @@ def show_comparison(comparison: Comparison) -> None:
     The tests of all other pairs are in the report and in the Markdown table.
     """
     from minivess.reporting.headline import headline
-    from minivess.reporting.tables import column_title
+    from minivess.reporting.tables import column_title, topology_note
 
     # If mean and interval do not fit on one line, the interval goes below its mean.
     between = " " if console.width >= 20 + 22 * len(comparison.metrics) else "\n"
@@ -199,6 +215,8 @@ def show_comparison(comparison: Comparison) -> None:
         columns.append((column_title(metric), cells))
     names = [f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method for method in methods]
     _show_columns(f"mean, {comparison.level:.0%} interval", names, columns)
+    if note := topology_note(comparison):
+        console.print(note, style="dim", highlight=False)
     _show_tests(comparison)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from minivess.data.checks.label_artefacts import LabelArtefacts
 from minivess.errors import DataError
 from minivess.findings import Finding
 from minivess.geometry import Shape, Spacing, plan_strides, round_down
@@ -51,6 +52,8 @@ class VolumeStats(BaseModel):
         intensity_min: Smallest finite value before clipping.
         intensity_max: Largest finite value before clipping.
         foreground_fraction: Fraction of the label's voxels that are vessel, 0 to 1.
+        label_artefacts: Topology of the label, and what in it biases topology numbers; None without a label whose
+            voxels were read and are valid.
         image_checksum: CRC-32 of the image's voxels.
         label_checksum: CRC-32 of the label's voxels.
         digest: Digest of the bytes of both files as stored.
@@ -75,6 +78,7 @@ class VolumeStats(BaseModel):
     intensity_min: float | None = None
     intensity_max: float | None = None
     foreground_fraction: float | None = None
+    label_artefacts: LabelArtefacts | None = None
     image_checksum: int | None = None
     label_checksum: int | None = None
     digest: str | None = None

@@ -13,6 +13,8 @@ import numpy as np
 
 from minivess.data.checks.dataset import check_copies, check_sidecars
 from minivess.data.checks.intensity_statistics import measure_intensities
+from minivess.data.checks.label_artefacts import LabelArtefacts, check_artefacts
+from minivess.data.checks.label_bits import LabelBits
 from minivess.data.checks.label_statistics import count_label
 from minivess.data.checks.volume import (
     check_header,
@@ -39,7 +41,7 @@ __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_pr
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
-_VERSION = "5"
+_VERSION = "6"
 """Version of the scan. Change it when a scan finds something else, so that saved profiles are made again."""
 
 
@@ -226,14 +228,34 @@ def _measure_label(
     name: str, path: Path, header: Header, digest: Digest | None, found: list[Finding]
 ) -> dict[str, Any]:
     surplus: list[str] = []
-    blocks = read_blocks(path, header, digest, lambda: surplus.append(name))
+    bits = LabelBits()
+
+    def scaled_blocks() -> Iterator[np.ndarray]:
+        for block in read_blocks(path, header, digest, lambda: surplus.append(name)):
+            values = scale(block, header)
+            bits.take(values)
+            yield values
+
     try:
-        counts = count_label(scale(block, header) for block in blocks)
+        counts = count_label(scaled_blocks())
     except VolumeError as error:
         found.append(error.as_finding(name))
         return {}
-    found += [*check_surplus(name, path, bool(surplus)), *check_label(name, counts)]
-    return {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
+    faults = check_label(name, counts)
+    found += [*check_surplus(name, path, bool(surplus)), *faults]
+    values: dict[str, Any] = {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
+    if counts.foreground and all(fault.level != "critical" for fault in faults):
+        artefacts = _measure_artefacts(bits, header)
+        found += check_artefacts(name, artefacts)
+        values["label_artefacts"] = artefacts
+    return values
+
+
+def _measure_artefacts(bits: LabelBits, header: Header) -> LabelArtefacts:
+    # Imported here, because Numba and scikit-image take a second, which a scan of headers does not need.
+    from minivess.data.checks.artefact_measurement import measure_artefacts
+
+    return measure_artefacts(bits.words(header.shape), header.shape, header.spacing_um)
 
 
 def _stamp(folder: Path, layout: Layout) -> str:

@@ -42,6 +42,29 @@ METRICS = {
 """All metrics that can be compared. The keys are attributes of ``CaseMetrics``."""
 
 
+_CONNECTIVITY = {
+    "cldice": "clDice compares centrelines of 26-connected vessels",
+    "centreline_dsc": "clDice compares centrelines of 26-connected vessels",
+    "betti0_error": "Betti-0 counts 26-connected pieces",
+    "betti1_error": "Betti-1 counts tunnels of 26-connected vessels in a 6-connected background",
+}
+
+
+def connectivity_note(names: Iterable[str]) -> str:
+    """Return the sentence that a table with topology numbers has in its note: which voxels count as connected.
+
+    Voxels are 26-connected if they share a corner, an edge or a face, and 6-connected if they share a face.
+
+    Args:
+        names: Names of the metrics in the table.
+
+    Returns:
+        One sentence, or nothing if no metric depends on connectivity.
+    """
+    parts = dict.fromkeys(_CONNECTIVITY[name] for name in names if name in _CONNECTIVITY)
+    return f"Connectivity: {'; '.join(parts)}." if parts else ""
+
+
 def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
     """Convert names or titles of metrics to keys of ``METRICS``, each once.
 

@@ -1,4 +1,4 @@
-"""Figure of a data set: sizes and voxel spacings of its volumes."""
+"""Figure of a data set: sizes and voxel spacings of its volumes, and the largest artefacts of its labels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from pathlib import Path
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import RunError
+from minivess.reporting.artefact_figure import artefact_panels, draw_artefacts, height_inches
 from minivess.reporting.svg import drawing, paint, to_svg
 from minivess.text import format_shape_html
 
 Paint = Callable[[str], str]
 
 _PLAIN = {"ink": "#1c1c1c", "muted": "#6b6b6b", "series-0": "#2f6fab", "limit": "#c0392b"}
+_HEIGHT = 3.0
 _FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -27,7 +29,8 @@ def shape_picture(profile: DatasetProfile) -> Markup:
         An ``<svg>`` element.
     """
     with drawing():
-        figure = _draw(profile, paint)
+        figure = Figure(figsize=(7.4, _HEIGHT), layout="constrained")
+        _draw(figure, profile, paint)
         words = {
             f"{side}-{number}": f"{volume.name}: {format_shape_html(volume.shape)} voxels of {format_shape_html(volume.spacing_um)} µm"
             for number, volume in enumerate(profile.volumes)
@@ -39,6 +42,9 @@ def shape_picture(profile: DatasetProfile) -> Markup:
 def save_shape_picture(profile: DatasetProfile, path: Path) -> None:
     """Save the figure as PNG, SVG or PDF, according to the suffix of the file.
 
+    If the voxels were read and labels have artefacts, the figure shows the largest of each kind below. Artefacts whose
+    label cannot be read any more are left out.
+
     Args:
         profile: The data set.
         path: The file to write.
@@ -48,14 +54,20 @@ def save_shape_picture(profile: DatasetProfile, path: Path) -> None:
     """
     if path.suffix.lower() not in _FORMATS:
         raise RunError(f"a file name ending in {', '.join(_FORMATS)}", f"{path.name}", "use one of these suffixes")
+    panels, _ = artefact_panels(profile)
+    heights = [_HEIGHT, height_inches(panels)] if panels else [_HEIGHT]
+    figure = Figure(figsize=(7.4, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    _draw(parts[0], profile, _PLAIN.__getitem__)
+    if panels:
+        draw_artefacts(parts[1], panels, _PLAIN.__getitem__)
     try:
-        _draw(profile, _PLAIN.__getitem__).savefig(path, dpi=200)
+        figure.savefig(path, dpi=200)
     except OSError as error:
         raise RunError("a file that can be written", f"{path}: {error.strerror}", "choose another folder") from error
 
 
-def _draw(profile: DatasetProfile, colour: Paint) -> Figure:
-    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+def _draw(figure: FigureBase, profile: DatasetProfile, colour: Paint) -> None:
     sizes, spacings = figure.subplots(1, 2)
     _scatter(sizes, profile, "size", lambda volume: (max(volume.shape[:2]), volume.shape[2]), colour)
     sizes.set(title="Size (voxels)", xlabel="longer edge in plane", ylabel="slices")
@@ -66,7 +78,6 @@ def _draw(profile: DatasetProfile, colour: Paint) -> Figure:
         axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
         axes.title.set_fontweight("bold")
         axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def _scatter(

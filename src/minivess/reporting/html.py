@@ -19,6 +19,8 @@ from minivess.atomic import write_text
 from minivess.experiments.config import as_yaml
 from minivess.experiments.run_folder import RunFolder
 from minivess.findings import grouped
+from minivess.metrics.catalogue import connectivity_note
+from minivess.reporting.artefact_figure import artefact_panels, artefact_picture
 from minivess.reporting.dataset_figure import shape_picture
 from minivess.reporting.headline import headline
 from minivess.reporting.model_card import model_card
@@ -42,6 +44,7 @@ from minivess.reporting.tables import (
     markdown_table,
     sentences,
     table_rows,
+    topology_note,
 )
 from minivess.statistics.verdict import meaning
 from minivess.text import capitalised, counted, format_bytes, format_duration, format_p_value, format_shape_html
@@ -66,6 +69,7 @@ def write_report(folder: RunFolder) -> Path:
     facts = read_run_data(folder)
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
         write_text(folder.comparison.with_suffix(suffix), table(facts.comparison))
+    panels, artefact_notes = artefact_panels(facts.profile)
     figures = {
         "paired": [paired_points(facts, metric) for metric in facts.comparison.metrics],
         "trade_off": _all(trade_off(facts)),
@@ -73,11 +77,12 @@ def write_report(folder: RunFolder) -> Path:
         "watched": _all(watched_curve(facts)),
         "memory": _all(memory_timeline(facts)),
         "shapes": [shape_picture(facts.profile)],
+        "artefacts": [artefact_picture(panels)] if panels else [],
     }
     shutil.rmtree(folder.figures, ignore_errors=True)  # may contain figures of metrics and losses that were removed
     for figure in chain.from_iterable(figures.values()):
         write_text(folder.figures / f"{name_of(figure)}.svg", standalone(figure))
-    write_text(folder.report, _render(facts, figures))
+    write_text(folder.report, _render(facts, figures, artefact_notes))
     return folder.report
 
 
@@ -85,7 +90,7 @@ def _all(*figures: Markup | None) -> list[Markup]:
     return [figure for figure in figures if figure is not None]
 
 
-def _render(facts: RunData, figures: dict[str, list[Markup]]) -> str:
+def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: list[str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -101,8 +106,8 @@ def _render(facts: RunData, figures: dict[str, list[Markup]]) -> str:
         format_p_value,
         capitalised,
         format_bytes,
-        format_bytes,
         column_title,
+        connectivity_note,
     )
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
@@ -113,6 +118,7 @@ def _render(facts: RunData, figures: dict[str, list[Markup]]) -> str:
         best_mean=best_mean(facts.comparison),
         meaning=list(meaning(facts.comparison)),
         sentences=sentences(facts.comparison),
+        topology_note=topology_note(facts.comparison),
         rows=table_rows(facts.comparison, facts.methods),
         series=lambda method: series(facts, method),
         progress=_progress(facts),
@@ -123,6 +129,7 @@ def _render(facts: RunData, figures: dict[str, list[Markup]]) -> str:
         broad=many_methods(facts),
         overlays=overlays,
         overlay_notes=overlay_notes,
+        artefact_notes=artefact_notes,
         colours={"found": FOUND, "false": FALSE, "missed": MISSED},
         spacings=_spacings(facts),
         longest=max((cell.seconds or 0 for cell in facts.cells), default=0) or 1,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from minivess.csv_text import csv_text
-from minivess.metrics.catalogue import METRICS
+from minivess.metrics.catalogue import METRICS, connectivity_note
 from minivess.statistics.comparison import Comparison, MetricComparison
 from minivess.statistics.resampling import Interval
 from minivess.text import counted
@@ -110,6 +110,11 @@ def _legend(comparison: Comparison) -> str:
     return f"Mean [{comparison.level:.0%} interval] over {cases}{bold}."
 
 
+def topology_note(comparison: Comparison) -> str:
+    """Return which voxels count as connected in the metrics of the table; empty if none of them is about topology."""
+    return connectivity_note(metric.metric for metric in comparison.metrics)
+
+
 def markdown_table(comparison: Comparison) -> str:
     """Return the table loss x metric as Markdown: intervals, best means in bold, then the conclusions as a list."""
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
@@ -118,7 +123,7 @@ def markdown_table(comparison: Comparison) -> str:
         name = _escape(row.method) + (" (baseline)" if row.baseline else "")
         scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
         lines.append(_markdown_row([name, str(row.cases), *scores]))
-    lines += ["", _legend(comparison), ""]
+    lines += ["", f"{_legend(comparison)} {topology_note(comparison)}".rstrip(), ""]
     lines += [f"- {_escape(line)}" for line in sentences(comparison)]
     return "\n".join(lines) + "\n"
 
@@ -126,7 +131,8 @@ def markdown_table(comparison: Comparison) -> str:
 def latex_table(comparison: Comparison) -> str:
     """Return the table loss x metric as LaTeX for the package booktabs: intervals in a small font, best means in bold.
 
-    If losses have missing cases, a line below the table states the cases of the means and the meaning of bold.
+    If losses have missing cases, a line below the table states the cases of the means and the meaning of bold. Another
+    one states the connectivity of topology metrics.
     """
     titles = ["Loss", *(_latex_title(metric) for metric in comparison.metrics)]
     lines = [f"% {' '.join(sentence.split())}" for sentence in sentences(comparison)]
@@ -143,7 +149,10 @@ def latex_table(comparison: Comparison) -> str:
     if comparison.shared_cases is not None:
         columns, legend = 1 + len(comparison.metrics), _latex(_legend(comparison))
         lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\scriptsize {legend}}} \\")
-    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+    lines.append(r"\end{tabular}")
+    if note := topology_note(comparison):
+        lines.append(rf"\par{{\scriptsize {_latex(note)}}}")
+    return "\n".join(lines) + "\n"
 
 
 def csv_table(comparison: Comparison) -> str:
