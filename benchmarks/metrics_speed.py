@@ -1,10 +1,12 @@
-"""Time and memory of each metric on a mask of MiniVess's largest size, on one core.
+"""Time and memory of all metrics on a mask of MiniVess's largest size, on one core, beside MetricsReloaded.
 
-    python benchmarks/metrics_speed.py                 a synthetic 512x512x106 vessel network and a flawed copy of it
-    python benchmarks/metrics_speed.py --label FILE    a label file and a flawed copy of it
+    python benchmarks/metrics_speed.py                              a synthetic 512x512x106 vessel network
+    python benchmarks/metrics_speed.py --label FILE [FILE...]       label files, one on top of the other, 106 slices
+    python benchmarks/metrics_speed.py --metricsreloaded FOLDER     with the three of MetricsReloaded, from its sources
 
-Each row is measured in a separate process. "extra" is its peak resident memory above the level with both masks loaded. In rows
-with a prepared label, the time excludes the preparation and the peak includes it. Linux only.
+Two predictions are scored: a good one, and a bad one with a tenth of all voxels inverted. Each row is measured in a separate
+process, one after the other. "extra" is its peak resident memory above the level with both masks loaded. In rows with a prepared
+label, the time excludes the preparation and the peak includes it. Compiling is excluded. Linux only.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,9 +27,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from minivess.metrics import betti, centreline, overlap, surface
+from minivess.metrics.betti import betti_numbers
 from minivess.metrics.case import score_case
 from minivess.metrics.reference import Reference
+from minivess.metrics.surface import border, measured_masd, surface_distances
+from minivess.topology.lee_thinning import thin_as_scikit_image
+from minivess.topology.thinning import thin
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, ...]
@@ -61,62 +67,55 @@ def _paint_ball(mask: Mask, centre: NDArray[np.float64], radius: float, value: b
     mask[box][np.add.outer(np.add.outer(squares[0], squares[1]), squares[2]) <= radius**2] = value
 
 
-def _dsc(prediction: Mask, label: Mask, _: Spacing) -> float:
-    return overlap.dsc(prediction, label)
+def speckled_copy(mask: Mask, rng: np.random.Generator) -> Mask:
+    """Return the mask with a tenth of all voxels inverted."""
+    return mask ^ (rng.random(mask.shape) < 0.1)
 
 
-def _centreline_dsc(prediction: Mask, label: Mask, _: Spacing) -> float:
-    return centreline.centreline_dsc(prediction, label, centreline.centreline(prediction), centreline.centreline(label))
+def stacked(files: list[Path]) -> tuple[Mask, Spacing]:
+    """Stack labels with the same size within a slice, again from the first one, to as many slices as MiniVess has."""
+    images = [nib.load(file) for file in files]
+    slices = np.concatenate([np.asarray(image.dataobj) > 0 for image in images], axis=2)
+    rounds = -(-SHAPE[2] // slices.shape[2])
+    return np.tile(slices, (1, 1, rounds))[..., : SHAPE[2]], tuple(map(float, images[0].header.get_zooms()[:3]))
 
 
 def _masd(prediction: Mask, label: Mask, spacing: Spacing) -> float:
-    borders = surface.border(prediction), surface.border(label)
-    return surface.measured_masd(surface.surface_distances(*borders, spacing))
+    return measured_masd(surface_distances(border(prediction), border(label), spacing))
 
 
-def _three(prediction: Mask, label: Mask, spacing: Spacing) -> float:
-    return sum(measure(prediction, label, spacing) for measure in (_dsc, _centreline_dsc, _masd))
-
-
-def _three_label_ready(prediction: Mask, label: Reference, spacing: Spacing) -> float:
-    overlap.dsc(prediction, label.mask)
-    centreline.centreline_dsc(prediction, label.mask, centreline.centreline(prediction), label.centreline)
-    return surface.measured_masd(surface.surface_distances(surface.border(prediction), label.border, spacing))
-
-
-def _betti(prediction: Mask, label: Mask, _: Spacing) -> float:
-    return abs(betti.betti_numbers(prediction).b1 - betti.betti_numbers(label).b1)
-
-
-def _prepare(_: Mask, label: Mask, spacing: Spacing) -> float:
-    return Reference.of(label, spacing).betti.b1
-
-
-def _score_case(prediction: Mask, label: Mask | Reference, spacing: Spacing) -> float:
-    return score_case(prediction, label, spacing).measured_masd
-
-
-MEASURES: dict[str, Callable[..., float]] = {
-    "dsc": _dsc,
-    "centreline_dsc": _centreline_dsc,
+OURS: dict[str, Callable[..., object]] = {
+    "cldice: one complete centreline": lambda prediction, label, spacing: thin(prediction, spacing),
+    "centreline_dsc: one skeleton": lambda prediction, label, spacing: thin_as_scikit_image(prediction),
     "measured_masd": _masd,
-    "dsc + centreline_dsc + measured_masd": _three,
-    "the three, label prepared": _three_label_ready,
-    "betti1_error": _betti,
-    "Reference.of": _prepare,
-    "score_case": _score_case,
-    "score_case, label prepared": _score_case,
+    "Betti numbers of one mask": lambda prediction, label, spacing: betti_numbers(prediction),
+    "preparing the label": lambda prediction, label, spacing: Reference.of(label, spacing),
+    "all metrics": score_case,
+    "all metrics, label prepared": score_case,
 }
+THEIRS = ("dsc", "centreline_dsc", "measured_masd")
 
 
-def measure_one(name: str, masks: Path) -> None:
+def measure_one(name: str, masks: Path, metricsreloaded: str) -> None:
     """Run one measure in this process; print its seconds, processor seconds and extra bytes."""
     with np.load(masks) as stored:
-        prediction, reference, spacing = stored["prediction"], stored["reference"], tuple(stored["spacing"])
-    label = Reference.of(reference, spacing) if name.endswith("label prepared") else reference
-    held_bytes = psutil.Process().memory_info().rss
+        prediction, label, spacing = stored["prediction"], stored["label"], tuple(stored["spacing"].tolist())
+    if name in OURS:
+        small = prediction[:40, :40, :20].copy()
+        score_case(small | True, small, spacing)  # compiles, or loads what is compiled
+        held_bytes = psutil.Process().memory_info().rss
+        reference = Reference.of(label, spacing) if name.endswith("label prepared") else label
+        run: Callable[[], object] = lambda: OURS[name](prediction, reference, spacing)  # noqa: E731
+    else:
+        sys.path.insert(0, metricsreloaded)
+        warnings.filterwarnings("ignore")
+        from MetricsReloaded.metrics.pairwise_measures import BinaryPairwiseMeasures  # type: ignore[import-not-found]
+
+        theirs = BinaryPairwiseMeasures(prediction.astype(np.uint8), label.astype(np.uint8), pixdim=list(spacing))
+        held_bytes = psutil.Process().memory_info().rss
+        run = lambda: [getattr(theirs, metric)() for metric in THEIRS]  # noqa: E731
     start, start_cpu = time.perf_counter(), time.process_time()
-    MEASURES[name](prediction, label, spacing)
+    run()
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     print(seconds, cpu_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held_bytes)
 
@@ -124,32 +123,32 @@ def measure_one(name: str, masks: Path) -> None:
 def main() -> None:
     """Write the masks, run each measure in a process on one core, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--label", type=Path, help="NIfTI label to use instead of the synthetic network")
+    parser.add_argument("--label", type=Path, nargs="+", help="NIfTI labels to use instead of the synthetic network")
+    parser.add_argument(
+        "--metricsreloaded", default="", metavar="FOLDER", help="folder with the package MetricsReloaded"
+    )
     parser.add_argument("--one", nargs=2, metavar=("NAME", "MASKS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        measure_one(options.one[0], Path(options.one[1]))
+        measure_one(options.one[0], Path(options.one[1]), options.metricsreloaded)
         return
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rng = np.random.default_rng(0)
-    spacing: Spacing = SPACING_UM
-    if options.label:
-        image = nib.load(options.label)
-        reference, spacing = np.asarray(image.dataobj) > 0, tuple(map(float, image.header.get_zooms()[:3]))
-    else:
-        reference = synthetic_network(rng)
-    print(f"{reference.shape}, {reference.mean():.1%} foreground, spacing {spacing} um, one core")
-    print(f"{'measure':<40}{'seconds':>10}{'CPU s':>8}{'extra MiB':>11}")
+    label, spacing = stacked(options.label) if options.label else (synthetic_network(rng), SPACING_UM)
+    print(f"{label.shape}, {label.mean():.1%} foreground, spacing {spacing} um, one core")
+    names = [*OURS, *(["MetricsReloaded: three metrics"] if options.metricsreloaded else [])]
     with tempfile.TemporaryDirectory() as folder:
         masks = Path(folder) / "masks.npz"
-        np.savez(masks, prediction=flawed_copy(reference, rng), reference=reference, spacing=spacing)
-        for name in MEASURES:
-            command = [sys.executable, __file__, "--one", name, str(masks)]
-            seconds, cpu_seconds, extra_bytes = subprocess.run(
-                command, check=True, capture_output=True, text=True
-            ).stdout.split()
-            print(f"{name:<40}{float(seconds):>10.2f}{float(cpu_seconds):>8.2f}{int(extra_bytes) / 2**20:>11.0f}")
+        for kind, draw in (("good", flawed_copy), ("bad", speckled_copy)):
+            np.savez(masks, prediction=draw(label, rng), label=label, spacing=spacing)
+            print(f"{kind + ' prediction':<40}{'seconds':>10}{'CPU s':>8}{'extra MiB':>11}", flush=True)
+            for name in names:
+                command = [sys.executable, __file__, "--one", name, str(masks)]
+                command += ["--metricsreloaded", options.metricsreloaded]
+                printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+                seconds, cpu_seconds, extra_bytes = map(float, printed)
+                print(f"{name:<40}{seconds:>10.2f}{cpu_seconds:>8.2f}{extra_bytes / 2**20:>11.0f}", flush=True)
 
 
 if __name__ == "__main__":

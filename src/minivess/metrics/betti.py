@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.components import count_cavities, count_pieces
 from minivess.topology.packed import euler_characteristic, pack
 
 
@@ -32,10 +32,6 @@ def betti_numbers(mask: NDArray[np.bool_]) -> BettiNumbers:
     Returns:
         The three numbers; all 0 for an empty mask.
     """
-    pieces = _components(mask, 26)
-    cavities = _components(np.pad(~mask, 1, constant_values=True), 6) - 1
-    return BettiNumbers(pieces, pieces + cavities - euler_characteristic(pack(mask)), cavities)
-
-
-def _components(mask: NDArray[np.bool_], connectivity: int) -> int:
-    return int(cc3d.connected_components(mask, connectivity=connectivity, return_N=True)[1])
+    packed = pack(mask)
+    pieces, cavities = count_pieces(packed, mask.shape[2]), count_cavities(packed, mask.shape[2])
+    return BettiNumbers(pieces, pieces + cavities - euler_characteristic(packed), cavities)

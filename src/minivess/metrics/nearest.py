@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from minivess.topology.packed import highest_bit, lowest_bit, pack_voxels
 from minivess.topology.simple_points import compiled
 
-_NEAR_ROWS = 200
-"""Rows that are searched around every voxel. Eight voxels away, on a square grid."""
+_ROWS = (200, 5000, None)
+"""Rows that are searched around a voxel, until its nearest is found: 8 voxels away on a square grid, 40, and all."""
 
 _SAMPLE, _FEW = 1000, 0.02
 """Of so many voxels, this share may be farther than the near rows. Otherwise the volume is transformed."""
@@ -37,14 +37,14 @@ def nearest_distances(
     """
     size = np.array(spacing, np.float64)
     words = pack_voxels(others, shape).view(np.uint64)
-    near, far = _rows_around(shape, size, _NEAR_ROWS)
     sample = voxels[:: len(voxels) // _SAMPLE + 1]
-    if np.isnan(_search_rows(sample, words, near, size, far)).mean() > _FEW:
+    if np.isnan(_search_rows(sample, words, *_rows_around(shape, size, _ROWS[0]), size)).mean() > _FEW:
         return _transformed(voxels, words, shape[2], size)
-    distances = _search_rows(voxels, words, near, size, far)
-    left = np.flatnonzero(np.isnan(distances))
-    if len(left):
-        distances[left] = _search_rows(voxels[left], words, _rows_around(shape, size, None)[0], size, np.inf)
+    distances = np.full(len(voxels), np.nan)
+    for count in _ROWS:
+        left = np.flatnonzero(np.isnan(distances))
+        if len(left):
+            distances[left] = _search_rows(voxels[left], words, *_rows_around(shape, size, count), size)
     return distances
 
 
@@ -65,8 +65,8 @@ def _search_rows(
     voxels: NDArray[np.intp],
     words: NDArray[np.uint64],
     rows: NDArray[np.int64],
-    size: NDArray[np.float64],
     far: float,
+    size: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Distances to the nearest voxel in the rows, or NaN if a row at the distance ``far`` may contain a nearer one."""
     squares = (rows[:, 0] * size[0]) ** 2 + (rows[:, 1] * size[1]) ** 2
