@@ -65,8 +65,13 @@ def _dsc(prediction: Mask, label: Mask, _: Spacing) -> float:
     return overlap.dsc(prediction, label)
 
 
+def _cldice(prediction: Mask, label: Mask, spacing: Spacing) -> float:
+    lines = (centreline.centreline(mask, spacing) for mask in (prediction, label))
+    return centreline.cldice(prediction, label, *lines)
+
+
 def _centreline_dsc(prediction: Mask, label: Mask, _: Spacing) -> float:
-    return centreline.centreline_dsc(prediction, label, centreline.centreline(prediction), centreline.centreline(label))
+    return centreline.cldice(prediction, label, centreline.lee_skeleton(prediction), centreline.lee_skeleton(label))
 
 
 def _masd(prediction: Mask, label: Mask, spacing: Spacing) -> float:
@@ -80,7 +85,7 @@ def _three(prediction: Mask, label: Mask, spacing: Spacing) -> float:
 
 def _three_label_ready(prediction: Mask, label: Reference, spacing: Spacing) -> float:
     overlap.dsc(prediction, label.mask)
-    centreline.centreline_dsc(prediction, label.mask, centreline.centreline(prediction), label.centreline)
+    centreline.cldice(prediction, label.mask, centreline.lee_skeleton(prediction), label.skeleton)
     return surface.measured_masd(surface.surface_distances(surface.border(prediction), label.border, spacing))
 
 
@@ -97,6 +102,7 @@ def _score_case(prediction: Mask, label: Mask | Reference, spacing: Spacing) -> 
 
 
 MEASURES: dict[str, Callable[..., float]] = {
+    "cldice": _cldice,
     "dsc": _dsc,
     "centreline_dsc": _centreline_dsc,
     "measured_masd": _masd,
