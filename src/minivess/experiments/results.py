@@ -179,8 +179,8 @@ def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: 
 
 def _replaced_note(rows: list[dict[str, Any]], metric: str, other: str) -> str:
     return (
-        f"{METRICS[metric].title} ({metric}) is not compared: {first_few(_lacking(rows, metric))} were scored by an older "
-        f"version of minivess that did not measure it. {METRICS[other].title} ({other}), which all cases have, is compared "
+        f"{METRICS[metric].title} ({metric}) is not compared, because an older version of minivess that did not measure it "
+        f"scored {first_few(_lacking(rows, metric))}. {METRICS[other].title} ({other}), which all cases have, is compared "
         f"instead. To compare {metric}, {_SCORE_AGAIN}."
     )
 
