@@ -125,7 +125,7 @@ def precision(work: Path, cap_bytes: int | None) -> None:
     """Run the study on phantoms in each precision, all at the same time; the seconds are measured under this load."""
     if not (work / "phantoms").is_dir():
         write_phantom(work / "phantoms", small_cases(8))
-    print("| loss | precision | DSC | clDice | worst DSC | s per step | s per cell | peak GPU memory, GiB |")
+    print("| loss | precision | clDice | DSC | worst DSC | s per step | s per cell | peak GPU memory, GiB |")
     print("|---|---|---|---|---|---|---|---|")
     kinds = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16")
     with ThreadPoolExecutor(len(kinds)) as pool:
@@ -151,7 +151,7 @@ def _study(work: Path, kind: str, cap_bytes: int | None) -> list[str]:
         scores = [row.metrics for cell in own for row in cell.read_result().rows]
         peaks = [json.loads((cell.path / "outcome.json").read_text())["peak_gpu_bytes"] for cell in own]
         dscs = [score.dsc for score in scores]
-        values = (mean(dscs), mean(score.centreline_dsc for score in scores), min(dscs))
+        values = (mean(score.cldice for score in scores if score.cldice is not None), mean(dscs), min(dscs))
         facts = " | ".join(f"{value:.3f}" for value in values)
         seconds = mean(cell.read_result().seconds for cell in own)
         peak = "" if None in peaks else f"{max(peaks) / GIB:.2f}"

@@ -12,7 +12,7 @@ from minivess.experiments.run_folder import RunFolder
 from minivess.metrics.case import score_case
 from minivess.statistics.resampling import mean_interval, paired_bootstrap_test
 
-METRICS = ("dsc", "centreline_dsc", "measured_masd", "betti0_error")
+METRICS = ("cldice", "dsc", "measured_masd", "betti0_error")
 
 
 def files_of(folder: RunFolder) -> dict[str, tuple[Path, Path]]:

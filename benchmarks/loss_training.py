@@ -72,8 +72,8 @@ def row(folder: Path, loss: str, steps: int) -> str:
     scores = [score(store, name, state.average, spec) for name in names[-HELD_OUT:]]
     dscs = [each.dsc for each in scores]
     topology = f"{mean(each.betti0_error for each in scores):.1f} | {mean(each.betti1_error for each in scores):.1f}"
-    cldice = mean(each.centreline_dsc for each in scores)
-    return f"| {loss} | {mean(dscs):.3f} | {min(dscs):.3f} | {cldice:.3f} | {topology} | {seconds:.2f} |"
+    cldice = mean(each.cldice for each in scores if each.cldice is not None)
+    return f"| {loss} | {cldice:.3f} | {mean(dscs):.3f} | {min(dscs):.3f} | {topology} | {seconds:.2f} |"
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def main() -> None:
         return
     print(f"{options.steps} steps of {BATCH} patches each, {options.threads} CPU threads, torch {torch.__version__}\n")
     print(
-        "| loss | DSC | worst DSC | clDice | Betti-0 error | Betti-1 error | s per step |\n|---|---|---|---|---|---|---|"
+        "| loss | clDice | DSC | worst DSC | Betti-0 error | Betti-1 error | s per step |\n|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         write_phantom(Path(folder) / "phantoms", small_cases(CASES))

@@ -150,7 +150,7 @@ def print_tables(folder: RunFolder, theirs: list[CaseRow], measured: list[dict[s
     cells = [cell.read_result() for cell in folder.cells() if cell.finished]
     folds = {row.fold for row in theirs}
     print(
-        "| | s per fold | DSC | clDice | MASD (µm) | Betti-0 error | DSC minus nnU-Net | p | clDice minus nnU-Net | p |"
+        "| | s per fold | clDice | DSC | MASD (µm) | Betti-0 error | clDice minus nnU-Net | p | DSC minus nnU-Net | p |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     methods = {"nnU-Net": theirs}

@@ -55,7 +55,7 @@ def main() -> None:
     folds = options.fold or range(len(folder.read_splits().folds))
     first: list[CaseRow] = []
     print(
-        "| overlap | mirrored | s per volume | DSC | clDice | MASD (µm) | Betti-0 error | DSC minus first | p | clDice minus first | p |"
+        "| overlap | mirrored | s per volume | clDice | DSC | MASD (µm) | Betti-0 error | clDice minus first | p | DSC minus first | p |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for overlap, mirror in SETTINGS:

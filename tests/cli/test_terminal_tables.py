@@ -19,7 +19,7 @@ ROWS = [
         "fold": k,
         "case": f"c{k}",
         "dsc": dsc + 0.01 * k,
-        "centreline_dsc": dsc + 0.02 * k,
+        "cldice": dsc + 0.02 * k,
         "measured_masd": 2.0 - dsc - 0.03 * k,
     }
     for method, dsc in (("threshold", 0.4), ("warp", 0.5), ("cbdice", 0.7))

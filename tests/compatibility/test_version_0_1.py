@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from minivess.cli.main import cli
 from minivess.data.formats.nifti import read_volume
+from minivess.errors import DataError
 from minivess.experiments.load_run import load_run
 from minivess.experiments.run_folder import RunFolder
 from minivess.inference.predict_file import predict_file
@@ -43,6 +44,15 @@ class TestRunFolder:
         page = (version_0_1 / "runs/demo/report.html").read_text()
         assert "dice_ce_cldice" in page
         assert "phantom03" in page
+        assert "clDice (Lee skeleton) ↑" in page
+        assert "clDice ↑" not in page
+
+    def test_cldice_on_complete_centrelines_is_missing_by_name(self, version_0_1: Path) -> None:
+        run = str(version_0_1 / "runs/demo")
+        done = CliRunner().invoke(cli, ["compare", run, "--metric", "clDice"])
+        assert isinstance(done.exception, DataError)
+        assert "cldice" in done.exception.expected
+        assert CliRunner().invoke(cli, ["compare", run, "--metric", "centreline_dsc"]).exit_code == 0
 
     def test_a_checkpoint_is_restored(self, version_0_1: Path) -> None:
         restored = CheckpointManager(version_0_1 / "runs/demo/cells/dice_ce-fold0/checkpoints").restore()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from minivess.data.array_store import Store, StoredCase
 from minivess.data.formats.nifti import read_header, read_volume
+from minivess.digests import seal, unseal
 from minivess.evaluation.evaluate import CaseRow, evaluate_cases
 
 NAMES = ("phantom01", "phantom02")
@@ -42,3 +44,12 @@ class TestEvaluateCases:
         (tmp_path / "cases/phantom02.json").unlink()
         assert _evaluate(tmp_path, store, asked) == first
         assert asked == ["phantom01", "phantom02", "phantom02"]
+
+    def test_a_saved_mask_that_an_older_version_scored_is_scored_again(self, store: Store, tmp_path: Path) -> None:
+        asked: list[str] = []
+        first = _evaluate(tmp_path, store, asked)
+        record = tmp_path / "cases/phantom02.json"
+        older = {name: value for name, value in json.loads(unseal(record.read_text())).items() if name != "cldice"}
+        record.write_text(seal(json.dumps(older)))
+        assert _evaluate(tmp_path, store, asked) == first
+        assert asked == ["phantom01", "phantom02"]

@@ -55,6 +55,20 @@ class TestScoring:
         assert job.record.read_bytes() == scores
         assert np.load(job.prepared)["voxels"] == 20 * 2 * 2
 
+    def test_a_label_prepared_by_an_older_version_or_with_another_spacing_is_prepared_again(
+        self, tmp_path: Path
+    ) -> None:
+        (job,) = _jobs(tmp_path, 1)
+        job.run()
+        scores = job.record.read_bytes()
+        with np.load(job.prepared) as arrays:
+            older = {name: arrays[name] for name in ("voxels", "line", "edge", "betti")}
+        np.savez(job.prepared, **older)
+        job.run()
+        assert job.record.read_bytes() == scores
+        job.model_copy(update={"spacing_um": (1.0, 1.0, 3.0)}).run()
+        assert np.load(job.prepared)["spacing"].tolist() == [1, 1, 3]
+
     def test_scores_have_the_spacing_and_the_tolerance_of_the_job(self, tmp_path: Path) -> None:
         """The second time, the label is prepared already."""
         job = _jobs(tmp_path, 1)[0].model_copy(update={"tolerance_um": 1.5})

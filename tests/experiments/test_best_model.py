@@ -47,6 +47,11 @@ class TestFindBestModel:
         assert best is not None
         assert (best.loss, best.metric) == ("warp", "measured_masd")
 
+    def test_scores_of_an_older_version_without_cldice_are_compared_in_centreline_dsc(self, tmp_path: Path) -> None:
+        best = find_best_model(_run(tmp_path, ("cldice", "dsc"), dice_ce=((0.5,), (0.5,)), warp=((0.9,), (0.7,))))
+        assert best is not None
+        assert best.metric == "centreline_dsc"
+
     def test_a_loss_without_all_its_folds_does_not_compete(self, tmp_path: Path) -> None:
         best = find_best_model(_run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,),)))
         assert best is not None

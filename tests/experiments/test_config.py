@@ -152,7 +152,7 @@ class TestLoadConfig:
 
     def test_titles_of_metrics_are_accepted(self, tmp_path: Path) -> None:
         path = _write(tmp_path, "name: a\nlosses: [dice_ce]\nevaluation: {metrics: [clDice, dsc]}\n")
-        assert load_config(path).evaluation.metrics == ("centreline_dsc", "dsc")
+        assert load_config(path).evaluation.metrics == ("cldice", "dsc")
 
     def test_missing_file_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"nothing\.yaml"):

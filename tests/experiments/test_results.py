@@ -18,8 +18,13 @@ from minivess.json_files import to_plain, write_state
 from minivess.tracking.code import Code
 
 
-def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro_batch: int = 1) -> RunFolder:
-    """Make a run folder with two finished cells of two cases each and with known scores."""
+def _run(
+    path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro_batch: int = 1, cldice: bool = True
+) -> RunFolder:
+    """Make a run folder with two finished cells of two cases each and with known scores.
+
+    Without ``cldice`` it has the scores of an older version. clDice is 0.6, and 0.5 on the Lee skeleton.
+    """
     folder = RunFolder(path)
     digests = {f"c{fold}{k}": f"voxels of c{fold}{k}" for fold in (0, 1) for k in (1, 2)}
     facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
@@ -31,6 +36,8 @@ def _run(path: Path, shift: float, losses: tuple[str, ...] = ("dice_ce",), micro
         "tolerance_um": 2.0, "hausdorff_95": 1.0, "betti0_error": 3, "betti1_error": 0, "foreground_voxels": 9,
         "reference_voxels": 9, "voxel_um3": 1.0, "empty": "",
     }  # fmt: skip
+    if cldice:
+        zeros["cldice"] = 0.6
     for fold in (0, 1):
         cell = folder.cell("dice_ce", fold)
         cell.path.mkdir(parents=True)
@@ -79,6 +86,13 @@ class TestResults:
         assert read_results(run) == after
         assert (after == before) == (change == "damage")
 
+    def test_a_run_that_an_older_version_scored_has_an_empty_column(self, tmp_path: Path) -> None:
+        run = _run(tmp_path / "a", 0.5, cldice=False)
+        assert "cldice" in write_results(run).notes[0]
+        heading, first = (line.split(",") for line in run.cases.read_text().splitlines()[:2])
+        assert first[heading.index("cldice")] == ""
+        assert first[heading.index("centreline_dsc")] == "0.5"
+
     def test_intervals_have_the_configured_number_of_resamples(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
         values = {"name": "a", "losses": ["dice_ce"], "folds": 2, "evaluation": {"resamples": 1234}}
@@ -115,11 +129,21 @@ class TestResults:
 class TestCompareRuns:
     def test_one_run_with_the_configured_or_other_metrics(self, tmp_path: Path) -> None:
         run = _run(tmp_path / "a", 0.5)
-        assert [metric.metric for metric in compare_runs([run]).metrics] == ["dsc", "centreline_dsc", "measured_masd"]
+        assert [metric.metric for metric in compare_runs([run]).metrics] == ["cldice", "dsc", "measured_masd"]
         (betti,) = compare_runs([run], ["betti0_error"]).metrics
         assert betti.methods[0].interval.mean == 3
         with pytest.raises(ConfigError, match="hausdorff_95"):
             compare_runs([run], ["hausdorf"])
+
+    def test_cldice_of_old_and_new_runs_is_compared_on_one_skeleton_by_name(self, tmp_path: Path) -> None:
+        runs = [_run(tmp_path / "new", 0.5), _run(tmp_path / "old", 0.5, cldice=False)]
+        found = compare_runs(runs)
+        assert [metric.metric for metric in found.metrics] == ["centreline_dsc", "dsc", "measured_masd"]
+        assert [score.interval.mean for score in found.metrics[0].methods] == [0.5, 0.5]
+        assert "old/dice_ce-fold0" in found.notes[0]
+        assert "new/dice_ce-fold0" not in found.notes[0]
+        with pytest.raises(DataError, match="compare centreline_dsc"):
+            compare_runs(runs, ["clDice"])
 
     def test_losses_of_several_runs_are_prefixed_with_the_run(self, tmp_path: Path) -> None:
         comparison = compare_runs([_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)])

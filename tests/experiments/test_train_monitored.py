@@ -57,5 +57,5 @@ class TestTrainMonitored:
             (name,) = database.execute("select name from experiments where name != 'Default'").fetchone()
             keys = {key for (key,) in database.execute("select distinct key from metrics")}
         assert name == "dynunet_loss_variation"
-        for metric in ("centreline_dsc", "dsc", "measured_masd"):
+        for metric in ("cldice", "centreline_dsc", "dsc", "measured_masd"):
             assert {metric, f"{metric}/low", f"{metric}/high"} <= keys

@@ -52,16 +52,25 @@ class TestScoreCase:
 
     def test_scores_of_a_perfect_prediction(self):
         scores = score_case(line(8), line(8), SPACING_UM)
-        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)
+        assert (scores.cldice, scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1, 1)
         assert (scores.measured_masd, scores.hausdorff_95, scores.betti0_error, scores.betti1_error) == (0, 0, 0, 0)
         assert scores.empty == ""
+
+    def test_a_missed_vessel_of_even_width_lowers_cldice_and_not_centreline_dsc(self):
+        reference = np.zeros((40, 10, 7), bool)
+        reference[:, 1:3, 2:4] = reference[:, 5:8, 2:5] = True  # two vessels of the same length, one is missed
+        prediction = reference.copy()
+        prediction[:, 1:3] = False
+        scores = score_case(prediction, reference, (1, 1, 5))
+        assert scores.centreline_dsc == 1
+        assert scores.cldice == pytest.approx(2 / 3, abs=0.02)
 
     def test_one_voxel_two_slices_off_is_measured_in_both_units(self):
         prediction, reference = np.zeros((3, 3, 4), bool), np.zeros((3, 3, 4), bool)
         prediction[1, 1, 1] = reference[1, 1, 3] = True
         scores = score_case(prediction, reference, (1, 1, 5))
         assert (scores.measured_masd, scores.hausdorff_95, scores.measured_masd_voxel) == (10, 10, 2)
-        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
+        assert (scores.cldice, scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0, 0)
 
     @pytest.mark.parametrize(("tolerance_um", "share"), [(9.9, 0), (10, 1)])
     def test_a_distance_of_10_um_is_within_a_tolerance_of_10_um(self, tolerance_um: float, share: float):
@@ -108,7 +117,7 @@ class TestEmptyMasks:
 
     def test_two_empty_masks_have_perfect_scores(self):
         scores = score_case(self.nothing, self.nothing, SPACING_UM)
-        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1)
+        assert (scores.cldice, scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (1, 1, 1, 1)
         assert (scores.measured_masd, scores.measured_masd_voxel, scores.hausdorff_95) == (0, 0, 0)
         assert scores.empty == "both"
 
@@ -116,7 +125,7 @@ class TestEmptyMasks:
     def test_one_empty_mask_has_the_volumes_diagonal_as_distance(self, which: str):
         prediction, reference = (self.nothing, line(8)) if which == "prediction" else (line(8), self.nothing)
         scores = score_case(prediction, reference, SPACING_UM)
-        assert (scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0)
+        assert (scores.cldice, scores.dsc, scores.centreline_dsc, scores.normalised_surface_distance) == (0, 0, 0, 0)
         assert scores.measured_masd == scores.hausdorff_95 == pytest.approx((10**2 + 6**2 + (3 * 2) ** 2) ** 0.5)
         assert scores.measured_masd_voxel == pytest.approx((10**2 + 6**2 + 3**2) ** 0.5)
         assert (scores.empty, scores.betti0_error) == (which, 1)
@@ -151,6 +160,12 @@ class TestJson:
     def test_round_trip(self):
         scores = score_case(line(4), line(8), SPACING_UM)
         assert from_plain(CaseMetrics, json.loads(json.dumps(to_plain(scores)))) == scores
+
+    def test_scores_of_an_older_version_have_no_cldice(self):
+        values = to_plain(score_case(line(4), line(8), SPACING_UM))
+        assert next(iter(values)) == "cldice"
+        del values["cldice"]
+        assert from_plain(CaseMetrics, values).cldice is None
 
     def test_a_missing_field_is_named(self):
         values = to_plain(score_case(line(4), line(8), SPACING_UM))

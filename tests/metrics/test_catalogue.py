@@ -11,7 +11,7 @@ from minivess.metrics.catalogue import METRICS, connectivity_note, known_metrics
 class TestMetrics:
     def test_overlaps_are_better_if_they_are_higher_and_all_errors_if_they_are_lower(self) -> None:
         higher = {name for name, metric in METRICS.items() if metric.higher_is_better}
-        assert higher == {"dsc", "centreline_dsc", "normalised_surface_distance"}
+        assert higher == {"cldice", "dsc", "centreline_dsc", "normalised_surface_distance"}
 
     def test_distances_have_a_unit(self) -> None:
         units = {name: metric.unit for name, metric in METRICS.items() if metric.unit}
@@ -22,12 +22,16 @@ class TestKnownMetrics:
     def test_titles_in_upper_or_lower_case_give_each_key_once(self) -> None:
         titles = ["clDice", "CLDICE", "MASD", "masd (Voxels)", "betti-0 error", "dsc"]
         assert known_metrics(titles) == (
-            "centreline_dsc",
+            "cldice",
             "measured_masd",
             "measured_masd_voxel",
             "betti0_error",
             "dsc",
         )
+
+    def test_cldice_leads_and_the_lee_skeleton_is_named(self) -> None:
+        assert next(iter(METRICS)) == "cldice"
+        assert known_metrics(["clDice (Lee skeleton)", "cldice"]) == ("centreline_dsc", "cldice")
 
     def test_keys_are_returned_unchanged(self) -> None:
         assert known_metrics(METRICS) == tuple(METRICS)
@@ -39,7 +43,9 @@ class TestKnownMetrics:
         assert repr(name) in caught.value.got
         assert near in caught.value.cure
 
-    @pytest.mark.parametrize(("name", "key"), [("dice", "dsc"), ("Dice score", "dsc"), ("assd", "measured_masd")])
+    @pytest.mark.parametrize(
+        ("name", "key"), [("dice", "dsc"), ("Dice score", "dsc"), ("assd", "measured_masd"), ("cl_dice", "cldice")]
+    )
     def test_names_of_other_tools_suggest_the_right_key_and_list_all(self, name: str, key: str) -> None:
         with pytest.raises(ConfigError) as caught:
             known_metrics([name])

@@ -104,6 +104,17 @@ class TestPublish:
         publish(desk.run("elsewhere", experiment="masd", metric="measured_masd", data="other", dice_ce=0.1), desk.uri)
         assert desk.aliases("masd") == {"staging": "2"}
 
+    def test_a_model_that_has_cldice_is_compared_with_an_older_one_in_centreline_dsc(self, desk: Any) -> None:
+        """The newer has a cldice of 0.95 and a centreline_dsc of 0.5; the older has only a centreline_dsc of 0.65."""
+        older = desk.run("older", experiment="skeletons", metric="centreline_dsc", dice_ce=0.6)
+        publish(older, desk.uri)
+        newer = desk.run("newer", experiment="skeletons", metric="cldice", dice_ce=0.9)
+        publish(newer, desk.uri)
+        assert desk.aliases("skeletons")["staging"] == "1"
+        promote_run(older, desk.uri)
+        with pytest.raises(PromotionError, match="lower mean centreline_dsc"):
+            promote_run(newer, desk.uri)
+
     def test_a_folder_whose_name_is_hard_to_quote(self, private: Any) -> None:
         found = promote_run(private.run("one", dice_ce=0.6), private.uri)
         assert private.aliases("losses") == {"champion": "1"}

@@ -36,6 +36,11 @@ class TestSyncRun:
         assert found["dsc"] == pytest.approx(0.65)  # of 0.6 and 0.7
         assert 0.6 <= found["dsc/low"] < 0.65 < found["dsc/high"] <= 0.7
         assert "dsc/mean" not in found
+        assert "cldice" not in found  # an older version scored these cases
+
+    def test_cldice_is_a_metric_of_its_own(self, desk: Any) -> None:
+        found = cells(desk, desk.run("topology", metric="cldice", dice_ce=0.6))["dice_ce-fold0"].data.metrics
+        assert (found["cldice"], found["centreline_dsc"]) == (pytest.approx(0.65), 0.5)
 
     def test_tags_have_commit_data_loss_and_the_number_of_cases(self, desk: Any) -> None:
         folder = desk.run("tags", dice_ce=0.6)

@@ -100,6 +100,12 @@ class TestPage:
         assert f"{pair.p_holm:.3f}" in row
         assert f"{pair.test.effect_size:+.2f}" in row
 
+    def test_the_scores_of_every_case_lead_with_cldice(self, page: Page, finished: RunFolder):
+        row = next(row for row in finished.read_rows() if (row.case, row.method) == ("a1", "dice_ce"))
+        assert any(text.startswith("casefoldlossclDiceDSC") for text in page.texts["tr"])
+        scores = f"a1{row.fold}dice_ce{row.metrics.cldice:.3f}{row.metrics.dsc:.3f}"
+        assert any(text.startswith(scores) for text in page.texts["tr"])
+
     def test_every_section_is_there(self, page: Page):
         ids = [values.get("id") for values in page.of("section")]
         assert ids == ["results", "cases", "overlays", "training", "machine", "plan", "data", "model", "provenance"]
@@ -125,7 +131,7 @@ class TestPage:
         found = find_best_model(finished)
         assert found is not None
         assert f"minivess predict {found.cell.path} volume.nii.gz" in page.text
-        assert f"DSC {read_results(finished).metrics[0].score(found.loss).interval}" in page.text
+        assert f"clDice {read_results(finished).metric('cldice').score(found.loss).interval}" in page.text
         assert f"trained on {', '.join(finished.read_splits().folds[0].train[:-1])}" in page.text
 
     def test_the_run_can_be_repeated_with_its_command(self, page: Page, finished: RunFolder):
@@ -134,11 +140,22 @@ class TestPage:
         assert load_config(finished.config, {"name": "one-again"}).losses == ("dice_ce", "cbdice")
 
     def test_the_markdown_table_is_written(self, page: Page, finished: RunFolder):
-        assert finished.comparison.with_suffix(".md").read_text(encoding="utf-8").startswith("| loss | cases | DSC ↑ |")
+        assert (
+            finished.comparison.with_suffix(".md")
+            .read_text(encoding="utf-8")
+            .startswith("| loss | cases | clDice ↑ | DSC ↑ |")
+        )
 
     def test_the_figures_are_written(self, page: Page, finished: RunFolder):
         names = {file.name for file in finished.figures.iterdir()}
-        assert names >= {"paired-dsc.svg", "trade-off.svg", "loss-0.svg", "memory.svg", "shapes.svg"}
+        assert names >= {
+            "paired-cldice.svg",
+            "paired-dsc.svg",
+            "trade-off.svg",
+            "loss-0.svg",
+            "memory.svg",
+            "shapes.svg",
+        }
 
     def test_the_page_is_small(self, page: Page):
         assert len(page.source.encode()) < 500_000

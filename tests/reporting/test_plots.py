@@ -18,7 +18,7 @@ def changed(facts: RunData, **values: object) -> RunData:
 class TestPairedPoints:
     def test_each_case_is_a_line_with_its_name_and_scores_as_hover_text(self, finished: RunFolder):
         facts = read_run_data(finished)
-        text = str(paired_points(facts, facts.comparison.metrics[0]))
+        text = str(paired_points(facts, facts.comparison.metric("dsc")))
         by_method = {row.method: f"{row.metrics.dsc:.3f}" for row in facts.rows if row.case == "a1"}
         assert text.count("<title>") == 5
         assert f"<title>a1: dice_ce {by_method['dice_ce']}, cbdice {by_method['cbdice']}, threshold " in text

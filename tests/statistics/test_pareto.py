@@ -8,11 +8,11 @@ from minivess.statistics.pareto import pareto_front
 def comparison(**points: tuple[float, float]) -> Comparison:
     """Compare methods with the given (DSC, clDice) on both of two cases."""
     rows = [
-        {"method": method, "fold": case, "case": f"c{case}", "dsc": dsc, "centreline_dsc": centreline}
+        {"method": method, "fold": case, "case": f"c{case}", "dsc": dsc, "cldice": centreline}
         for method, (dsc, centreline) in points.items()
         for case in (0, 1)
     ]
-    return compare(rows, ("dsc", "centreline_dsc"))
+    return compare(rows, ("dsc", "cldice"))
 
 
 def front_note(found: Comparison) -> str:
@@ -35,14 +35,23 @@ class TestParetoFront:
     def test_means_are_over_the_shared_cases(self) -> None:
         scores = {"a": (0.8, 0.4), "b": (0.7,)}
         rows = [
-            {"method": method, "fold": case, "case": f"c{case}", "dsc": dsc, "centreline_dsc": dsc}
+            {"method": method, "fold": case, "case": f"c{case}", "dsc": dsc, "cldice": dsc}
             for method, values in scores.items()
             for case, dsc in enumerate(values)
         ]
-        found = compare(rows, ("dsc", "centreline_dsc"))
+        found = compare(rows, ("dsc", "cldice"))
         assert pareto_front(found) == ("a",)
         assert front_note(found).endswith("1 shared case: a")
 
     def test_the_front_is_empty_without_both_metrics(self) -> None:
         rows = [{"method": "a", "fold": 0, "case": "c", "dsc": 0.5}]
         assert pareto_front(compare(rows, ("dsc",))) == ()
+
+    def test_runs_without_cldice_have_the_front_in_centreline_dsc(self) -> None:
+        rows = [
+            {"method": method, "fold": 0, "case": "c", "dsc": dsc, "centreline_dsc": lee}
+            for method, dsc, lee in (("a", 0.5, 0.5), ("b", 0.4, 0.6))
+        ]
+        found = compare(rows, ("dsc", "centreline_dsc"))
+        assert pareto_front(found) == ("a", "b")
+        assert "clDice (Lee skeleton)" in front_note(found)

@@ -219,7 +219,7 @@ def train(
     "--metric",
     "metrics",
     multiple=True,
-    help="Metric, e.g. clDice; by default those of the first run; may be repeated.",
+    help="Metric, e.g. clDice or betti0_error; by default those of the first run; may be repeated.",
 )
 @click.option(
     "--format",

@@ -49,7 +49,8 @@ def evaluate_cases(
     """Predict and score cases, in order.
 
     For each case this writes ``predictions/NAME.nii.gz`` (with the geometry of the image) and ``cases/NAME.json``. If
-    the JSON file of a case exists, it is read instead. Large cases are scored in other processes while the next case is
+    the JSON file of a case exists, it is read instead. If an older version wrote it, which did not measure every
+    metric, the saved mask is scored again. Large cases are scored in other processes while the next case is
     predicted.
 
     Args:
@@ -67,14 +68,16 @@ def evaluate_cases(
         One row per case, in the order of ``names``.
     """
     records = {name: folder / SCORES_FOLDER / f"{name}.json" for name in names}
-    missing = [name for name in names if not records[name].is_file()]
+    older = [name for name in names if records[name].is_file() and _read_record(records[name]).cldice is None]
+    missing = [name for name in names if name in older or not records[name].is_file()]
     largest = max((store.stats(name).voxels for name in missing), default=0)
     with Scoring(cases_at_a_time(scoring_processes, largest, len(missing))) as scoring:
         for name in missing:
             progress(names.index(name), len(names))
             case = store.case(name)
             prediction = folder / PREDICTIONS_FOLDER / f"{name}.nii.gz"
-            write_alike(prediction, predict(case), Path(case.stats.image))
+            if name not in older or not prediction.is_file():
+                write_alike(prediction, predict(case), Path(case.stats.image))
             scoring.add(
                 ScoringJob(
                     prediction=prediction,

@@ -8,6 +8,7 @@ from statistics import fmean
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.metrics.catalogue import METRICS
+from minivess.metrics.older_scores import shared_metric
 
 FOLD = 0
 """The fold whose network is kept, fixed before any case is scored."""
@@ -19,7 +20,7 @@ class BestModel:
 
     Attributes:
         loss: The loss with the best mean over all cases.
-        metric: The metric of that mean, the first of ``evaluation.metrics``.
+        metric: The metric of that mean, the first of ``evaluation.metrics`` or what it replaces in older scores.
         rivals: Number of losses that were compared, this one included.
         fold: Fold of the network.
         cell: Folder of the network.
@@ -51,7 +52,7 @@ def find_best_model(folder: RunFolder) -> BestModel | None:
     }
     if not rows:
         return None
-    metric = config.evaluation.metrics[0]
+    metric = shared_metric(config.evaluation.metrics[0], [row.flat() for own in rows.values() for row in own])
     choose = max if METRICS[metric].higher_is_better else min
     best = choose(rows, key=lambda loss: fmean(getattr(row.metrics, metric) for row in rows[loss]))
     return BestModel(best, metric, len(rows), FOLD, cells[best][FOLD], rows[best])

@@ -67,9 +67,10 @@ class EvaluationConfig(Settings):
         default=2.0, gt=0, le=1e6, description="tolerance of the normalised surface distance in micrometre"
     )
     metrics: tuple[str, ...] = Field(
-        default=("dsc", "centreline_dsc", "measured_masd"),
-        description="metrics that are compared; others are betti0_error, betti1_error, hausdorff_95, "
-        "normalised_surface_distance and measured_masd_voxel (every case is scored by all)",
+        default=("cldice", "dsc", "measured_masd"),
+        description="metrics that are compared, the leading one first; others are betti0_error, betti1_error, "
+        "hausdorff_95, normalised_surface_distance, measured_masd_voxel and centreline_dsc, which is clDice on "
+        "scikit-image's skeleton, as in the literature (every case is scored by all)",
     )
     baselines: tuple[str, ...] = Field(
         default=("threshold",),

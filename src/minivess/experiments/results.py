@@ -16,12 +16,15 @@ from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.config import EvaluationConfig, ExperimentConfig
 from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
+from minivess.metrics.catalogue import METRICS, known_metrics
+from minivess.metrics.older_scores import shared_metric
 from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
 from minivess.text import first_few
 
-_VERSION = 5
+_VERSION = 6
 """Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
+_SCORE_AGAIN = "delete result.json of these cells and repeat the run with --accept-changed-code, which scores the saved masks again"
 
 
 def write_results(folder: RunFolder) -> Comparison:
@@ -62,10 +65,13 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
     Raises:
         ConfigError: A metric is unknown, or a run is given twice.
         RunError: A folder is not a run folder, or no cell has finished in any of them.
-        DataError: A case is in different folds of two runs, is another volume, or was scored with another tolerance.
+        DataError: A case is in different folds of two runs, is another volume, was scored with another tolerance, or
+            was scored by an older version that did not measure one of ``metrics``.
     """
     rows, config = _rows(folders), folders[0].read_config()
     if metrics:
+        metrics = known_metrics(metrics)
+        _require_measured(rows, metrics)
         config = config.model_copy(
             update={"evaluation": config.evaluation.model_copy(update={"metrics": tuple(metrics)})}
         )
@@ -73,6 +79,25 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
         return _saved_comparison(folders[0], rows, config) or _compare_one_run(folders[0], rows, config)
     _require_one_data_set(folders, rows)
     return _compare(rows, config.evaluation)
+
+
+def _require_measured(rows: list[dict[str, Any]], metrics: Sequence[str]) -> None:
+    """Require that all cases were scored in these metrics.
+
+    Raises:
+        DataError: One was scored by an older version that did not measure a metric.
+    """
+    for metric in metrics:
+        if lacking := _lacking(rows, metric):
+            raise DataError(
+                f"cases scored in {metric}",
+                f"{first_few(lacking)}, scored by an older version of minivess that did not measure it",
+                f"compare {shared_metric(metric, rows)}, which all cases have, or {_SCORE_AGAIN}",
+            )
+
+
+def _lacking(rows: list[dict[str, Any]], metric: str) -> list[str]:
+    return list(dict.fromkeys(f"{row['method']}-fold{row['fold']}" for row in rows if row[metric] is None))
 
 
 def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
@@ -145,7 +170,19 @@ def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: Expe
 def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
     # A known baseline is a baseline even if the configuration does not name it now.
     baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in BASELINES)
-    return compare(rows, evaluation.metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples)
+    measured = {metric: shared_metric(metric, rows) for metric in evaluation.metrics}
+    metrics = tuple(dict.fromkeys(measured.values()))
+    found = compare(rows, metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples)
+    replaced = [_replaced_note(rows, *names) for names in measured.items() if names[0] != names[1]]
+    return found.model_copy(update={"notes": (*replaced, *found.notes)})
+
+
+def _replaced_note(rows: list[dict[str, Any]], metric: str, other: str) -> str:
+    return (
+        f"{METRICS[metric].title} ({metric}) is not compared, because an older version of minivess that did not measure it "
+        f"scored {first_few(_lacking(rows, metric))}. {METRICS[other].title} ({other}), which all cases have, is compared "
+        f"instead. To compare {metric}, {_SCORE_AGAIN}."
+    )
 
 
 def _micro_batch_notes(folder: RunFolder) -> Iterator[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from minivess.errors import ConfigError, DataError
-from minivess.metrics.centreline import centreline_dsc
+from minivess.metrics.centreline import cldice
 from minivess.metrics.overlap import dsc
 from minivess.metrics.reference import Reference, checked_spacing
 from minivess.metrics.surface import hausdorff_95, measured_masd, normalised_surface_distance, surface_distances
@@ -23,8 +23,10 @@ class CaseMetrics:
     """The scores of one prediction. No score is ever NaN.
 
     Attributes:
+        cldice: Centreline Dice (clDice) on complete centrelines, 0 to 1; None in scores of versions that lack it.
         dsc: Dice similarity coefficient, 0 to 1.
-        centreline_dsc: Centreline Dice (clDice), 0 to 1.
+        centreline_dsc: clDice on scikit-image's Lee skeleton, as MetricsReloaded computes it, 0 to 1. This skeleton
+            lacks whole vessels, so the value is only for comparison with the literature.
         measured_masd: Mean average surface distance, in micrometres.
         measured_masd_voxel: The same with a spacing of 1, in voxels; to compare with tables that ignore the spacing.
         normalised_surface_distance: Share of both borders within ``tolerance_um`` of the other border, 0 to 1.
@@ -40,6 +42,7 @@ class CaseMetrics:
             spacing). The case counts like any other.
     """
 
+    cldice: float | None = field(default=None, kw_only=True)
     dsc: float
     centreline_dsc: float
     measured_masd: float
@@ -106,8 +109,9 @@ def _scores(predicted: Reference, label: Reference, tolerance_um: float) -> dict
     masd_voxel = measured_masd(surface_distances(predicted.border, label.border, _VOXELS))
     micrometre = surface_distances(predicted.border, label.border, label.spacing_um)
     return {
+        "cldice": cldice(predicted.mask, label.mask, predicted.centreline, label.centreline),
         "dsc": dsc(predicted.mask, label.mask),
-        "centreline_dsc": centreline_dsc(predicted.mask, label.mask, predicted.centreline, label.centreline),
+        "centreline_dsc": cldice(predicted.mask, label.mask, predicted.skeleton, label.skeleton),
         "measured_masd": measured_masd(micrometre),
         "measured_masd_voxel": masd_voxel,
         "normalised_surface_distance": normalised_surface_distance(micrometre, tolerance_um),
@@ -118,6 +122,7 @@ def _scores(predicted: Reference, label: Reference, tolerance_um: float) -> dict
 def _empty_scores(label: Reference, agree: bool) -> dict[str, float]:
     diagonal_um = 0.0 if agree else math.hypot(*np.multiply(label.mask.shape, label.spacing_um))
     return {
+        "cldice": float(agree),
         "dsc": float(agree),
         "centreline_dsc": float(agree),
         "measured_masd": diagonal_um,

@@ -30,8 +30,9 @@ class Metric:
 
 
 METRICS = {
+    "cldice": Metric("clDice", higher_is_better=True),
     "dsc": Metric("DSC", higher_is_better=True),
-    "centreline_dsc": Metric("clDice", higher_is_better=True),
+    "centreline_dsc": Metric("clDice (Lee skeleton)", higher_is_better=True),
     "measured_masd": Metric("MASD", higher_is_better=False, unit="µm"),
     "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels"),
     "normalised_surface_distance": Metric("NSD", higher_is_better=True),
@@ -90,7 +91,14 @@ def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-_OTHER_NAMES = {"dice": "dsc", "f1": "dsc", "assd": "measured_masd", "surface_dice": "normalised_surface_distance"}
+_OTHER_NAMES = {
+    "dice": "dsc",
+    "cl_dice": "cldice",
+    "centerline_dice": "cldice",
+    "f1": "dsc",
+    "assd": "measured_masd",
+    "surface_dice": "normalised_surface_distance",
+}
 """Names of other tools for the same or the nearest metric; without separators."""
 
 

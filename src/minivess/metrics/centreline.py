@@ -1,47 +1,64 @@
-"""The centreline of a mask, and clDice: how much of each centreline is inside the other mask."""
+"""Centrelines of a mask, and clDice: how much of each centreline is inside the other mask."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
+
+from minivess.topology.lee_thinning import thin_as_scikit_image
+from minivess.topology.thinning import thin
 
 
-def centreline(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Find the voxels of the mask's skeleton.
+def centreline(mask: NDArray[np.bool_], spacing_um: Sequence[float]) -> NDArray[np.intp]:
+    """Find the voxels of the complete centreline: every piece of the mask keeps at least one voxel.
 
-    The thinning is that of Lee, Kashyap and Chu 1994 in scikit-image (foreground 26-connected). It ignores the spacing.
-    This implementation deletes some tiny blobs completely (a block of 2x2x2, a plate of 6x6x1). If nothing is left of
-    the mask, all its voxels are its centreline, so that a perfect prediction still scores 1.
+    Args:
+        mask: (X, Y, Z) bool.
+        spacing_um: Voxel size along X, Y and Z, in micrometres.
+
+    Returns:
+        Indices of the voxels, (N, 3).
+    """
+    return thin(mask, spacing_um)
+
+
+def lee_skeleton(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Find the voxels of the skeleton on which published clDice values rest. It ignores the spacing.
+
+    The thinning is that of Lee, Kashyap and Chu 1994 in scikit-image (foreground 26-connected). It deletes whole
+    vessels: nothing is left of a straight tube of 2x2 or 4x4 voxels (scikit-image issues 3757 and 6513). If nothing is
+    left of the mask, all its voxels are its skeleton, so that a perfect prediction still scores 1.
 
     Args:
         mask: (X, Y, Z) bool.
 
     Returns:
-        Indices of the skeleton's voxels, (N, 3).
+        Indices of the voxels, (N, 3).
     """
-    thin = np.argwhere(skeletonize(mask, method="lee"))
-    return thin if len(thin) else np.argwhere(mask)
+    left = thin_as_scikit_image(mask)
+    return left if len(left) else np.argwhere(mask)
 
 
-def centreline_dsc(
+def cldice(
     prediction: NDArray[np.bool_],
     reference: NDArray[np.bool_],
-    prediction_centreline: NDArray[np.intp],
-    reference_centreline: NDArray[np.intp],
+    prediction_line: NDArray[np.intp],
+    reference_line: NDArray[np.intp],
 ) -> float:
-    """Centreline Dice (Shit et al., CVPR 2021): harmonic mean of the shares of each centreline in the other mask.
+    """Centreline Dice (Shit et al., CVPR 2021): harmonic mean of the shares of each line in the other mask.
 
     Args:
         prediction: (X, Y, Z) bool, not empty.
         reference: (X, Y, Z) bool, not empty.
-        prediction_centreline: Indices (N, 3) of the centreline of ``prediction``.
-        reference_centreline: Indices (N, 3) of the centreline of ``reference``.
+        prediction_line: Indices (N, 3) of the centreline or skeleton of ``prediction``.
+        reference_line: Indices (N, 3) of the centreline or skeleton of ``reference``.
 
     Returns:
-        0 to 1; 0 if neither centreline touches the other mask.
+        0 to 1; 0 if neither line touches the other mask.
     """
-    precision = float(reference[tuple(prediction_centreline.T)].mean())
-    sensitivity = float(prediction[tuple(reference_centreline.T)].mean())
+    precision = float(reference[tuple(prediction_line.T)].mean())
+    sensitivity = float(prediction[tuple(reference_line.T)].mean())
     total = precision + sensitivity
     return 2 * precision * sensitivity / total if total else 0.0

@@ -12,7 +12,7 @@ def dsc(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     TP is the number of voxels that both masks contain; |P| and |R| are the numbers of voxels of each. The score of empty masks
     is that of MetricsReloaded (Maier-Hein et al. 2024).
 
-    Every voxel counts the same, so DSC is dominated by thick vessels. `centreline_dsc` weights vessels by their length.
+    Every voxel counts the same, so DSC is dominated by thick vessels. `cldice` weights vessels by their length.
 
     Args:
         prediction: Bool mask of any shape, e.g. (X, Y, Z).

@@ -12,13 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from minivess.errors import DataError
 from minivess.metrics.betti import BettiNumbers, betti_numbers
-from minivess.metrics.centreline import centreline
+from minivess.metrics.centreline import centreline, lee_skeleton
 from minivess.metrics.surface import border
+
+_VERSION = 1
+"""Version of what is computed from a mask. Increase it when a value changes, so that kept arrays are not used again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A mask with its centreline, border and Betti numbers.
+    """A mask with its centreline, skeleton, border and Betti numbers.
 
     A label is prepared once, and many predictions are scored against it.
 
@@ -26,7 +29,8 @@ class Reference:
         mask: The whole volume, (X, Y, Z) bool; not copied if the input is bool.
         spacing_um: Voxel size along X, Y and Z, in micrometres.
         voxels: Number of foreground voxels.
-        centreline: Voxel indices (N, 3) of the skeleton; N is 0 for an empty mask.
+        centreline: Voxel indices (N, 3) of the complete centreline; N is 0 for an empty mask.
+        skeleton: Voxel indices (N, 3) of scikit-image's Lee skeleton, which may lack vessels; N is 0 for an empty mask.
         border: Voxel indices (N, 3) of the border; N is 0 for an empty mask.
         betti: Betti numbers of the mask.
     """
@@ -35,6 +39,7 @@ class Reference:
     spacing_um: tuple[float, float, float]
     voxels: int
     centreline: NDArray[np.intp]
+    skeleton: NDArray[np.intp]
     border: NDArray[np.intp]
     betti: BettiNumbers
 
@@ -53,15 +58,23 @@ class Reference:
         whole, spacing = _checked_mask(mask), checked_spacing(spacing_um)
         corner, part = _crop(whole)
         voxels = int(np.count_nonzero(part))
-        nothing = np.empty((0, 3), np.intp)
-        line, edge = (centreline(part) + corner, border(part) + corner) if voxels else (nothing, nothing)
-        return cls(whole, spacing, voxels, line, edge, betti_numbers(part))
+        line = skeleton = edge = np.empty((0, 3), np.intp)
+        if voxels:
+            line, skeleton, edge = (
+                centreline(part, spacing) + corner,
+                lee_skeleton(part) + corner,
+                border(part) + corner,
+            )
+        return cls(whole, spacing, voxels, line, skeleton, edge, betti_numbers(part))
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
-        """The computed parts, without mask and spacing, as arrays for ``np.savez``."""
+        """The computed parts and the spacing, without the mask, as arrays for ``np.savez``."""
         return {
+            "version": np.array(_VERSION),
+            "spacing": np.array(self.spacing_um),
             "voxels": np.array(self.voxels),
             "line": self.centreline,
+            "skeleton": self.skeleton,
             "edge": self.border,
             "betti": np.array(self.betti),
         }
@@ -72,18 +85,20 @@ class Reference:
 
         Args:
             mask: The mask that the reference was computed from.
-            spacing_um: The spacing that the reference was computed with, in micrometres.
+            spacing_um: Voxel size along X, Y and Z, in micrometres.
             arrays: Result of ``as_arrays``.
 
         Raises:
             DataError: The mask or the spacing is invalid, as in ``of``.
+            KeyError: An array is missing, as in files of older versions.
+            ValueError: The arrays were computed by another version or with another spacing.
         """
-        whole, spacing, betti = (
-            _checked_mask(mask),
-            checked_spacing(spacing_um),
-            BettiNumbers(*arrays["betti"].tolist()),
-        )
-        return cls(whole, spacing, int(arrays["voxels"]), arrays["line"], arrays["edge"], betti)
+        whole, spacing = _checked_mask(mask), checked_spacing(spacing_um)
+        if arrays["version"] != _VERSION or tuple(arrays["spacing"]) != spacing:
+            raise ValueError("computed by another version or with another spacing")
+        line, skeleton, edge = arrays["line"], arrays["skeleton"], arrays["edge"]
+        betti = BettiNumbers(*arrays["betti"].tolist())
+        return cls(whole, spacing, int(arrays["voxels"]), line, skeleton, edge, betti)
 
 
 def _checked_mask(mask: ArrayLike) -> NDArray[np.bool_]:

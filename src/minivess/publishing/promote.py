@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from minivess.errors import MinivessError
 from minivess.experiments.run_folder import RunFolder
 from minivess.metrics.catalogue import METRICS
+from minivess.metrics.older_scores import shared_metric
 from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.models.weights import load_network
 from minivess.publishing.register import DATA_TAG, register_run
-from minivess.publishing.scores import read_scores
+from minivess.publishing.scores import read_rows, scores_of
 from minivess.statistics.resampling import PairedTest, paired_bootstrap_test
 from minivess.tracking.client import TrackingError
 from minivess.tracking.model_registry import WEIGHTS_TAG, ModelRegistry, Version
@@ -36,7 +37,8 @@ class Promotion:
         name: Name of the registered model.
         version: Version number of the candidate.
         before: Version number of the former champion; None if there was none.
-        metric: The metric that is compared, the first of ``evaluation.metrics`` of the run.
+        metric: The metric that is compared, the first of ``evaluation.metrics`` of the run or what it replaces in
+            older scores.
         candidate: Mean of the candidate over the shared cases; None without shared cases.
         champion: Mean of the former champion over the shared cases; None without shared cases.
         test: Test of the difference candidate - champion, paired by case.
@@ -132,7 +134,9 @@ def _compare_with_champion(
     if candidate.tags.get(DATA_TAG) != champion.tags.get(DATA_TAG):
         objections.append(f"a model of other data ({candidate.tags.get(DATA_TAG)}, not {champion.tags.get(DATA_TAG)})")
     try:
-        ours, theirs = read_scores(registry, candidate, metric), read_scores(registry, champion, metric)
+        rows = read_rows(registry, candidate), read_rows(registry, champion)
+        metric = shared_metric(metric, [*rows[0], *rows[1]])
+        ours, theirs = scores_of(rows[0], metric, candidate), scores_of(rows[1], metric, champion)
     except TrackingError as error:
         objections.append(f"scores that cannot be read ({error.got})")
         ours, theirs = {}, {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from minivess.digests import unseal
 from minivess.metrics.catalogue import METRICS
+from minivess.metrics.older_scores import shared_metric
 from minivess.tracking.client import TrackingError
 from minivess.tracking.model_registry import ModelRegistry, Version
 
@@ -15,8 +17,12 @@ CASES, PROFILE = "cases.json", "profile.json"
 """Files of the run that are registered with a model."""
 
 
-def read_scores(registry: ModelRegistry, version: Version, metric: str) -> dict[str, float]:
-    """Return the score of each held-out case of a version.
+Rows = Sequence[Mapping[str, Any]]
+"""One row for each held-out case: its name as "case", and its scores by metric."""
+
+
+def read_rows(registry: ModelRegistry, version: Version) -> Rows:
+    """Read the scored cases of a version.
 
     Raises:
         TrackingError: The file with the scores is missing or damaged.
@@ -24,13 +30,29 @@ def read_scores(registry: ModelRegistry, version: Version, metric: str) -> dict[
     try:
         content = json.loads(unseal(registry.read_evidence(version, CASES)))
         rows = content if isinstance(content, list) else content["rows"]  # a list in version 0.1
-        return {str(row["case"]): float(row[metric]) for row in rows}
+        return [{**row, "case": str(row["case"])} for row in rows]
     except (ValueError, KeyError, TypeError) as error:
-        raise TrackingError(
-            f"{CASES} as minivess wrote it",
-            f"a damaged one of {version} ({error})",
-            "register the run again (minivess track sync RUN)",
-        ) from error
+        raise _damaged(version, error) from error
+
+
+def scores_of(rows: Rows, metric: str, version: Version) -> dict[str, float]:
+    """Return the score of each case in one metric.
+
+    Raises:
+        TrackingError: A row lacks the metric.
+    """
+    try:
+        return {row["case"]: float(row[metric]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(version, error) from error
+
+
+def _damaged(version: Version, error: Exception) -> TrackingError:
+    return TrackingError(
+        f"{CASES} as minivess wrote it",
+        f"a damaged one of {version} ({error})",
+        "register the run again (minivess track sync RUN)",
+    )
 
 
 class Judge:
@@ -38,33 +60,41 @@ class Judge:
 
     Args:
         registry: The registry of the models.
-        metric: The metric to compare, a key of ``METRICS``.
+        metric: The metric to compare, a key of ``METRICS``. If one of two models was scored before minivess measured
+            it, both are compared in the metric that older versions measured.
     """
 
     def __init__(self, registry: ModelRegistry, metric: str) -> None:
         self._registry, self._metric = registry, metric
-        self._known: dict[int, Mapping[tuple[str, str], float]] = {}
+        self._known: dict[int, tuple[Rows, Mapping[str, str]]] = {}
 
     def is_better(self, first: Version, second: Version) -> bool:
         """Whether the first has the better mean on the shared cases, or the second has no scores that can be read.
 
         Cases are shared if they have the same name and content. Without shared cases, no model is better.
         """
-        ours, theirs = self._scores(first), self._scores(second)
+        metric = shared_metric(self._metric, [*self._read(first)[0], *self._read(second)[0]])
+        ours, theirs = self._scores(first, metric), self._scores(second, metric)
         shared = sorted(ours.keys() & theirs.keys())
         if not shared:
             return bool(ours) and not theirs
         difference = fmean(ours[case] for case in shared) - fmean(theirs[case] for case in shared)
-        return difference > 0 if METRICS[self._metric].higher_is_better else difference < 0
+        return difference > 0 if METRICS[metric].higher_is_better else difference < 0
 
-    def _scores(self, version: Version) -> Mapping[tuple[str, str], float]:
+    def _scores(self, version: Version, metric: str) -> Mapping[tuple[str, str], float]:
+        rows, digests = self._read(version)
+        try:
+            scores = scores_of(rows, metric, version)
+        except TrackingError:
+            return {}
+        return {(case, digests.get(case, "")): scores[case] for case in scores}
+
+    def _read(self, version: Version) -> tuple[Rows, Mapping[str, str]]:
         if version.number not in self._known:
             try:
-                scores = read_scores(self._registry, version, self._metric)
-                digests = _digests(self._registry, version)
-                self._known[version.number] = {(case, digests.get(case, "")): scores[case] for case in scores}
+                self._known[version.number] = read_rows(self._registry, version), _digests(self._registry, version)
             except TrackingError:
-                self._known[version.number] = {}
+                self._known[version.number] = [], {}
         return self._known[version.number]
 
 

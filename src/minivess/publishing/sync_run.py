@@ -187,7 +187,7 @@ def _epoch(line: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _final_metrics(cell: CellFolder, modified_ms: int) -> tuple[dict[str, float], str]:
-    """Return mean and interval over the fold's cases, for every metric of the catalogue, and a note about few cases.
+    """Return mean and interval over the fold's cases, for every metric that was measured, and a note about few cases.
 
     Computing the intervals takes a second, and a sync repeats it for every cell; so the values are kept until the result
     changes.
@@ -195,6 +195,8 @@ def _final_metrics(cell: CellFolder, modified_ms: int) -> tuple[dict[str, float]
     rows: list[dict[str, Any]] = [row.flat() for row in cell.read_result().rows]
     metrics: dict[str, float] = {}
     for name in METRICS:
+        if any(row[name] is None for row in rows):  # scored by an older version
+            continue
         interval = mean_interval([row[name] for row in rows])
         metrics |= {name: interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
     few = len(rows) < SMALLEST_STRATUM

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from minivess.statistics.centreline_gap import gap_sentence
 from minivess.statistics.comparison import Comparison, MetricComparison, Pair
 from minivess.statistics.verdict import missing_cases
 from minivess.text import counted, format_together, joined
@@ -101,8 +102,10 @@ def _shown(comparison: Comparison) -> tuple[str, ...]:
 def _not_shown(comparison: Comparison) -> tuple[str, ...]:
     limits = [line for metric in comparison.metrics for line in metric.limits]
     baselines = [line for metric in comparison.metrics for line in _beaten_by_baseline(metric)]
+    gap = comparison.centreline_gap
     return (
         *_by_metric(comparison, _undecided),
+        *([gap_sentence(gap)] if gap else []),
         *dict.fromkeys(limits),
         *baselines,
         *missing_cases(comparison),

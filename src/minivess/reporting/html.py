@@ -19,7 +19,8 @@ from minivess.atomic import write_text
 from minivess.experiments.config import as_yaml
 from minivess.experiments.run_folder import RunFolder
 from minivess.findings import grouped
-from minivess.metrics.catalogue import connectivity_note
+from minivess.metrics.catalogue import METRICS, connectivity_note
+from minivess.metrics.older_scores import shared_metric
 from minivess.reporting.artefact_figure import artefact_panels, artefact_picture
 from minivess.reporting.dataset_figure import shape_picture
 from minivess.reporting.headline import headline
@@ -111,6 +112,7 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
     )
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
+    topology = shared_metric("cldice", [row.flat() for row in facts.rows])
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         facts=facts,
@@ -127,6 +129,8 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
         ended=max((_ended(cell) for cell in facts.cells if cell.outcome), default=None),
         figures=figures,
         broad=many_methods(facts),
+        topology=topology,
+        topology_title=METRICS[topology].title,
         overlays=overlays,
         overlay_notes=overlay_notes,
         artefact_notes=artefact_notes,

@@ -16,7 +16,7 @@ from minivess.reporting.run_data import CellData, RunData
 from minivess.reporting.svg import SERIES, drawing, paint, to_svg
 from minivess.reporting.tables import column_title
 from minivess.statistics.comparison import MetricComparison
-from minivess.statistics.pareto import OVERLAP, TOPOLOGY, pareto_front
+from minivess.statistics.pareto import pareto_front, trade_off_metrics
 from minivess.text import GIB, counted, format_together
 
 _POINTS_A_CELL = 200
@@ -70,10 +70,10 @@ def trade_off(facts: RunData) -> Markup | None:
         The figure; None if DSC or clDice is not compared, if the losses share no case, or if there are fewer than two
         losses.
     """
-    front = pareto_front(facts.comparison)
-    if not front or len(facts.losses) < 2:
+    front, compared = pareto_front(facts.comparison), trade_off_metrics(facts.comparison)
+    if not front or compared is None or len(facts.losses) < 2:
         return None
-    across, up = (facts.comparison.metric(name) for name in (OVERLAP, TOPOLOGY))
+    across, up = compared
     x, y = ({score.method: score.shared for score in metric.losses if score.shared} for metric in (across, up))
     losses = [loss for loss in facts.losses if loss in x]
     with drawing():
@@ -101,8 +101,8 @@ def trade_off(facts: RunData) -> Markup | None:
         where = f" on the {counted(shared, 'shared case')}" if shared else ""
         axes.set_xlabel(f"mean {column_title(across)}{where}")
         axes.set_ylabel(f"mean {column_title(up)}{where}")
-        words = {f"trade-{method}": f"{method}: DSC {x[method]}, clDice {y[method]}" for method in losses}
-        alt = f"Mean DSC against mean clDice{where}: {'; '.join(words.values())}. On the Pareto front: {', '.join(front)}."
+        words = {f"trade-{method}": f"{method}: DSC {x[method]}, {up.title} {y[method]}" for method in losses}
+        alt = f"Mean DSC against mean {up.title}{where}: {'; '.join(words.values())}. On the Pareto front: {', '.join(front)}."
         return to_svg(figure, "trade-off", alt, words)
 
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from minivess.errors import DataError
 from minivess.metrics.catalogue import METRICS, known_metrics
+from minivess.statistics.centreline_gap import CENTRELINES, centreline_gap
 from minivess.statistics.comparison import (
+    CentrelineGap,
     Comparison,
     EmptyCase,
     FoldScore,
@@ -48,7 +50,7 @@ _Table = dict[str, dict[str, _Row]]  # by method, then by case, cases sorted
 
 def compare(
     per_case_table: Iterable[Mapping[str, Any]],
-    metrics: Sequence[str] = ("dsc", "centreline_dsc", "measured_masd"),
+    metrics: Sequence[str] = ("cldice", "dsc", "measured_masd"),
     *,
     baselines: Sequence[str] = ("threshold",),
     planned: Sequence[str] = (),
@@ -104,8 +106,18 @@ def compare(
             for row in rows.values()
             if row.empty
         ),
+        centreline_gap=_centreline_gap(table, compared) if set(CENTRELINES) & set(metrics) else None,
     )
     return comparison.model_copy(update={"notes": general_notes(comparison)})
+
+
+def _centreline_gap(table: _Table, compared: Sequence[str]) -> CentrelineGap | None:
+    scores = {(row.method, row.case): row.scores for rows in table.values() for row in rows.values()}
+    if not all(set(CENTRELINES) <= values.keys() for values in scores.values()):
+        return None
+    shared = _shared(table, compared)
+    complete, lee = (_best(metric, table, compared, shared) for metric in CENTRELINES)
+    return centreline_gap(scores, (complete, lee))
 
 
 def _compare_metric(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> MetricComparison:
@@ -199,12 +211,13 @@ def _read(per_case_table: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -
 
 
 def _row(values: Mapping[str, Any], metrics: Sequence[str]) -> _Row:
-    if absent := [key for key in ("method", "fold", "case", *metrics) if key not in values]:
+    if absent := [key for key in ("method", "fold", "case", *metrics) if values.get(key) in (None, "")]:
         expected, got = "method, fold, case and every metric in each row", f"a row without {', '.join(absent)}"
-        raise DataError(expected, got, "add the missing columns, or score the cases again")
+        raise DataError(expected, got, "add the missing values, score the cases again, or compare other metrics")
     method, case, empty = str(values["method"]), str(values["case"]), values.get("empty")
     try:
         fold, scores = int(values["fold"]), {metric: float(values[metric]) for metric in metrics}
+        beside = {metric: float(values[metric]) for metric in CENTRELINES if values.get(metric) not in (None, "")}
     except (TypeError, ValueError) as error:
         got = f"{error} for {method} on {case}"
         raise DataError("a number for the fold and for every metric", got, "score the case again") from error
@@ -212,6 +225,7 @@ def _row(values: Mapping[str, Any], metrics: Sequence[str]) -> _Row:
         if not math.isfinite(score):
             got = f"{metric} = {score} for {method} on {case}"
             raise DataError("finite scores", got, "score the case with score_case, whose scores are always finite")
+    scores |= {metric: score for metric, score in beside.items() if math.isfinite(score)}
     return _Row(method, fold, case, empty if isinstance(empty, str) else "", scores)
 
 

@@ -123,6 +123,26 @@ class EmptyCase(_Frozen):
     which: str
 
 
+class CentrelineGap(_Frozen):
+    """The difference between clDice on complete centrelines and clDice on the Lee skeleton.
+
+    Attributes:
+        cases: Number of cases in which the two differ by more than 0.01 for a method.
+        of: Number of cases.
+        largest: The largest difference, without sign.
+        method: The method with the largest difference.
+        case: The case with the largest difference.
+        leaders: The loss with the best mean in ``cldice`` and in ``centreline_dsc``; "" if the losses are not ranked.
+    """
+
+    cases: int
+    of: int
+    largest: float
+    method: str
+    case: str
+    leaders: tuple[str, str]
+
+
 class Comparison(_Frozen):
     """The comparison of all methods in all metrics.
 
@@ -136,6 +156,7 @@ class Comparison(_Frozen):
         missing: The missing cases of each method that does not have all of ``cases``.
         absent: Planned losses that have no case.
         empty: Cases with an empty mask. They count like any other case.
+        centreline_gap: What the choice of the centreline changes; None if that is little or not known.
         notes: Sentences that apply to all metrics.
         source: Digest of the cases and settings of this comparison. A run folder uses it to detect an outdated
             comparison.
@@ -150,6 +171,7 @@ class Comparison(_Frozen):
     missing: dict[str, tuple[str, ...]]
     absent: tuple[str, ...]
     empty: tuple[EmptyCase, ...]
+    centreline_gap: CentrelineGap | None = None
     notes: tuple[str, ...] = ()
     source: str = ""
 

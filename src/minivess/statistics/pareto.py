@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from minivess.statistics.comparison import Comparison
+from minivess.statistics.centreline_gap import CENTRELINES
+from minivess.statistics.comparison import Comparison, MetricComparison
 
-OVERLAP, TOPOLOGY = "dsc", "centreline_dsc"
+
+def trade_off_metrics(comparison: Comparison) -> tuple[MetricComparison, MetricComparison] | None:
+    """Return DSC and clDice; on the Lee skeleton if no other was compared, as in old runs; None without both."""
+    compared = {found.metric: found for found in comparison.metrics}
+    topology = next((compared[name] for name in CENTRELINES if name in compared), None)
+    return (compared["dsc"], topology) if topology and "dsc" in compared else None
 
 
 def pareto_front(comparison: Comparison) -> tuple[str, ...]:
@@ -17,11 +23,10 @@ def pareto_front(comparison: Comparison) -> tuple[str, ...]:
         Names of the losses, highest mean DSC first. Empty if DSC and clDice are not both compared, or if the losses
         share no case.
     """
-    if not {OVERLAP, TOPOLOGY} <= {found.metric for found in comparison.metrics}:
+    compared = trade_off_metrics(comparison)
+    if compared is None:
         return ()
-    overlap, topology = (
-        {score.method: score.shared for score in comparison.metric(name).losses} for name in (OVERLAP, TOPOLOGY)
-    )
+    overlap, topology = ({score.method: score.shared for score in metric.losses} for metric in compared)
     points = {method: (x.mean, y.mean) for method, x in overlap.items() if x and (y := topology[method])}
     front = [
         method

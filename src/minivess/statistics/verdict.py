@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from minivess.statistics.centreline_gap import gap_sentence
 from minivess.statistics.comparison import Comparison, MetricComparison, Pair
-from minivess.statistics.pareto import pareto_front
+from minivess.statistics.pareto import pareto_front, trade_off_metrics
 from minivess.statistics.resampling import SMALLEST_STRATUM, can_stratify
 from minivess.text import counted, first_few, format_p_value, format_together
 
@@ -38,7 +39,8 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         else []
     )
     empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
-    notes = (*_front(comparison), *_unstratified(comparison), *_too_narrow(comparison), *meaning(comparison))
+    gap = [gap_sentence(comparison.centreline_gap)] if comparison.centreline_gap else []
+    notes = (*gap, *_front(comparison), *_unstratified(comparison), *_too_narrow(comparison), *meaning(comparison))
     return (*absent, *missing_cases(comparison), *empty, *notes)
 
 
@@ -88,12 +90,12 @@ def missing_cases(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _front(comparison: Comparison) -> tuple[str, ...]:
-    front = pareto_front(comparison)
-    if not front or len(comparison.losses) < 2:
+    front, compared = pareto_front(comparison), trade_off_metrics(comparison)
+    if not front or compared is None or len(comparison.losses) < 2:
         return ()
     where = f" on the {counted(shared, 'shared case')}" if (shared := comparison.shared_cases) else ""
     return (
-        f"Pareto front of mean DSC and mean clDice{where}: {', '.join(front)}. "
+        f"Pareto front of mean DSC and mean {compared[1].title}{where}: {', '.join(front)}. "
         "No other loss is at least as good in both means and better in one of them.",
     )
 

@@ -154,9 +154,9 @@ def _next_along(
         straight = (x * heading[0] + y * heading[1] + z * heading[2]) / (step * norm)
         wide = deep >= here - _NARROWING * step * STEPS
         # A term below one step of depth prefers, among voxels that are equally deep, the straightest.
-        if wide and straight >= _STRAIGHT and deep + 0.9 * straight > best:
-            if is_end(block_around(flat, near, along_x, along_y) & AROUND):
-                best, found = deep + 0.9 * straight, near
+        better = wide and straight >= _STRAIGHT and deep + 0.9 * straight > best
+        if better and is_end(block_around(flat, near, along_x, along_y) & AROUND):
+            best, found = deep + 0.9 * straight, near
     return found
 
 

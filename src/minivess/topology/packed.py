@@ -8,6 +8,8 @@ shifting words.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -49,10 +51,10 @@ def indices(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 @compiled
 def _indices(words: NDArray[np.uint64]) -> NDArray[np.intp]:
-    count = 0
-    for word in words.reshape(-1):
-        count += set_bits(word)
-    found, count = np.empty((count, 3), np.intp), 0
+    voxels = 0
+    for row in words.reshape(-1):
+        voxels += set_bits(row)
+    found, count = np.empty((voxels, 3), np.intp), 0
     for x in range(1, words.shape[0] - 1):
         for y in range(1, words.shape[1] - 1):
             for z in range(words.shape[2]):
@@ -127,36 +129,36 @@ def neighbour(at: int, bit: int, along_x: int, along_y: int) -> int:
 
 
 @intrinsic
-def _trailing_zeros(typing_context, bits):
+def _trailing_zeros(typing_context: Any, bits: Any) -> Any:
     """Number of zeros below the lowest bit, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), generate
 
 
 @intrinsic
-def _population_count(typing_context, bits):
+def _population_count(typing_context: Any, bits: Any) -> Any:
     """Number of bits that are set, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
 
 
 @compiled
-def set_bits(word: int) -> int:
+def set_bits(word: np.uint64) -> int:
     """Number of bits that are set, of at most 64."""
     return _population_count(np.uint64(word))
 
 
 @intrinsic
-def _leading_zeros(typing_context, bits):
+def _leading_zeros(typing_context: Any, bits: Any) -> Any:
     """Number of zeros above the highest bit, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), generate
