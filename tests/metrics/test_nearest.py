@@ -29,3 +29,9 @@ class TestNearestDistances:
     def test_one_voxel_far_away(self):
         found = nearest_distances(np.array([[39, 0, 69]]), np.array([[0, 29, 0]]), SHAPE, (1, 1, 1))
         assert found == pytest.approx([np.sqrt(39**2 + 29**2 + 69**2)])
+
+    def test_long_and_narrow_volume(self):
+        shape, rng = (3, 400, 5), np.random.default_rng(1)
+        others, voxels = rng.random(shape) < 0.003, rng.random(shape) < 0.3
+        found = nearest_distances(np.argwhere(voxels), np.argwhere(others), shape, (1, 1, 1))
+        assert found == pytest.approx(distance_transform_edt(~others)[voxels], rel=1e-6)

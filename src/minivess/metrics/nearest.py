@@ -40,8 +40,8 @@ def nearest_distances(
     sample = voxels[:: len(voxels) // _SAMPLE + 1]
     if np.isnan(_search_rows(sample, words, *_rows_around(shape, size, _ROWS[0]), size)).mean() > _FEW:
         return _transformed(voxels, words, shape[2], size)
-    distances = np.full(len(voxels), np.nan)
-    for count in _ROWS:
+    distances = _search_rows(voxels, words, *_rows_around(shape, size, _ROWS[0]), size)
+    for count in _ROWS[1:]:
         left = np.flatnonzero(np.isnan(distances))
         if len(left):
             distances[left] = _search_rows(voxels[left], words, *_rows_around(shape, size, count), size)
@@ -51,13 +51,16 @@ def nearest_distances(
 def _rows_around(
     shape: tuple[int, int, int], size: NDArray[np.float64], count: int | None
 ) -> tuple[NDArray[np.int64], float]:
-    """Offsets (K, 2) of the ``count`` nearest rows along X and Y, nearest first, and the distance of the next row."""
-    reach = [extent if count is None else min(extent, count) for extent in shape[:2]]
-    x, y = (offsets.ravel() for offsets in np.mgrid[1 - reach[0] : reach[0], 1 - reach[1] : reach[1]])
+    """Offsets (K, 2) of the ``count`` nearest rows along X and Y, nearest first, and the least distance of all others."""
+    reach, radius = [shape[0] - 1, shape[1] - 1], np.inf
+    if count is not None:  # the nearest rows are within about this radius
+        radius = 1.2 * float(np.sqrt(count * size[0] * size[1] / np.pi) + size[:2].max())
+        reach = [min(extent, int(radius / step)) for extent, step in zip(reach, size[:2], strict=True)]
+    x, y = (offsets.ravel() for offsets in np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1])
     distances = np.hypot(x * size[0], y * size[1])
     order = np.argsort(distances, kind="stable")
-    far = np.inf if count is None or len(order) <= count else float(distances[order[count]])
-    return np.stack([x, y], axis=1)[order[:count]], far
+    far = float(distances[order[count]]) if count is not None and count < len(order) else np.inf
+    return np.stack([x, y], axis=1)[order[:count]], min(far, radius)
 
 
 @compiled

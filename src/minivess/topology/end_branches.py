@@ -88,19 +88,46 @@ def extend(
     along_x, along_y = strides(packed)
     flat = packed.reshape(-1)
     for end in line:
-        if is_set(flat, end) and is_end(block_around(flat, end, along_x, along_y) & AROUND):
+        around = block_around(flat, end, along_x, along_y) & AROUND
+        if not is_set(flat, end) or (around and not is_end(around)):
+            continue
+        if around:
             reach = 2 * depth_at(depth, end, along_x, along_y) / STEPS
             back = path[_follow(flat, end, reach, path, along_x, along_y, size)[0]]
-            heading = (
-                (end // along_x - back // along_x) * size[0],
-                (end % along_x // along_y - back % along_x // along_y) * size[1],
-                (end % along_y - back % along_y) * size[2],
-            )
-            at = end
-            while at >= 0:
-                at = _next_along(flat, depth, at, heading, along_x, along_y, size)
-                if at >= 0:
-                    set_voxel(flat, at)
+            _extend_from(flat, depth, end, _heading(back, end, along_x, along_y, size), along_x, along_y, size)
+        else:  # a single voxel is extended to both sides
+            other = _next_along(flat, depth, end, (0.0, 0.0, 0.0), along_x, along_y, size)
+            if other >= 0:
+                set_voxel(flat, other)
+                _extend_from(flat, depth, other, _heading(end, other, along_x, along_y, size), along_x, along_y, size)
+                _extend_from(flat, depth, end, _heading(other, end, along_x, along_y, size), along_x, along_y, size)
+
+
+@compiled
+def _heading(
+    start: int, stop: int, along_x: int, along_y: int, size: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    return (
+        (stop // along_x - start // along_x) * size[0],
+        (stop % along_x // along_y - start % along_x // along_y) * size[1],
+        (stop % along_y - start % along_y) * size[2],
+    )
+
+
+@compiled
+def _extend_from(
+    flat: NDArray[np.uint8],
+    depth: NDArray[np.uint16],
+    at: int,
+    heading: tuple[float, float, float],
+    along_x: int,
+    along_y: int,
+    size: NDArray[np.float64],
+) -> None:
+    while at >= 0:
+        at = _next_along(flat, depth, at, heading, along_x, along_y, size)
+        if at >= 0:
+            set_voxel(flat, at)
 
 
 @compiled
@@ -141,7 +168,10 @@ def _next_along(
     along_y: int,
     size: NDArray[np.float64],
 ) -> int:
-    """The deepest voxel that extends the line straight on, touches nothing else and is not in a narrower part; or -1."""
+    """The deepest voxel that extends the line straight on, touches nothing else and is not in a narrower part; or -1.
+
+    Without a heading, any direction is straight on.
+    """
     best, found, here = -1.0, -1, depth_at(depth, at, along_x, along_y)
     norm = np.sqrt(heading[0] ** 2 + heading[1] ** 2 + heading[2] ** 2)
     for bit in range(27):
@@ -151,7 +181,7 @@ def _next_along(
             continue
         x, y, z = (bit // 9 - 1) * size[0], (bit // 3 % 3 - 1) * size[1], (bit % 3 - 1) * size[2]
         step = _distance(bit, size)
-        straight = (x * heading[0] + y * heading[1] + z * heading[2]) / (step * norm)
+        straight = (x * heading[0] + y * heading[1] + z * heading[2]) / (step * norm) if norm else 1.0
         wide = deep >= here - _NARROWING * step * STEPS
         # A term below one step of depth prefers, among voxels that are equally deep, the straightest.
         better = wide and straight >= _STRAIGHT and deep + 0.9 * straight > best

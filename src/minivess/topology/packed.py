@@ -113,13 +113,13 @@ def block_around(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -
         along_y: The same along Y.
     """
     first, shift = (at - 1) >> 3, (at - 1) & 7
-    block = 0
+    block = np.int64(0)
     for x in range(3):
         for y in range(3):
             byte = first + ((x - 1) * along_x + (y - 1) * along_y) // 8
             row = (np.int64(flat[byte]) | np.int64(flat[byte + 1]) << 8) >> shift & 7
             block |= row << (9 * x + 3 * y)
-    return block
+    return int(block)
 
 
 @compiled
