@@ -57,14 +57,13 @@ class Reference:
         """
         whole, spacing = _checked_mask(mask), checked_spacing(spacing_um)
         corner, part = _crop(whole)
+        part = np.ascontiguousarray(part)  # once: files are often read in the other memory order
         voxels = int(np.count_nonzero(part))
         line = skeleton = edge = np.empty((0, 3), np.intp)
         if voxels:
-            line, skeleton, edge = (
-                centreline(part, spacing) + corner,
-                lee_skeleton(part) + corner,
-                border(part) + corner,
-            )
+            line, skeleton, edge = centreline(part, spacing), lee_skeleton(part), border(part)
+            for found in (line, skeleton, edge):
+                found += corner
         return cls(whole, spacing, voxels, line, skeleton, edge, betti_numbers(part))
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:

@@ -21,16 +21,12 @@ from minivess.topology.simple_points import compiled
 
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Pack a mask (X, Y, Z)."""
-    return _pack(np.ascontiguousarray(mask, bool))  # compiled for one memory layout only
-
-
-@compiled
-def _pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    packed = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2, (mask.shape[2] // 64 + 1) * 8), np.uint8)
-    for x in range(mask.shape[0]):
-        for y in range(mask.shape[1]):
-            for z in range(mask.shape[2]):
-                packed[x + 1, y + 1, z >> 3] |= np.uint8(mask[x, y, z]) << (z & 7)
+    x, y, z = mask.shape
+    packed = np.zeros((x + 2, y + 2, (z // 64 + 1) * 8), np.uint8)
+    rows = np.zeros((y, packed.shape[2] * 8), bool)  # packing whole slices is several times as fast as single rows
+    for slice_x in range(x):
+        rows[:, :z] = mask[slice_x]
+        packed[slice_x + 1, 1:-1] = np.packbits(rows, bitorder="little").reshape(y, -1)
     return packed
 
 
