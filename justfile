@@ -91,6 +91,10 @@ card work="runs/card" cap="8GB":
     python benchmarks/card.py {{work}} --cap {{cap}}
     python benchmarks/chaos.py --kills 4 --set training.deterministic=true
 
+# Check the properties of the centreline on 10,000 random masks, in about a minute.
+centrelines masks="10000":
+    MINIVESS_MASKS={{masks}} pytest tests/topology/test_thinning.py
+
 # Measure false positives and power of the test between losses, for docs/benchmarks/statistics.md.
 statistics *options:
     python benchmarks/false_positives.py "$@"
