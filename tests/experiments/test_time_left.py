@@ -62,6 +62,23 @@ class TestTimeLeft:
         left.progress("dice_ce-fold0", "score", 1, 4)
         assert left.of_cell("dice_ce-fold0") == pytest.approx(36)  # 12 s a case, three cases left
 
+    def test_evaluation_takes_as_much_longer_as_that_of_finished_cells_did(self, left: TimeLeft, clock: Clock) -> None:
+        left.start("dice_ce-fold0")
+        for seconds, stage, done, total in (
+            (10, "train", 0, 50),
+            (110, "train", 50, 50),
+            (110, "predict mv01", 0, 100),
+        ):
+            clock.seconds = seconds
+            left.progress("dice_ce-fold0", stage, done, total)
+        clock.seconds = 200  # 90 s after training, not 30
+        left.end("dice_ce-fold0", was_finished=False)
+        left.start("dice_ce-fold1")
+        for seconds, step in ((210, 0), (220, 5)):
+            clock.seconds = seconds
+            left.progress("dice_ce-fold1", "train", step, 50)
+        assert left.of_cell("dice_ce-fold1") == 90 + 90
+
     def test_cells_that_wait_take_as_much_longer_as_finished_ones_did(self, left: TimeLeft, clock: Clock) -> None:
         left.start("dice_ce-fold0")
         clock.seconds = 280

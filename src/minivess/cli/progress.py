@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,17 +38,22 @@ def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
         TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(16, table_column=Column(no_wrap=True)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        _TimeLeft(table_column=Column(no_wrap=True)),
+        TimeLeftColumn(table_column=Column(no_wrap=True)),
     )
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
 
 
-class _TimeLeft(TimeRemainingColumn):
-    """The time left: the field ``left_s`` of a task if it has one (None: not known yet), else rich's own estimate."""
+class TimeLeftColumn(TimeRemainingColumn):
+    """The time left of a task, counting down between two estimates.
+
+    It is that of the field ``ends_at_s``, in seconds of the monotonic clock (None: not known yet), if the task has one; else
+    rich's own estimate.
+    """
 
     def render(self, task: Task) -> Text:
-        if "left_s" not in task.fields:
+        if "ends_at_s" not in task.fields:
             return super().render(task)
-        left_s = task.fields["left_s"]
-        text = "" if left_s is None or left_s < 1 else f"about {format_duration(round(left_s))}"
+        ends_at_s = task.fields["ends_at_s"]
+        left_s = 0.0 if ends_at_s is None else ends_at_s - time.monotonic()
+        text = "" if left_s < 1 else f"about {format_duration(round(left_s))}"
         return Text(text, style="progress.remaining")

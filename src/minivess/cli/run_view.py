@@ -61,9 +61,10 @@ class RunView:
             self._left = self._left or self._time_left()
             self._left.start(name)
             if self._cells is None:
-                self._cells = self._progress.add_task("Cells", total=total, left_s=None)
+                self._cells = self._progress.add_task("Cells", total=total, ends_at_s=None)
             self._drop("dry start")
             self._show(name, "starting", 0, None)
+            self._show_time_left()
             self._line_due_s = time.monotonic() + _LINE_EVERY_S
             self._print_line(f"[{number}/{total}] {name}")
 
@@ -82,6 +83,7 @@ class RunView:
             self._drop(name)
             if self._left:
                 self._left.end(name, was_finished=outcome is None)
+                self._show_time_left()
         if outcome is None:
             self._console.print(f"[dim]{name} is already finished[/]", highlight=False)
         elif outcome.status == "finished":
@@ -96,7 +98,7 @@ class RunView:
     def _show(self, name: str, stage: str, done: int, total: int | None) -> str:
         """Update the row of a running cell, add it if it is new, and return its text."""
         if name not in self._rows:
-            self._rows[name] = self._progress.add_task("", total=None, left_s=None), CellLine(self._prepared, name)
+            self._rows[name] = self._progress.add_task("", total=None, ends_at_s=None), CellLine(self._prepared, name)
         row, line = self._rows[name]
         text = f"{name}: {stage}{line.read()}"
         self._progress.update(row, description=f"  {text}", completed=done, total=total)
@@ -115,11 +117,18 @@ class RunView:
             return
         self._left.progress(name, stage, done, total)
         if time.monotonic() >= self._left_due_s:
-            self._left_due_s = time.monotonic() + _READ_EVERY_S
-            for cell, (row, _) in self._rows.items():
-                self._progress.update(row, left_s=self._left.of_cell(cell))
-            if self._cells is not None:
-                self._progress.update(self._cells, left_s=self._left.of_run())
+            self._show_time_left()
+
+    def _show_time_left(self) -> None:
+        if self._left is None:
+            return
+        now_s = time.monotonic()
+        self._left_due_s = now_s + _READ_EVERY_S
+        left = [(row, self._left.of_cell(cell)) for cell, (row, _) in self._rows.items()]
+        if self._cells is not None:
+            left.append((self._cells, self._left.of_run()))
+        for row, left_s in left:
+            self._progress.update(row, ends_at_s=None if left_s is None else now_s + left_s)
 
     def _drop(self, name: str) -> None:
         if name in self._rows:

@@ -30,7 +30,7 @@ class TimeLeft:
     """Time left of each running cell and of the whole run.
 
     The rate of a training is measured from its own steps. Everything else is predicted and multiplied by how much
-    longer than predicted the finished cells took; those with that method count first.
+    longer than predicted the finished cells took, as a whole and after training; those with that method count first.
 
     Args:
         predicted: Predicted seconds of each trained cell, by name. Other cells count as the average of the
@@ -46,6 +46,7 @@ class TimeLeft:
     now: Callable[[], float] = time.monotonic
     _running: dict[str, _Running] = field(default_factory=dict)
     _taken: dict[str, float] = field(default_factory=dict)
+    _evaluated: dict[str, float] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
         """A cell starts."""
@@ -58,6 +59,8 @@ class TimeLeft:
         running = self._running.pop(name, None)
         if running is not None and not was_finished:
             self._taken[name] = self.now() - running.started_s
+            if running.after_training_s is not None:
+                self._evaluated[name] = self.now() - running.after_training_s
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """A running cell has done ``done`` of ``total`` parts of a stage."""
@@ -103,7 +106,10 @@ class TimeLeft:
 
     def _evaluation_s(self, name: str) -> float | None:
         predicted = self.predicted.get(name)
-        return None if predicted is None else predicted.evaluation * self._slowness(name)
+        if predicted is None:
+            return None
+        pairs = [(taken, self.predicted[other].evaluation) for other, taken in self._like(name, self._evaluated)]
+        return predicted.evaluation * (_ratio(pairs) if pairs else self._slowness(name))
 
     def _whole(self, name: str) -> float | None:
         """Predict the seconds of a cell that has not trained yet."""
@@ -118,15 +124,23 @@ class TimeLeft:
 
     def _slowness(self, name: str) -> float:
         """Return how many times longer than predicted the finished cells took; before the first, a running cell gives it."""
-        ended = {other: taken for other, taken in self._taken.items() if other in self.predicted}
-        alike = {other: taken for other, taken in ended.items() if _method(other) == _method(name)}
-        pairs = [(taken, self.predicted[other].total) for other, taken in (alike or ended).items()]
+        pairs = [(taken, self.predicted[other].total) for other, taken in self._like(name, self._taken)]
         for other, cell in self._running.items():
             left = self._training_left(cell)
             if not pairs and left is not None and other in self.predicted:
                 training_s = self.now() - cell.started_s + left
                 pairs.append((training_s, self.predicted[other].start + self.predicted[other].training))
-        return sum(taken for taken, _ in pairs) / sum(total for _, total in pairs) if pairs else 1.0
+        return _ratio(pairs) if pairs else 1.0
+
+    def _like(self, name: str, taken: Mapping[str, float]) -> list[tuple[str, float]]:
+        """Return the predicted cells of ``taken`` that have the method of the cell ``name``; all of them if none has it."""
+        known = [(other, seconds) for other, seconds in taken.items() if other in self.predicted]
+        return [pair for pair in known if _method(pair[0]) == _method(name)] or known
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> float:
+    """Return the seconds taken, divided by the predicted seconds."""
+    return sum(taken for taken, _ in pairs) / sum(predicted for _, predicted in pairs)
 
 
 def _method(cell: str) -> str:
