@@ -10,7 +10,7 @@ With ``--disturb KIND``, the run is disturbed instead, and must go on to its end
     hangup      SIGHUP to the command and its supervisor, up to four times in a run
     stop        SIGSTOP to the command, its supervisor, its cell or all for longer than limits.hang_minutes, then SIGCONT
     terminal    the terminal of the command is closed
-    frozen      nobody reads from the terminal of the command
+    frozen      nobody reads from the terminal of the command, from the plan on
     full        standard output, standard error or both are full from the start
     end         SIGKILL to all processes during comparison, report and registration
 
