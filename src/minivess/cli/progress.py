@@ -30,8 +30,15 @@ def share_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None
         yield lambda share: progress.update(task, completed=round(100 * share))
 
 
-def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
-    """Create progress bars that disappear when they are done; disabled when quiet or without a terminal."""
+def progress_bars(quiet: bool, console: Console | None = None, *, auto_refresh: bool = True) -> Progress:
+    """Create progress bars that disappear when they are done; disabled when quiet or without a terminal.
+
+    Args:
+        quiet: Show nothing.
+        console: Where to show them; by default standard error.
+        auto_refresh: Whether a thread of rich draws them. If text is printed meanwhile, the caller must draw them: the text
+            and that thread can each move the cursor by the height that the other one has just changed.
+    """
     console = console or Console(stderr=True)
     # On a narrow terminal the description wraps and the numbers stay on one line.
     columns = (
@@ -40,7 +47,8 @@ def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeLeftColumn(table_column=Column(no_wrap=True)),
     )
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+    disable = quiet or not console.is_terminal
+    return Progress(*columns, console=console, disable=disable, transient=True, auto_refresh=auto_refresh)
 
 
 class TimeLeftColumn(TimeRemainingColumn):
