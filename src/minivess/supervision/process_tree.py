@@ -138,11 +138,11 @@ def _stats_below(pid: int) -> Iterator[tuple[int, _Stat]]:
 
 
 def _stat(pid: str) -> _Stat | None:
-    """Return None for a process that has ended."""
+    """Return None for a process that has ended, or that the system hides from this user."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # a name may contain spaces and parentheses
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     ticks = int(fields[11]) + int(fields[12])
     return _Stat(fields[0].decode(), int(fields[1]), int(fields[3]), ticks / _TICKS_PER_S)
