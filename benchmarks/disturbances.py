@@ -146,7 +146,7 @@ def faults_of_tracking(bench: Bench) -> Iterator[str]:
     ]
     if states != ["FINISHED"] * (1 + len(CELLS)):
         yield f"states in MLflow {states}"
-    yield from (f"left over: {path.name}" for path in runs.rglob(".tmp-*"))
+    yield from (f"left over beside the database: {path.name}" for path in runs.glob(".tmp-*"))
 
 
 DISTURBANCES = {
