@@ -90,8 +90,9 @@ def stage_of(run: RunFolder, writing: bool = False) -> str:
 
 def differences(ours: RunFolder, theirs: RunFolder) -> Iterator[str]:
     """Yield each artefact of ``ours`` that is missing or differs from that of ``theirs``."""
-    for name in CELLS:
-        one, other = (folder.path / "cells" / name for folder in (ours, theirs))
+    for cell in theirs.cells():
+        name, other = cell.path.name, cell.path
+        one = ours.path / "cells" / name
         if not (one / "result.json").is_file():
             yield f"{name}: not finished"
             continue
