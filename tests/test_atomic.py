@@ -83,6 +83,12 @@ class TestAtomicFolder:
             (temporary / "ours").touch()
         assert [path.name for path in tmp_path.rglob("*")] == ["a", "ours"]
 
+    def test_it_keeps_the_bit_with_which_a_shared_folder_gives_its_group_on(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o2775)
+        with atomic_folder(tmp_path / "a"):
+            pass
+        assert (tmp_path / "a").stat().st_mode & 0o2000
+
 
 def _write_half(target: Path) -> None:
     with atomic_path(target) as temporary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,7 +60,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        # chmod would clear the setgid bit, with which a shared folder gives its group to what is written in it later.
+        temporary.chmod(0o777 & ~_umask() | temporary.stat().st_mode & stat.S_ISGID)
         try:
             os.rename(temporary, path)
         except OSError as error:

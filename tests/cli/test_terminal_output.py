@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -85,6 +87,39 @@ class TestOutputThatCannotBeWritten:
             ended = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         assert ended.returncode == 5
         assert "Traceback" not in ended.stderr
+
+
+class TestTerminalThatHangs:
+    def test_the_run_goes_on_to_its_end(self, command: Command) -> None:
+        process, terminal = pty.fork()
+        if process == 0:
+            os.execvpe(command.argv[0], command.argv, _environment())
+        while not command.run.config.is_file():  # reads the plan, and nothing that comes later
+            os.read(terminal, 65536)
+        _wait_for(lambda: command.done)
+        with suppress(OSError):  # EIO: the command has ended
+            while os.read(terminal, 65536):
+                pass
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+        os.close(terminal)
+
+
+class TestSlowTracking:
+    def test_the_report_is_named_before_a_silent_server_is_given_up(self, command: Command) -> None:
+        study = command.run.path.parent / "tiny.yaml"
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            study.write_text(study.read_text().replace("tracking_uri: none", f"tracking_uri: {uri}"))
+            environment = _environment(MLFLOW_HTTP_REQUEST_TIMEOUT="4")
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(command.argv, stdout=pipe, stderr=pipe, env=environment, text=True)
+            assert process.stderr is not None
+            next(line for line in process.stderr if str(command.run.report) in line)
+            named_s = time.monotonic()
+            assert command.done
+            output, _ = process.communicate(timeout=60)
+        assert time.monotonic() - named_s > 3
+        assert (process.returncode, str(command.run.report) in output) == (0, True)
 
 
 class TestClosedTerminal:

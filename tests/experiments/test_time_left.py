@@ -44,6 +44,23 @@ class TestTimeLeft:
         assert left.of_cell("dice_ce-fold0") == pytest.approx(160 + 30 * slowness)
         assert left.of_run() == pytest.approx(160 + 30 * slowness + 140 * slowness)
 
+    def test_the_later_half_of_the_steps_gives_the_rate(self, left: TimeLeft, clock: Clock) -> None:
+        left.start("dice_ce-fold0")
+        for seconds, step in ((10, 0), (60, 10), (70, 20)):  # 5 s per step, then 1 s
+            clock.seconds = seconds
+            left.progress("dice_ce-fold0", "train", step, 50)
+        slowness = (70 + 30) / 110
+        assert left.of_cell("dice_ce-fold0") == pytest.approx(30 + 30 * slowness)
+
+    def test_a_long_training_is_remembered_with_few_points(self, left: TimeLeft, clock: Clock) -> None:
+        left.start("dice_ce-fold0")
+        for step in range(5001):
+            clock.seconds = 10 + 2 * step
+            left.progress("dice_ce-fold0", "train", step, 6000)
+        left.end("dice_ce-fold1", was_finished=True)
+        slowness = (10010 + 1998) / 110
+        assert left.of_cell("dice_ce-fold0") == pytest.approx(1998 + 30 * slowness, rel=0.01)
+
     def test_a_look_at_a_volume_between_two_epochs_is_not_the_evaluation(self, left: TimeLeft, clock: Clock) -> None:
         left.start("dice_ce-fold0")
         for seconds, step in ((10, 0), (20, 10)):
@@ -61,6 +78,23 @@ class TestTimeLeft:
         clock.seconds = 112
         left.progress("dice_ce-fold0", "score", 1, 4)
         assert left.of_cell("dice_ce-fold0") == pytest.approx(36)  # 12 s a case, three cases left
+
+    def test_evaluation_takes_as_much_longer_as_that_of_finished_cells_did(self, left: TimeLeft, clock: Clock) -> None:
+        left.start("dice_ce-fold0")
+        for seconds, stage, done, total in (
+            (10, "train", 0, 50),
+            (110, "train", 50, 50),
+            (110, "predict mv01", 0, 100),
+        ):
+            clock.seconds = seconds
+            left.progress("dice_ce-fold0", stage, done, total)
+        clock.seconds = 200  # 90 s after training, not 30
+        left.end("dice_ce-fold0", was_finished=False)
+        left.start("dice_ce-fold1")
+        for seconds, step in ((210, 0), (220, 5)):
+            clock.seconds = seconds
+            left.progress("dice_ce-fold1", "train", step, 50)
+        assert left.of_cell("dice_ce-fold1") == 90 + 90
 
     def test_cells_that_wait_take_as_much_longer_as_finished_ones_did(self, left: TimeLeft, clock: Clock) -> None:
         left.start("dice_ce-fold0")

@@ -28,15 +28,17 @@ def running(code: str, new_session: bool = True) -> Iterator[tuple[int, str]]:
 class TestDescendants:
     def test_process_in_the_own_session_is_left_out(self) -> None:
         with running("print(1)") as (supervised, _), running("print(1)", new_session=False) as (tool, _):
-            pids = {process.pid for process in descendants(os.getpid())}
+            pids, measured = {process.pid for process in descendants(os.getpid())}, sample_tree(os.getpid()).pids
         assert supervised in pids
         assert tool not in pids
+        assert set(measured) == pids
 
     def test_grandchildren_are_found(self) -> None:
         spawn = "import subprocess; p = subprocess.Popen(['sleep', '60']); print(p.pid)"
         with running(spawn) as (_, line):
             grandchild = int(line)
             assert grandchild in {process.pid for process in descendants(os.getpid())}
+            assert grandchild in sample_tree(os.getpid()).pids
             os.kill(grandchild, 9)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from minivess.errors import RunError
 from minivess.json_files import to_plain, write_state
+from minivess.machine.host import read_host
 from minivess.supervision.exit_codes import ExitCode
 from minivess.supervision.limits import Limits
 from minivess.supervision.outcome import Cause, Outcome, read_outcome
@@ -147,6 +149,38 @@ class TestMemoryLimit:
         half = "import time; held = b'x' * 160_000_000; time.sleep(60)"
         two = f"import subprocess, sys\nfor _ in '12': p = subprocess.Popen([sys.executable, '-c', {half!r}])\np.wait()"
         assert run(tmp_path, two, self.LIMITS).cause is Cause.MEMORY_LIMIT
+
+    def test_73_forks_that_grow_at_the_same_time_end_below_limit(self, tmp_path: Path) -> None:
+        written = tmp_path / "written"  # one byte for each megabyte
+        grow = f"""
+import os, time
+gate, opener = os.pipe()
+counter = os.open({str(written)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+for _ in range(73):
+    if os.fork() == 0:
+        os.close(opener)
+        os.read(gate, 1)
+        held = []
+        for _ in range(16):
+            held.append(b"x" * {MB})
+            os.write(counter, b".")
+        time.sleep(60)
+time.sleep(1)
+os.close(opener)
+time.sleep(60)
+"""
+        outcome = run(tmp_path, grow, Limits(memory_limit_bytes=1000 * MB), poll_s=0.5)
+        assert outcome.cause is Cause.MEMORY_LIMIT
+        assert 0 < written.stat().st_size < 1000
+
+    def test_files_in_shared_memory_count_for_the_machine(self, tmp_path: Path) -> None:
+        available = read_host().ram_available_bytes
+        if available < 4 * 2**30 or psutil.disk_usage("/dev/shm").free < 2**31:
+            pytest.skip("needs 4 GiB of memory and 2 GiB in /dev/shm")
+        with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+            fill = f"with open({file.name!r}, 'wb') as file:\n while file.tell() < 2**31: file.write(b'x' * {MB})"
+            limits = Limits(memory_limit_bytes=200 * MB, available_min_bytes=available - 2**29)
+            assert run(tmp_path, fill, limits).cause is Cause.SYSTEM_MEMORY_LOW
 
     def test_mapped_file_does_not_count(self, tmp_path: Path) -> None:
         libraries = Path(sysconfig.get_path("purelib"), "torch", "lib").glob("*.so*")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.prepare import Prepared
     from minivess.experiments.run import Runner
+    from minivess.experiments.run_folder import RunFolder
 
 
 def execute(
@@ -130,6 +131,8 @@ def _run(
             comparison = as_task("compare", partial(read_results, prepared.folder))
             page = as_task("report", partial(write_report, prepared.folder))
             show_results(prepared.config.name, markdown_table(comparison), page)
+    if scored and uri is not None and not quiet:
+        click.echo(_announcement(prepared.folder, uri), err=True)
     note = publish_quietly(prepared.folder, uri)
     if scored:
         if not as_json:
@@ -151,3 +154,12 @@ def _run(
         show_unfinished(prepared.folder, "the same command without --only" if only else "the same command")
     if failures:
         raise click.exceptions.Exit(5)
+
+
+def _announcement(folder: RunFolder, uri: str) -> str:
+    """Say that all results are on disk, before MLflow is updated, which can take 15 s; the table follows."""
+    from minivess.masking import mask_uri
+    from minivess.tracking.uris import database_of
+
+    limit = " A server that does not answer is given up after 15 s." if database_of(uri) is None else ""
+    return f"All results are written: {folder.report}\nThey are sent to MLflow: {mask_uri(uri)}.{limit}"

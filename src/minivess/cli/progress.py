@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,25 +30,38 @@ def share_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None
         yield lambda share: progress.update(task, completed=round(100 * share))
 
 
-def progress_bars(quiet: bool, console: Console | None = None) -> Progress:
-    """Create progress bars that disappear when they are done; disabled when quiet or without a terminal."""
+def progress_bars(quiet: bool, console: Console | None = None, *, auto_refresh: bool = True) -> Progress:
+    """Create progress bars that disappear when they are done; disabled when quiet or without a terminal.
+
+    Args:
+        quiet: Show nothing.
+        console: Where to show them; by default standard error.
+        auto_refresh: Whether a thread of rich draws them. If text is printed meanwhile, the caller must draw them: the text
+            and that thread can each move the cursor by the height that the other one has just changed.
+    """
     console = console or Console(stderr=True)
     # On a narrow terminal the description wraps and the numbers stay on one line.
     columns = (
         TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(16, table_column=Column(no_wrap=True)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        _TimeLeft(table_column=Column(no_wrap=True)),
+        TimeLeftColumn(table_column=Column(no_wrap=True)),
     )
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+    disable = quiet or not console.is_terminal
+    return Progress(*columns, console=console, disable=disable, transient=True, auto_refresh=auto_refresh)
 
 
-class _TimeLeft(TimeRemainingColumn):
-    """The time left: the field ``left_s`` of a task if it has one (None: not known yet), else rich's own estimate."""
+class TimeLeftColumn(TimeRemainingColumn):
+    """The time left of a task, counting down between two estimates.
+
+    It is that of the field ``ends_at_s``, in seconds of the monotonic clock (None: not known yet), if the task has one; else
+    rich's own estimate.
+    """
 
     def render(self, task: Task) -> Text:
-        if "left_s" not in task.fields:
+        if "ends_at_s" not in task.fields:
             return super().render(task)
-        left_s = task.fields["left_s"]
-        text = "" if left_s is None or left_s < 1 else f"about {format_duration(round(left_s))}"
+        ends_at_s = task.fields["ends_at_s"]
+        left_s = 0.0 if ends_at_s is None else ends_at_s - time.monotonic()
+        text = "" if left_s < 1 else f"about {format_duration(round(left_s))}"
         return Text(text, style="progress.remaining")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
-from threading import Lock
+from threading import Event, RLock, Thread
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import TaskID
 
 from minivess.cli.progress import progress_bars
+from minivess.cli.terminal_output import skipping
 from minivess.data.profiler import VolumeStats
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import CellFolder
@@ -22,38 +25,58 @@ from minivess.text import GIB, format_bytes, format_duration
 
 _LINE_EVERY_S = 30.0
 _READ_EVERY_S = 1.0
+_DRAW_EVERY_S = 0.2
 
 
 class RunView:
-    """Show the progress of a run; cells that run side by side may report from several threads at the same time."""
+    """Show the progress of a run; cells that run side by side may report from several threads at the same time.
+
+    Whoever prints or draws holds the lock, because rich mixes up two threads that write at the same time.
+    """
 
     def __init__(self, prepared: Prepared, *, quiet: bool) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
+        self._console = Console(file=skipping(sys.stderr), quiet=quiet)
         self._bars = self._console.is_terminal and not quiet
-        self._progress = progress_bars(not self._bars, self._console)
+        self._progress = progress_bars(not self._bars, self._console, auto_refresh=False)
         self._cells: TaskID | None = None
         self._rows: dict[str, tuple[TaskID, CellLine]] = {}
         self._store = self._progress.add_task("Storing volumes", total=len(prepared.profile.volumes), visible=False)
         self._line_due_s = 0.0
         self._prepared = prepared
-        self._lock = Lock()
+        self._lock = RLock()
+        self._ended = Event()
         self._left: TimeLeft | None = None
         self._left_due_s = 0.0
 
     def __enter__(self) -> RunView:
         self._progress.start()
+        if self._bars:
+            Thread(target=self._draw, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._ended.set()
+        with self._lock:
+            self._progress.stop()
+
+    def _draw(self) -> None:
+        while not self._ended.wait(_DRAW_EVERY_S):
+            with self._lock:
+                if not self._ended.is_set():
+                    self._progress.refresh()
+
+    def _print(self, text: str, *, markup: bool) -> None:
+        with self._lock:
+            self._console.print(text, highlight=False, markup=markup)
 
     def on_message(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._print(text, markup=False)
 
     def on_volume_stored(self, volume: VolumeStats) -> None:
-        self._progress.update(self._store, advance=1, visible=True)
+        with self._lock:
+            self._progress.update(self._store, advance=1, visible=True)
 
     def on_cell_start(self, name: str, number: int, total: int) -> None:
         with self._lock:
@@ -61,9 +84,10 @@ class RunView:
             self._left = self._left or self._time_left()
             self._left.start(name)
             if self._cells is None:
-                self._cells = self._progress.add_task("Cells", total=total, left_s=None)
+                self._cells = self._progress.add_task("Cells", total=total, ends_at_s=None)
             self._drop("dry start")
             self._show(name, "starting", 0, None)
+            self._show_time_left()
             self._line_due_s = time.monotonic() + _LINE_EVERY_S
             self._print_line(f"[{number}/{total}] {name}")
 
@@ -82,21 +106,22 @@ class RunView:
             self._drop(name)
             if self._left:
                 self._left.end(name, was_finished=outcome is None)
+                self._show_time_left()
         if outcome is None:
-            self._console.print(f"[dim]{name} is already finished[/]", highlight=False)
+            self._print(f"[dim]{name} is already finished[/]", markup=True)
         elif outcome.status == "finished":
             peak = f"peak memory {format_bytes(outcome.peak_anonymous_bytes)}"
-            self._console.print(f"[green]{name}[/] finished in {outcome.duration_s:.0f} s, {peak}", highlight=False)
+            self._print(f"[green]{name}[/] finished in {outcome.duration_s:.0f} s, {peak}", markup=True)
         else:
             first = outcome.message.splitlines()[0]
-            self._console.print(f"[red]{name}[/] {outcome.status}: {outcome.cause}: {first}", highlight=False)
+            self._print(f"[red]{name}[/] {outcome.status}: {outcome.cause}: {escape(first)}", markup=True)
         if self._cells is not None:
             self._progress.advance(self._cells)
 
     def _show(self, name: str, stage: str, done: int, total: int | None) -> str:
         """Update the row of a running cell, add it if it is new, and return its text."""
         if name not in self._rows:
-            self._rows[name] = self._progress.add_task("", total=None, left_s=None), CellLine(self._prepared, name)
+            self._rows[name] = self._progress.add_task("", total=None, ends_at_s=None), CellLine(self._prepared, name)
         row, line = self._rows[name]
         text = f"{name}: {stage}{line.read()}"
         self._progress.update(row, description=f"  {text}", completed=done, total=total)
@@ -115,11 +140,18 @@ class RunView:
             return
         self._left.progress(name, stage, done, total)
         if time.monotonic() >= self._left_due_s:
-            self._left_due_s = time.monotonic() + _READ_EVERY_S
-            for cell, (row, _) in self._rows.items():
-                self._progress.update(row, left_s=self._left.of_cell(cell))
-            if self._cells is not None:
-                self._progress.update(self._cells, left_s=self._left.of_run())
+            self._show_time_left()
+
+    def _show_time_left(self) -> None:
+        if self._left is None:
+            return
+        now_s = time.monotonic()
+        self._left_due_s = now_s + _READ_EVERY_S
+        left = [(row, self._left.of_cell(cell)) for cell, (row, _) in self._rows.items()]
+        if self._cells is not None:
+            left.append((self._cells, self._left.of_run()))
+        for row, left_s in left:
+            self._progress.update(row, ends_at_s=None if left_s is None else now_s + left_s)
 
     def _drop(self, name: str) -> None:
         if name in self._rows:
@@ -127,7 +159,7 @@ class RunView:
 
     def _print_line(self, line: str) -> None:
         if not self._bars:
-            self._console.print(line, highlight=False, markup=False)
+            self._print(line, markup=False)
 
 
 class CellLine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 _GONE = (errno.EPIPE, errno.EIO)
 """The reader has closed the pipe, or the terminal was closed: nobody misses the rest of the output."""
 _FOLDER_POLL_S = 0.5
+_PATIENCE_S = 1.0
+"""Seconds that progress waits for a terminal that takes nothing."""
 
 
 class DroppingStream:
@@ -64,6 +67,45 @@ class DroppingStream:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
+
+
+class _SkippingTerminal:
+    """A terminal opened once more, for writing that never waits for long: see `skipping`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._is_stuck = stream, False
+        self._terminal = os.open(os.ttyname(stream.fileno()), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+
+    def write(self, text: str) -> int:
+        """Write text; return its length, also if a part of it was skipped."""
+        data = text.encode(self._stream.encoding, "backslashreplace")
+        with suppress(OSError):  # the terminal was closed
+            while data and self._takes_data():
+                with suppress(BlockingIOError):
+                    data = data[os.write(self._terminal, data) :]
+        return len(text)
+
+    def _takes_data(self) -> bool:
+        self._is_stuck = not select.select([], [self._terminal], [], 0 if self._is_stuck else _PATIENCE_S)[1]
+        return not self._is_stuck
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def skipping(stream: TextIO) -> TextIO:
+    """Return a stream to the same terminal that skips what the terminal does not take within a second.
+
+    A terminal whose connection hangs, or that is paused with Ctrl-S, lets an ordinary stream wait for hours. Use it for
+    progress, which may be lost. A stream that is no terminal is returned unchanged.
+    """
+    try:
+        return cast(TextIO, _SkippingTerminal(stream))
+    except OSError:
+        return stream
 
 
 def drop_what_cannot_be_written() -> DroppingStream:

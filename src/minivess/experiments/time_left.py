@@ -12,14 +12,16 @@ from minivess.experiments.time_estimate import CellSeconds
 _BASELINE_S = 5.0
 """Seconds of a baseline before the first one has ended."""
 
+_MOST_SEEN = 500
+"""Number of steps to remember the time of; of more, every second one is forgotten."""
+
 
 @dataclass
 class _Running:
-    """A running cell: when it started, and the times and numbers of its first and last steps of training."""
+    """A running cell: when it started, and times and numbers of steps of its training, with the first and the last one."""
 
     started_s: float
-    first: tuple[float, int] | None = None
-    last: tuple[float, int] | None = None
+    seen: list[tuple[float, int]] = field(default_factory=list)
     steps: int = 0
     after_training_s: float | None = None
     scored: float = 0.0
@@ -29,8 +31,9 @@ class _Running:
 class TimeLeft:
     """Time left of each running cell and of the whole run.
 
-    The rate of a training is measured from its own steps. Everything else is predicted and multiplied by how much
-    longer than predicted the finished cells took; those with that method count first.
+    The rate of a training is measured from the later half of its own steps, because the load of a machine changes.
+    Everything else is predicted and multiplied by how much longer than predicted the finished cells took, as a whole and
+    after training; those with that method count first.
 
     Args:
         predicted: Predicted seconds of each trained cell, by name. Other cells count as the average of the
@@ -46,6 +49,7 @@ class TimeLeft:
     now: Callable[[], float] = time.monotonic
     _running: dict[str, _Running] = field(default_factory=dict)
     _taken: dict[str, float] = field(default_factory=dict)
+    _evaluated: dict[str, float] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
         """A cell starts."""
@@ -58,6 +62,8 @@ class TimeLeft:
         running = self._running.pop(name, None)
         if running is not None and not was_finished:
             self._taken[name] = self.now() - running.started_s
+            if running.after_training_s is not None:
+                self._evaluated[name] = self.now() - running.after_training_s
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """A running cell has done ``done`` of ``total`` parts of a stage."""
@@ -65,9 +71,12 @@ class TimeLeft:
         if cell is None:
             return
         if stage == "train":
-            at = (self.now(), done)
-            cell.first, cell.last, cell.steps = cell.first or at, at, total
-        elif cell.last is None or cell.last[1] >= cell.steps:  # not a look at a volume between two epochs
+            if not cell.seen or cell.seen[-1][1] != done:
+                cell.seen.append((self.now(), done))
+            if len(cell.seen) > _MOST_SEEN:
+                cell.seen = [*cell.seen[:-1:2], cell.seen[-1]]
+            cell.steps = total
+        elif not cell.seen or cell.seen[-1][1] >= cell.steps:  # not a look at a volume between two epochs
             cell.after_training_s = cell.after_training_s or self.now()
             if stage == "score":
                 cell.scored = done / total if total else 0.0
@@ -96,14 +105,21 @@ class TimeLeft:
         return None if len(known) < len(parts) else sum(known) / min(self.at_a_time, max(len(parts), 1))
 
     def _training_left(self, cell: _Running) -> float | None:
-        if cell.first is None or cell.last is None or cell.last[1] <= cell.first[1]:
+        """Return the seconds left of a training, at the rate of the later half of the steps that were seen."""
+        if not cell.seen or cell.seen[-1][1] <= cell.seen[0][1]:
             return None
-        rate = (cell.last[0] - cell.first[0]) / (cell.last[1] - cell.first[1])
-        return max(rate * (cell.steps - cell.last[1]) - (self.now() - cell.last[0]), 0.0)
+        last_s, last = cell.seen[-1]
+        middle = (cell.seen[0][1] + last) / 2
+        first_s, first = next(point for point in reversed(cell.seen) if point[1] <= middle)
+        rate = (last_s - first_s) / (last - first)
+        return max(rate * (cell.steps - last) - (self.now() - last_s), 0.0)
 
     def _evaluation_s(self, name: str) -> float | None:
         predicted = self.predicted.get(name)
-        return None if predicted is None else predicted.evaluation * self._slowness(name)
+        if predicted is None:
+            return None
+        pairs = [(taken, self.predicted[other].evaluation) for other, taken in self._like(name, self._evaluated)]
+        return predicted.evaluation * (_ratio(pairs) if pairs else self._slowness(name))
 
     def _whole(self, name: str) -> float | None:
         """Predict the seconds of a cell that has not trained yet."""
@@ -118,15 +134,23 @@ class TimeLeft:
 
     def _slowness(self, name: str) -> float:
         """Return how many times longer than predicted the finished cells took; before the first, a running cell gives it."""
-        ended = {other: taken for other, taken in self._taken.items() if other in self.predicted}
-        alike = {other: taken for other, taken in ended.items() if _method(other) == _method(name)}
-        pairs = [(taken, self.predicted[other].total) for other, taken in (alike or ended).items()]
+        pairs = [(taken, self.predicted[other].total) for other, taken in self._like(name, self._taken)]
         for other, cell in self._running.items():
             left = self._training_left(cell)
             if not pairs and left is not None and other in self.predicted:
                 training_s = self.now() - cell.started_s + left
                 pairs.append((training_s, self.predicted[other].start + self.predicted[other].training))
-        return sum(taken for taken, _ in pairs) / sum(total for _, total in pairs) if pairs else 1.0
+        return _ratio(pairs) if pairs else 1.0
+
+    def _like(self, name: str, taken: Mapping[str, float]) -> list[tuple[str, float]]:
+        """Return the predicted cells of ``taken`` that have the method of the cell ``name``; all of them if none has it."""
+        known = [(other, seconds) for other, seconds in taken.items() if other in self.predicted]
+        return [pair for pair in known if _method(pair[0]) == _method(name)] or known
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> float:
+    """Return the seconds taken, divided by the predicted seconds."""
+    return sum(taken for taken, _ in pairs) / sum(predicted for _, predicted in pairs)
 
 
 def _method(cell: str) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from minivess.machine.host import read_host
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,15 @@ class SystemSample:
     disk_free_bytes: int | None
 
 
+class _Stat(NamedTuple):
+    """What /proc/PID/stat says about a process; ``cpu_s`` in core-seconds."""
+
+    state: str
+    parent: int
+    session: int
+    cpu_s: float
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """Return all direct and indirect child processes of ``pid`` that run in another session.
 
@@ -62,20 +75,23 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def sample_tree(pid: int) -> TreeSample:
-    """Measure the `descendants` of ``pid``. Zombies and processes that end during the measurement do not count."""
+    """Measure the `descendants` of ``pid``. Zombies and processes that end during the measurement do not count.
+
+    A measurement must be short, because memory grows meanwhile: every file is read once.
+    """
     pids: list[int] = []
     rss_bytes = file_bytes = 0
     cpu_s, stopped = 0.0, False
-    for process in descendants(pid):
-        status = _status(process.pid)
+    for child, stat in _stats_below(pid):
+        status = _status(child)
         resident = {name: int(text.split()[0]) * 1024 for name, text in status.items() if name.startswith("Rss")}
         if not resident:
             continue
-        pids.append(process.pid)
+        pids.append(child)
         rss_bytes += sum(resident.values())
         file_bytes += resident["RssFile"]
-        cpu_s += _cpu_s(process)
-        stopped = stopped or status["State"].split()[0] in ("T", "t")
+        cpu_s += stat.cpu_s
+        stopped = stopped or stat.state in ("T", "t")
     return TreeSample(tuple(pids), rss_bytes, file_bytes, cpu_s, stopped)
 
 
@@ -107,21 +123,38 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _status(pid: int) -> dict[str, str]:
-    """Return ``State`` and the resident memory (``RssAnon``, ``RssFile``, ``RssShmem``) of a process from /proc.
+def _stats_below(pid: int) -> Iterator[tuple[int, _Stat]]:
+    """Yield the `descendants` of ``pid`` with their state, from one pass over /proc."""
+    stats = {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(name)) is not None}
+    children: dict[int, list[int]] = {}
+    for number, stat in stats.items():
+        children.setdefault(stat.parent, []).append(number)
+    session, waiting = os.getsid(pid), [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            waiting.append(child)
+            if stats[child].session != session:
+                yield child, stats[child]
 
-    A process that has ended has neither; a zombie has no resident memory.
+
+def _stat(pid: str) -> _Stat | None:
+    """Return None for a process that has ended, or that the system hides from this user."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # a name may contain spaces and parentheses
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return _Stat(fields[0].decode(), int(fields[1]), int(fields[3]), ticks / _TICKS_PER_S)
+
+
+def _status(pid: int) -> dict[str, str]:
+    """Return the resident memory (``RssAnon``, ``RssFile``, ``RssShmem``) of a process from /proc.
+
+    A process that has ended and a zombie have none.
     """
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            return dict(line.split(":", 1) for line in file if line.startswith("Rss"))
     except (FileNotFoundError, ProcessLookupError):
         return {}
-    return dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("Rss", "State")))
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return times.user + times.system
