@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.compiling import compiled
 from minivess.topology.packed import highest_bit, lowest_bit, pack_voxels
-from minivess.topology.simple_points import compiled
 
 _ROWS = (200, 5000, None)
 """Rows that are searched around a voxel, until its nearest is found: 8 voxels away on a square grid, 40, and all."""

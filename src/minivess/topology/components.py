@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.compiling import compiled
 from minivess.topology.packed import lowest_bit
-from minivess.topology.simple_points import compiled
 
 
 @compiled

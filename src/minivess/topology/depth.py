@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.simple_points import compiled
+from minivess.topology.compiling import compiled
 
 STEPS = 32
 """Depths are integers: multiples of this fraction of the smallest voxel size, at most 2047 voxels."""

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.compiling import compiled
 from minivess.topology.depth import STEPS, depth_at
 from minivess.topology.packed import block_around, clear_voxel, is_set, lowest_bit, neighbour, set_voxel, strides
-from minivess.topology.simple_points import AROUND, compiled
+from minivess.topology.simple_points import AROUND
 
 _NARROWING = 0.5
 """An end is not extended where the radius decreases by more than this per unit of length. At a flat end it is 1."""

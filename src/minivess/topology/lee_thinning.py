@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.compiling import compiled
 from minivess.topology.end_branches import is_end
 from minivess.topology.packed import (
     block_around,
@@ -20,7 +21,7 @@ from minivess.topology.packed import (
     set_voxel,
     strides,
 )
-from minivess.topology.simple_points import AROUND, compiled, is_one_piece, is_simple
+from minivess.topology.simple_points import AROUND, is_one_piece, is_simple
 
 
 def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

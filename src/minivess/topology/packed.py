@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from minivess.topology.simple_points import compiled
+from minivess.topology.compiling import compiled
 
 
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -1,19 +1,11 @@
-"""Simple points: voxels that can be flipped without changing the topology of a mask. Exact, and compiled by Numba.
-
-Compilation takes a few seconds, once per machine. Later processes read the compiled code from the folder of this file
-or, if that folder is read-only, from the user's cache folder. ``NUMBA_CACHE_DIR`` sets another folder.
-"""
+"""Simple points: voxels that can be flipped without changing the topology of a mask. Exact, and compiled by Numba."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-_Function = TypeVar("_Function", bound=Callable)
+from minivess.topology.compiling import compiled
 
 # A block of 3x3x3 voxels is stored as 27 bits. Voxel (x, y, z) of the block is bit 9 x + 3 y + z; bit 13 is the centre.
 _BITS = range(27)
@@ -25,18 +17,6 @@ AROUND = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] >= 1)
 _BLOCK = AROUND | 1 << 13
 _NOT_FIRST_Y, _NOT_LAST_Y = (sum(1 << bit for bit in _BITS if bit // 3 % 3 != end) for end in (0, 2))
 _NOT_FIRST_Z, _NOT_LAST_Z = (sum(1 << bit for bit in _BITS if bit % 3 != end) for end in (0, 2))
-
-
-def compiled(function: _Function) -> _Function:
-    """Compile a function with Numba and keep the compiled code in its cache.
-
-    Numba's cache notices a change in the file of the function, but not in other files. After a change in this file,
-    delete ``__pycache__``, so that the functions of other files that call it are compiled again.
-    """
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no cache folder can be written, so each process compiles the function
-        return njit(nogil=True)(function)
 
 
 @compiled

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from minivess.topology.compiling import compiled
 from minivess.topology.depth import STEPS, depth_of
 from minivess.topology.end_branches import extend, is_end, prune
 from minivess.topology.packed import (
@@ -32,7 +33,7 @@ from minivess.topology.packed import (
     set_voxel,
     strides,
 )
-from minivess.topology.simple_points import AROUND, compiled, has_one_piece_at_faces, is_one_piece
+from minivess.topology.simple_points import AROUND, has_one_piece_at_faces, is_one_piece
 
 
 def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0)) -> NDArray[np.intp]:

@@ -1,0 +1,47 @@
+"""Compiling functions with Numba, once per machine and version of their sources.
+
+Compilation takes some seconds. Later processes read the compiled code from the folder of this file or, if that is
+read-only, from the user's cache folder. ``NUMBA_CACHE_DIR`` sets another folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from numba import config, njit
+
+_Function = TypeVar("_Function", bound=Callable)
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function when it is first called, and keep the compiled code."""
+    before, config.CACHE_DIR = config.CACHE_DIR, _FOLDER
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no cache folder can be written, so each process compiles the function
+        return njit(nogil=True)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+def cache_folder(sources: Sequence[Path]) -> str:
+    """Folder for the code that is compiled from these files.
+
+    Numba compares the file of a function with its cache, but not the files of the functions that it calls. It would
+    go on with the old code of those, so every version of the files has a folder of its own.
+    """
+    digest = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(sources)), digest_size=6)
+    name = f"numba-{digest.hexdigest()}"
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        return str(Path(chosen) / name)
+    beside = sources[0].parent / "__pycache__"
+    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
+    return str((beside if writable else Path.home() / ".cache" / "minivess") / name)
+
+
+_FOLDER = cache_folder(list(Path(__file__).parent.glob("*.py")))
