@@ -45,7 +45,8 @@ def surface_distances(
         reference_border: Voxel indices (M, 3), not empty.
         spacing: Voxel size along X, Y and Z. (1, 1, 1) gives distances in voxels.
     """
-    shape = tuple(int(extent) for extent in np.maximum(prediction_border.max(axis=0), reference_border.max(axis=0)) + 1)
+    x, y, z = (np.maximum(prediction_border.max(axis=0), reference_border.max(axis=0)) + 1).tolist()
+    shape = (x, y, z)
     return SurfaceDistances(
         nearest_distances(prediction_border, reference_border, shape, spacing),
         nearest_distances(reference_border, prediction_border, shape, spacing),

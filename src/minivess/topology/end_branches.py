@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.topology.depth import STEPS, depth_at
-from minivess.topology.simple_points import AROUND, compiled
 from minivess.topology.packed import block_around, clear_voxel, is_set, lowest_bit, neighbour, set_voxel, strides
+from minivess.topology.simple_points import AROUND, compiled
 
 _NARROWING = 0.5
 """An end is not extended where the radius decreases by more than this per unit of length. At a flat end it is 1."""
@@ -154,9 +154,9 @@ def _next_along(
         straight = (x * heading[0] + y * heading[1] + z * heading[2]) / (step * norm)
         wide = deep >= here - _NARROWING * step * STEPS
         # A term below one step of depth prefers, among voxels that are equally deep, the straightest.
-        if wide and straight >= _STRAIGHT and deep + 0.9 * straight > best:
-            if is_end(block_around(flat, near, along_x, along_y) & AROUND):
-                best, found = deep + 0.9 * straight, near
+        better = wide and straight >= _STRAIGHT and deep + 0.9 * straight > best
+        if better and is_end(block_around(flat, near, along_x, along_y) & AROUND):
+            best, found = deep + 0.9 * straight, near
     return found
 
 

@@ -38,7 +38,7 @@ def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     along_x, along_y = strides(packed)
     directions = np.array([-along_y, along_y, 1, -1, along_x, -along_x])
     # scikit-image treats a single slice as an image of two dimensions.
-    _remove(packed, directions if len(mask) > 1 else directions[:4], np.count_nonzero(mask))
+    _remove(packed, directions if len(mask) > 1 else directions[:4], int(np.count_nonzero(mask)))
     return indices(packed)
 
 

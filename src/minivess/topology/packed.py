@@ -116,7 +116,7 @@ def block_around(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -
         for y in range(3):
             byte = first + ((x - 1) * along_x + (y - 1) * along_y) // 8
             row = (np.int64(flat[byte]) | np.int64(flat[byte + 1]) << 8) >> shift & 7
-            block |= row << (9 * x + 3 * y)
+            block |= int(row) << (9 * x + 3 * y)
     return block
 
 
@@ -127,36 +127,36 @@ def neighbour(at: int, bit: int, along_x: int, along_y: int) -> int:
 
 
 @intrinsic
-def _trailing_zeros(typing_context, bits):
+def _trailing_zeros(typing_context, bits):  # type: ignore[no-untyped-def]
     """Number of zeros below the lowest bit, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), generate
 
 
 @intrinsic
-def _population_count(typing_context, bits):
+def _population_count(typing_context, bits):  # type: ignore[no-untyped-def]
     """Number of bits that are set, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
 
 
 @compiled
-def set_bits(word: int) -> int:
+def set_bits(word: int | np.uint64) -> int:
     """Number of bits that are set, of at most 64."""
     return _population_count(np.uint64(word))
 
 
 @intrinsic
-def _leading_zeros(typing_context, bits):
+def _leading_zeros(typing_context, bits):  # type: ignore[no-untyped-def]
     """Number of zeros above the highest bit, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), generate
