@@ -23,8 +23,14 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 @compiled
+def empty(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The packed mask of a shape (X, Y, Z) without foreground."""
+    return np.zeros((shape[0] + 2, shape[1] + 2, (shape[2] // 64 + 1) * 8), np.uint8)
+
+
+@compiled
 def _pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    packed = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2, (mask.shape[2] // 64 + 1) * 8), np.uint8)
+    packed = empty(mask.shape)
     for x in range(mask.shape[0]):
         for y in range(mask.shape[1]):
             for z in range(mask.shape[2]):
@@ -35,7 +41,7 @@ def _pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 @compiled
 def pack_voxels(voxels: NDArray[np.intp], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Pack the mask of a shape (X, Y, Z) whose foreground are the voxels with the indices (N, 3)."""
-    packed = np.zeros((shape[0] + 2, shape[1] + 2, (shape[2] // 64 + 1) * 8), np.uint8)
+    packed = empty(shape)
     for place in range(len(voxels)):
         x, y, z = voxels[place]
         packed[x + 1, y + 1, z >> 3] |= 1 << (z & 7)
