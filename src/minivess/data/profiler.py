@@ -41,7 +41,7 @@ __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_pr
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
-_VERSION = "6"
+_VERSION = "7"
 """Version of the scan. Change it when a scan finds something else, so that saved profiles are made again."""
 
 

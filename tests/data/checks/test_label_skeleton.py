@@ -34,6 +34,11 @@ class TestFindLost:
         mask[5:30, 10:13, 2:5] = True
         assert _lost(mask) == [[5, 2, 2]]
 
+    def test_a_long_piece_in_a_box_of_80_000_voxels_is_tried(self) -> None:
+        mask = np.zeros((20_000, 4, 4), bool)
+        mask[:, 1:3, 1:3] = True
+        assert _lost(mask) == [[0, 1, 1]]
+
     @pytest.mark.parametrize("seed", range(10))
     def test_finds_what_the_thinning_of_the_whole_label_loses(self, seed: int) -> None:
         mask = _blocks(seed)

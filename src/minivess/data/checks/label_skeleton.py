@@ -10,7 +10,7 @@ from minivess.topology.packed import block_around, clear_voxel, lowest_bit, neig
 from minivess.topology.pieces import Pieces
 from minivess.topology.simple_points import compiled
 
-LARGEST_BOX = 2**16
+LARGEST_BOX = 2**18
 """Voxels of the largest bounding box of a piece that is tried. Larger pieces have loops or bends, which are not lost."""
 
 
