@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
+
+from minivess.topology.lee_thinning import thin_as_scikit_image
 
 
 def centreline(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -20,7 +21,7 @@ def centreline(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     Returns:
         Indices of the skeleton's voxels, (N, 3).
     """
-    thin = np.argwhere(skeletonize(mask, method="lee"))
+    thin = thin_as_scikit_image(mask)
     return thin if len(thin) else np.argwhere(mask)
 
 
