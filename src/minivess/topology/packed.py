@@ -1,9 +1,9 @@
 """Masks with eight voxels in a byte: small enough for the caches of a processor, and cheap to look at as a whole.
 
 A packed mask has the shape (X + 2, Y + 2, bytes of a row), uint8, with an empty row around it along X and Y. Along Z,
-bit 0 of a byte is the first of its voxels. A row ends with at least one empty bit and is a multiple of 64 bits long. So
-the neighbours of a voxel are found by adding a constant to its flat index, counted in bits, and those of 64 voxels by
-shifting words.
+bit 0 of a byte is the first of its voxels. A row is a multiple of 64 bits long and ends with at least seven empty bits.
+So the neighbours of a voxel are found by adding a constant to its flat index, counted in bits, and those of 64 voxels by
+shifting words; and the two bytes that contain three neighbouring voxels are always within the row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 @compiled
 def empty(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """The packed mask of a shape (X, Y, Z) without foreground."""
-    return np.zeros((shape[0] + 2, shape[1] + 2, (shape[2] // 64 + 1) * 8), np.uint8)
+    return np.zeros((shape[0] + 2, shape[1] + 2, ((shape[2] + 6) // 64 + 1) * 8), np.uint8)
 
 
 @compiled
