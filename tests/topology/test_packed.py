@@ -38,3 +38,10 @@ class TestPacked:
 def test_a_view_in_another_memory_order_gives_the_same():
     mask = np.random.default_rng(1).random((9, 8, 7)) < 0.5
     assert np.array_equal(indices(pack(mask.transpose(2, 0, 1))), np.argwhere(mask.transpose(2, 0, 1)))
+
+
+@pytest.mark.parametrize(("depth", "row_bytes"), [(1, 8), (57, 8), (58, 16), (64, 16), (121, 16), (122, 24)])
+def test_the_two_bytes_around_the_last_voxel_are_within_its_row(depth, row_bytes):
+    packed = pack(np.ones((1, 1, depth), bool))
+    assert packed.shape == (3, 3, row_bytes)
+    assert (depth - 2) // 8 + 1 < row_bytes  # block_around reads from the byte of the voxel before, and the next one

@@ -41,7 +41,7 @@ __all__ = ["DatasetProfile", "VolumeStats", "compute_safe_patch_sizes", "load_pr
 
 CLIP_PERCENTILES = (0.5, 99.5)
 
-_VERSION = "6"
+_VERSION = "7"
 """Version of the scan. Change it when a scan finds something else, so that saved profiles are made again."""
 
 
@@ -252,10 +252,10 @@ def _measure_label(
 
 
 def _measure_artefacts(bits: LabelBits, header: Header) -> LabelArtefacts:
-    # Imported here, because Numba and scikit-image take a second, which a scan of headers does not need.
+    # Imported here, because Numba takes a second, which a scan of headers does not need.
     from minivess.data.checks.artefact_measurement import measure_artefacts
 
-    return measure_artefacts(bits.words(header.shape), header.shape, header.spacing_um)
+    return measure_artefacts(bits.packed(header.shape), header.shape, header.spacing_um)
 
 
 def _stamp(folder: Path, layout: Layout) -> str:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.components import count_cavities, count_pieces
 from minivess.topology.packed import euler_characteristic, pack
+from minivess.topology.pieces import find_cavities, find_pieces
 
 
 class BettiNumbers(NamedTuple):
@@ -33,5 +33,5 @@ def betti_numbers(mask: NDArray[np.bool_]) -> BettiNumbers:
         The three numbers; all 0 for an empty mask.
     """
     packed = pack(mask)
-    pieces, cavities = count_pieces(packed, mask.shape[2]), count_cavities(packed, mask.shape[2])
+    pieces, cavities = len(find_pieces(packed).sizes), len(find_cavities(packed).sizes)
     return BettiNumbers(pieces, pieces + cavities - euler_characteristic(packed), cavities)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from minivess.data.checks.label_artefacts import Kind, LabelArtefacts
-from minivess.data.checks.label_bits import read_words, unpack
+from minivess.data.checks.label_bits import read_packed, unpack
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.errors import DataError
 from minivess.reporting.svg import drawing, paint, to_svg
@@ -91,7 +91,7 @@ def _rank(kind: Kind, artefacts: LabelArtefacts) -> float:
 def _panel(kind: Kind, volume: VolumeStats, artefacts: LabelArtefacts) -> Panel:
     at = np.array(artefacts.places[kind])
     low, high = np.maximum(at - _REACH, 0), np.minimum(at + _REACH + 1, volume.shape)
-    box = unpack(read_words(Path(volume.label or ""), volume.shape), low, high)
+    box = unpack(read_packed(Path(volume.label or ""), volume.shape), low, high)
     across = 1 if kind == "label_staircase" else _clearest_plane(kind, box, at - low)
     shown = [axis for axis in range(3) if axis != across]
     plane = f"{'xyz'[across]} = {at[across]}"

@@ -36,22 +36,27 @@ def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
         Indices of the voxels, (N, 3), in the order of the array; none for some masks that are not empty.
     """
     packed = pack(mask)
-    along_x, along_y = strides(packed)
-    directions = np.array([-along_y, along_y, 1, -1, along_x, -along_x])
     # scikit-image treats a single slice as an image of two dimensions.
-    _remove(packed, directions if len(mask) > 1 else directions[:4], int(np.count_nonzero(mask)))
+    thin_packed(packed, int(np.count_nonzero(mask)), 4 if len(mask) == 1 else 6)
     return indices(packed)
 
 
 @compiled
-def _remove(packed: NDArray[np.uint8], directions: NDArray[np.int64], foreground_voxels: int) -> None:
+def thin_packed(packed: NDArray[np.uint8], foreground_voxels: int, directions: int) -> None:
+    """Thin a packed mask in place.
+
+    Args:
+        packed: The mask; changed.
+        foreground_voxels: Number of its foreground voxels.
+        directions: Number of sides from which voxels are removed: 6, or 4 for a single slice.
+    """
     along_x, along_y = strides(packed)
     flat, candidates = packed.reshape(-1), np.empty(foreground_voxels, np.int64)
     kept = np.zeros_like(flat)  # visited and kept, and no voxel around was removed since
     changed = True
     while changed:
         changed = False
-        for direction in directions:
+        for direction in np.array((-along_y, along_y, 1, -1, along_x, -along_x))[:directions]:
             count = _candidates(flat, kept, direction, candidates, along_x, along_y)
             for at in candidates[:count]:
                 # Checked again, because neighbours are removed one after the other. As in scikit-image, this check

@@ -1,9 +1,9 @@
 """Masks with eight voxels in a byte: small enough for the caches of a processor, and cheap to look at as a whole.
 
 A packed mask has the shape (X + 2, Y + 2, bytes of a row), uint8, with an empty row around it along X and Y. Along Z,
-bit 0 of a byte is the first of its voxels. A row ends with at least one empty bit and is a multiple of 64 bits long. So
-the neighbours of a voxel are found by adding a constant to its flat index, counted in bits, and those of 64 voxels by
-shifting words.
+bit 0 of a byte is the first of its voxels. A row is a multiple of 64 bits long and ends with at least seven empty bits.
+So the neighbours of a voxel are found by adding a constant to its flat index, counted in bits, and those of 64 voxels by
+shifting words; and the two bytes that contain three neighbouring voxels are always within the row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minivess.topology.compiling import compiled
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Pack a mask (X, Y, Z)."""
     x, y, z = mask.shape
-    packed = np.zeros((x + 2, y + 2, (z // 64 + 1) * 8), np.uint8)
+    packed = empty((x, y, z))
     rows = np.zeros((y, packed.shape[2] * 8), bool)  # packing whole slices is several times as fast as single rows
     for slice_x in range(x):
         rows[:, :z] = mask[slice_x]
@@ -31,9 +31,15 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 @compiled
+def empty(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The packed mask of a shape (X, Y, Z) without foreground."""
+    return np.zeros((shape[0] + 2, shape[1] + 2, ((shape[2] + 6) // 64 + 1) * 8), np.uint8)
+
+
+@compiled
 def pack_voxels(voxels: NDArray[np.intp], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Pack the mask of a shape (X, Y, Z) whose foreground are the voxels with the indices (N, 3)."""
-    packed = np.zeros((shape[0] + 2, shape[1] + 2, (shape[2] // 64 + 1) * 8), np.uint8)
+    packed = empty(shape)
     for place in range(len(voxels)):
         x, y, z = voxels[place]
         packed[x + 1, y + 1, z >> 3] |= 1 << (z & 7)
@@ -145,7 +151,7 @@ def _population_count(typing_context: Any, bits: Any) -> Any:
 
 
 @compiled
-def set_bits(word: np.uint64) -> int:
+def set_bits(word: int | np.uint64) -> int:
     """Number of bits that are set, of at most 64."""
     return _population_count(np.uint64(word))
 

@@ -52,7 +52,7 @@ def is_one_piece(bits: int) -> bool:
     piece, grown = 0, bits & -bits
     while grown != piece:
         piece = grown
-        grown = bits & _grown_by_corners(piece)
+        grown = bits & grown_by_corners(piece)
     return piece == bits
 
 
@@ -100,7 +100,8 @@ def _grown_by_faces(bits: int) -> int:
 
 
 @compiled
-def _grown_by_corners(bits: int) -> int:
+def grown_by_corners(bits: int) -> int:
+    """Add the 26-neighbours of every voxel in a block."""
     bits |= (bits & _NOT_LAST_Z) << 1 | (bits & _NOT_FIRST_Z) >> 1
     bits |= (bits & _NOT_LAST_Y) << 3 | (bits & _NOT_FIRST_Y) >> 3
     return (bits | bits << 9 | bits >> 9) & _BLOCK

@@ -6,7 +6,7 @@ rules make it a curve that represents the vessels:
 
 1. A voxel that joins two parts of what is left (an isthmus) stays, and so does the end of a line that leads to one
    (Palágyi 2014, doi:10.1007/978-3-319-14364-4_39).
-2. Voxels of the same depth are removed in eight subfields, one after the other. As no two voxels of a subfield touch,
+2. Voxels that are equally deep are removed in eight subfields, one after the other. As no two voxels of a subfield touch,
    the order within a subfield does not matter.
 3. A side branch that leaves its vessel by less than its own radius is removed.
 4. An end is extended along the vessel until the vessel becomes thinner.

@@ -9,16 +9,14 @@ import pytest
 
 from minivess.data.checks.artefact_measurement import measure_artefacts
 from minivess.data.checks.label_artefacts import LabelArtefacts, check_artefacts
-from minivess.data.checks.label_bits import LabelBits
 from minivess.data.phantoms.phantom import make_phantom, small_cases
+from minivess.topology.packed import pack
 
 Spacing = tuple[float, float, float]
 
 
 def _measure(mask: np.ndarray, spacing_um: Spacing = (1.0, 1.0, 1.0)) -> LabelArtefacts:
-    bits = LabelBits()
-    bits.take(mask.ravel(order="F"))
-    return measure_artefacts(bits.words(mask.shape), mask.shape, spacing_um)
+    return measure_artefacts(pack(mask.transpose(2, 1, 0)), mask.shape, spacing_um)
 
 
 def _checks(mask: np.ndarray) -> list[str]:

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 from skimage.morphology import skeletonize
 
-from minivess.data.checks.label_bits import LabelBits
 from minivess.data.checks.label_skeleton import find_lost
-from minivess.data.checks.label_topology import vessel_pieces
+from minivess.topology.packed import pack
+from minivess.topology.pieces import find_pieces
 
 
 def _lost(mask: np.ndarray) -> list[list[int]]:
-    bits = LabelBits()
-    bits.take(mask.ravel(order="F"))
-    words = bits.words(mask.shape)
-    pieces = vessel_pieces(words, mask.shape[0])
-    return pieces.firsts[find_lost(words, pieces)].tolist()
+    packed = pack(mask.transpose(2, 1, 0))
+    pieces = find_pieces(packed)
+    z, y, x = np.unravel_index(pieces.firsts[find_lost(packed, pieces)], (*packed.shape[:2], 8 * packed.shape[2]))
+    return np.stack([x, y - 1, z - 1], axis=-1).tolist()
 
 
 def _blocks(seed: int) -> np.ndarray:
@@ -34,6 +33,11 @@ class TestFindLost:
         mask[5:30, 2:4, 2:4] = True
         mask[5:30, 10:13, 2:5] = True
         assert _lost(mask) == [[5, 2, 2]]
+
+    def test_a_long_piece_in_a_box_of_80_000_voxels_is_tried(self) -> None:
+        mask = np.zeros((20_000, 4, 4), bool)
+        mask[:, 1:3, 1:3] = True
+        assert _lost(mask) == [[0, 1, 1]]
 
     @pytest.mark.parametrize("seed", range(10))
     def test_finds_what_the_thinning_of_the_whole_label_loses(self, seed: int) -> None:

@@ -42,7 +42,7 @@ class LabelArtefacts(BaseModel):
             vessel falls apart without it, and two of these parts touch a block of 2x2x2 vessel voxels.
         pinholes: Number of tunnels that close if every passage one voxel wide is filled.
         lost_pieces: Number of pieces of which scikit-image's ``skeletonize(method="lee")`` keeps no voxel. Pieces whose
-            bounding box has more than 2^16 voxels are not tried.
+            bounding box has more than 2^18 voxels are not tried.
         jump_um: Mean sideways jump of vessels from slice to slice, along X in micrometres; None with too few vessels.
         jump_in_plane_um: The same between rows of one slice that are as far apart as the slices; at least a quarter of a
             voxel, which rounding to voxels causes.

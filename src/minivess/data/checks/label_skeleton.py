@@ -1,24 +1,24 @@
-"""Pieces of a label that scikit-image's skeleton loses."""
+"""Pieces of a label that scikit-image's skeleton loses. Compiled by Numba."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 
-from minivess.data.checks.label_topology import Pieces, take_pieces
+from minivess.topology.compiling import compiled
+from minivess.topology.lee_thinning import thin_packed
+from minivess.topology.packed import block_around, clear_voxel, lowest_bit, neighbour, pack_voxels, strides
+from minivess.topology.pieces import Pieces
 
-LARGEST_BOX = 2**16
+LARGEST_BOX = 2**18
 """Voxels of the largest bounding box of a piece that is tried. Larger pieces have loops or bends, which are not lost."""
 
-_BATCH, _STACK = 2**18, 2**20
 
-
-def find_lost(words: NDArray[np.uint32], pieces: Pieces) -> NDArray[np.intp]:
+def find_lost(packed: NDArray[np.uint8], pieces: Pieces) -> NDArray[np.intp]:
     """Find the pieces of which ``skeletonize(method="lee")`` keeps no voxel.
 
     Args:
-        words: The label; the pieces that are tried are removed from it.
+        packed: The label, from ``LabelBits.packed``; the pieces that are tried are removed from it.
         pieces: Its pieces.
 
     Returns:
@@ -26,36 +26,40 @@ def find_lost(words: NDArray[np.uint32], pieces: Pieces) -> NDArray[np.intp]:
     """
     # One or two voxels are an end of a line, which the thinning keeps.
     tried = np.flatnonzero((pieces.sizes > 2) & (pieces.sizes <= LARGEST_BOX))
-    batches = np.cumsum(pieces.sizes[tried]) // _BATCH
-    lost = [_lost_in_batch(words, pieces, tried[batches == batch]) for batch in np.unique(batches)]
-    return np.sort(np.concatenate([*lost, np.empty(0, np.intp)]))
+    return tried[_vanish(packed, *pieces.some(tried), LARGEST_BOX)]
 
 
-def _lost_in_batch(words: NDArray[np.uint32], pieces: Pieces, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Put pieces of similar cross-section into one stack, and the stacks through the thinning one by one."""
-    sizes = pieces.sizes[numbers]
-    voxels, extents = take_pieces(words, pieces.firsts[numbers], sizes)
-    ends = np.cumsum(sizes)
-    across = np.ceil(np.log2(extents[:, 1:].max(axis=1))).astype(np.int64)
-    boxes = (extents[:, 0] + 1) * 4**across
-    order = np.argsort(across, kind="stable")
-    order = order[extents[order].prod(axis=1) <= LARGEST_BOX]
-    stacks = np.cumsum(boxes[order]) // _STACK + across[order] * len(numbers)
-    lost = [np.empty(0, np.intp)]
-    for stack in np.unique(stacks):
-        chosen = order[stacks == stack]
-        inside = [voxels[ends[piece] - sizes[piece] : ends[piece]] for piece in chosen]
-        lost.append(numbers[chosen[_vanish(inside, extents[chosen])]])
-    return np.concatenate(lost)
-
-
-def _vanish(pieces: list[NDArray[np.int32]], extents: NDArray[np.int64]) -> NDArray[np.bool_]:
+@compiled
+def _vanish(
+    packed: NDArray[np.uint8], sizes: NDArray[np.int64], firsts: NDArray[np.int64], largest_box: int
+) -> NDArray[np.bool_]:
     """Whether the thinning keeps no voxel of each piece; what it keeps of a piece depends on no other piece."""
-    lengths = np.array([len(voxels) for voxels in pieces])
-    starts = np.cumsum(extents[:, 0] + 1) - extents[:, 0]
-    x, y, z = np.concatenate(pieces).T
-    at = (x + np.repeat(starts, lengths), y, z)
-    mask = np.zeros((starts[-1] + extents[-1, 0] + 1, *extents[:, 1:].max(axis=0)), bool)
-    mask[at] = True
-    kept = skeletonize(mask, method="lee")[at] != 0
-    return np.add.reduceat(kept, np.cumsum(lengths) - lengths) == 0
+    vanish = np.zeros(sizes.size, np.bool_)
+    for piece in range(sizes.size):
+        voxels, shape = _take_piece(packed, firsts[piece], sizes[piece])
+        if shape[0] * shape[1] * shape[2] <= largest_box:
+            thinned = pack_voxels(voxels, shape)
+            thin_packed(thinned, sizes[piece], 6)
+            vanish[piece] = not thinned.any()
+    return vanish
+
+
+@compiled
+def _take_piece(packed: NDArray[np.uint8], first: int, size: int) -> tuple[NDArray[np.intp], tuple[int, int, int]]:
+    """Remove a piece from the label; return its voxels (N, 3), from their lowest corner, and their extent, as X, Y, Z."""
+    along_z, along_y = strides(packed)
+    flat, found, places = packed.reshape(-1), 1, np.empty(size, np.int64)
+    places[0] = first
+    clear_voxel(flat, first)
+    for number in range(size):
+        block = block_around(flat, places[number], along_z, along_y)
+        while block:
+            places[found] = neighbour(places[number], lowest_bit(block), along_z, along_y)
+            clear_voxel(flat, places[found])
+            block &= block - 1
+            found += 1
+    voxels = np.empty((size, 3), np.intp)
+    voxels[:, 0], voxels[:, 1], voxels[:, 2] = places % along_y, places % along_z // along_y, places // along_z
+    for axis in range(3):
+        voxels[:, axis] -= voxels[:, axis].min()
+    return voxels, (voxels[:, 0].max() + 1, voxels[:, 1].max() + 1, voxels[:, 2].max() + 1)
