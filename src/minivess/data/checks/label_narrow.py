@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.packed import block_around, is_set, lowest_bit, neighbour, set_voxel, strides
 from minivess.topology.compiling import compiled
+from minivess.topology.packed import block_around, is_set, lowest_bit, neighbour, set_voxel, strides
 from minivess.topology.simple_points import AROUND, grown_by_corners
 
 _FACE_BITS = (4, 10, 12, 14, 16, 22)  # -z, -y, -x, +x, +y, +z: bit and opposite bit add up to 26
