@@ -60,7 +60,7 @@ class TestShowComparison:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(terminal_tables, "console", Console(width=200))
-        terminal_tables.show_comparison(compare(ROWS, metrics=["dsc", "centreline_dsc"]))
+        terminal_tables.show_comparison(compare(ROWS, metrics=["dsc", "cldice"]))
         assert capsys.readouterr().out.count("26-connected") == 1
         terminal_tables.show_comparison(compare(ROWS, metrics=["dsc"]))
         assert "connected" not in capsys.readouterr().out

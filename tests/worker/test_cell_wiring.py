@@ -193,7 +193,7 @@ class TestTraining:
         step = seen.steps[0]
         assert (step.seed, step.micro_batch, step.precision, step.config) == (7, 2, "bf16", spec.training)
         assert len(step.loss.terms) == 3  # type: ignore[arg-type]
-        assert step.loss.terms[2][1].keywords == {"smooth": 5.0, "tube_of": "volume"}  # type: ignore[index, union-attr]
+        assert step.loss.terms[2][1].keywords == {"smooth": 5.0, "tube_of": "volume", "skeleton": "complete"}  # type: ignore[index, union-attr]
 
     def test_every_step_has_the_rate_of_the_schedule(self, seen: Seen, spec: CellSpec) -> None:
         assert seen.rates == [learning_rate(number, spec.training) for number in range(6)]
