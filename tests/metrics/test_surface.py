@@ -54,5 +54,11 @@ class TestSummaries:
         assert row.from_prediction[0] > 0.6  # 0.6000000000000001
         assert normalised_surface_distance(row, 0.6) == 1
 
+    @pytest.mark.parametrize("few", [-1.0, 1.0])
+    def test_both_methods_for_distances_give_the_same_share(self, monkeypatch, few):
+        monkeypatch.setattr("minivess.metrics.nearest._FEW", few)
+        rows = np.array([[0, 0, 0]]), np.array([[3, 0, 0]])
+        assert normalised_surface_distance(surface_distances(*rows, (0.2, 0.2, 1)), 0.6) == 1
+
     def test_hausdorff_is_the_larger_of_both_directions(self):
         assert hausdorff_95(self.distances) == pytest.approx(0.95 * 4)

@@ -19,11 +19,11 @@ _Function = TypeVar("_Function", bound=Callable)
 
 def compiled(function: _Function) -> _Function:
     """Compile a function when it is first called, and keep the compiled code."""
+    if not can_be_kept_in(_FOLDER):  # each process compiles the function
+        return njit(nogil=True)(function)
     before, config.CACHE_DIR = config.CACHE_DIR, _FOLDER
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no cache folder can be written, so each process compiles the function
-        return njit(nogil=True)(function)
     finally:
         config.CACHE_DIR = before
 
@@ -40,8 +40,24 @@ def cache_folder(sources: Sequence[Path]) -> str:
     if chosen:
         return str(Path(chosen) / name)
     beside = sources[0].parent / "__pycache__"
-    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
-    return str((beside if writable else Path.home() / ".cache" / "minivess") / name)
+    if os.access(beside if beside.exists() else beside.parent, os.W_OK):
+        return str(beside / name)
+    try:
+        return str(Path.home() / ".cache" / "minivess" / name)
+    except RuntimeError:  # a user without a home folder, as in some containers
+        return str(beside / name)
+
+
+def can_be_kept_in(folder: str) -> bool:
+    """Create the folder if needed, and return whether files can be written there.
+
+    Numba would choose another folder, without our version in its name, if it cannot write to this one.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 _FOLDER = cache_folder(list(Path(__file__).parent.glob("*.py")))
