@@ -121,6 +121,7 @@ class TestLoadConfig:
             ("limits", {"memory_limit_gib": float("inf")}, "limits.memory_limit_gib: a finite number; got inf (--set)"),
             ("limits", {"memory_limit_gib": 1e300}, "limits.memory_limit_gib: 1000000 or less; got 1e+300 (--set)"),
             ("evaluation", {"tolerance_um": float("inf")}, "evaluation.tolerance_um: a finite number; got inf (--set)"),
+            ("evaluation", {"metrics": []}, "evaluation.metrics: at least 1 of them; got [] (--set)"),
             ("training", {"learning_rate": float("nan")}, "training.learning_rate: a finite number; got nan (--set)"),
             ("plan", {"overlap": float("nan")}, "plan.overlap: a finite number; got nan (--set)"),
             (

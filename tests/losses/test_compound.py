@@ -278,7 +278,7 @@ class TestCompoundLoss:
     def test_refuses_invalid_weights_of_tversky(self, option, value):
         with pytest.raises(ConfigError) as caught:
             build_loss("focal_tversky", **{option: value})
-        assert f"{option}={value}" in caught.value.got
+        assert f"{option}={value!r}" in caught.value.got
 
     @pytest.mark.parametrize("value", [0, 2.5, "ten"])
     def test_clce_refuses_invalid_iterations(self, value):

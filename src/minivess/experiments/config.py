@@ -68,6 +68,7 @@ class EvaluationConfig(Settings):
     )
     metrics: tuple[str, ...] = Field(
         default=("cldice", "dsc", "measured_masd"),
+        min_length=1,
         description="metrics that are compared, the leading one first; others are betti0_error, betti1_error, "
         "hausdorff_95, normalised_surface_distance, measured_masd_voxel and centreline_dsc, which is clDice on "
         "scikit-image's skeleton, as in the literature (every case is scored by all)",

@@ -187,4 +187,4 @@ def _check_options(iterations: int, smooth: float = 1.0) -> None:
 def _check_above_zero(options: dict[str, float], cure: str) -> None:
     for name, value in options.items():
         if not isinstance(value, int | float) or not value > 0:
-            raise ConfigError(f"`{name}` as a number above 0", f"{name}={value}", cure)
+            raise ConfigError(f"`{name}` as a number above 0", f"{name}={value!r}", cure)

@@ -120,9 +120,12 @@ def checked_spacing(spacing_um: Sequence[float]) -> tuple[float, float, float]:
     Raises:
         DataError: It is not three positive, finite numbers.
     """
-    spacing = tuple(float(size) for size in spacing_um)
+    try:
+        spacing = tuple(float(size) for size in spacing_um)
+    except (TypeError, ValueError):  # a single number, None, or text
+        spacing = ()
     if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):
-        raise DataError("three positive voxel sizes in micrometres", str(spacing), "check the spacing in the header")
+        raise DataError("three positive voxel sizes in micrometres", str(spacing_um), "check the spacing in the header")
     return spacing
 
 
