@@ -61,6 +61,7 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
 
 
 class TestOutputThatCannotBeWritten:
+    @pytest.mark.slow
     def test_full_output_and_full_errors_lose_no_result(self, command: Command) -> None:
         with open("/dev/full", "w") as full:
             ended = subprocess.run(command.argv, stdout=full, stderr=full, env=_environment(), timeout=120, check=False)

@@ -83,6 +83,7 @@ class TestFresh:
         assert "dice_ce-fold0" not in done.output
         assert old.cell("dice_ce", 0).finished
 
+    @pytest.mark.slow
     def test_old_run_is_moved_back_if_the_new_run_cannot_start(
         self, old: RunFolder, phantoms: Path, tmp_path: Path
     ) -> None:

@@ -19,6 +19,7 @@ TWO = ("--only", "loss=dice_ce", "--set", "limits.cells_at_a_time=2")
 
 
 class TestSideBySide:
+    @pytest.mark.slow
     def test_both_cells_finish_with_equal_threads_and_memory(self, minivess_run: Start, tmp_path: Path) -> None:
         process = minivess_run(tmp_path, *TWO, PREFECT_DISABLED="1")
         _, err = process.communicate(timeout=120)
