@@ -89,4 +89,4 @@ class TestSoftSkeletonRecall:
     def test_refuses_invalid_options(self, smooth):
         with pytest.raises(ConfigError) as caught:
             build_loss("skeleton_recall", smooth=smooth)
-        assert f"smooth={smooth}" in caught.value.got
+        assert f"smooth={smooth!r}" in caught.value.got
