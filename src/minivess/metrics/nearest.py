@@ -38,9 +38,10 @@ def nearest_distances(
     size = np.array(spacing, np.float64)
     words = pack_voxels(others, shape).view(np.uint64)
     sample = voxels[:: len(voxels) // _SAMPLE + 1]
-    if np.isnan(_search_rows(sample, words, *_rows_around(shape, size, _ROWS[0]), size)).mean() > _FEW:
+    near = _rows_around(shape, size, _ROWS[0])
+    if np.isnan(_search_rows(sample, words, *near, size)).mean() > _FEW:
         return _transformed(voxels, words, shape[2], size)
-    distances = _search_rows(voxels, words, *_rows_around(shape, size, _ROWS[0]), size)
+    distances = _search_rows(voxels, words, *near, size)
     for count in _ROWS[1:]:
         left = np.flatnonzero(np.isnan(distances))
         if len(left):

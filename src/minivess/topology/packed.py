@@ -8,6 +8,7 @@ shifting words; and the two bytes that contain three neighbouring voxels are alw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -130,52 +131,42 @@ def neighbour(at: int, bit: int, along_x: int, along_y: int) -> int:
     return at + (bit // 9 - 1) * along_x + (bit // 3 % 3 - 1) * along_y + bit % 3 - 1
 
 
-@intrinsic
-def _trailing_zeros(typing_context: Any, bits: Any) -> Any:
-    """Number of zeros below the lowest bit, by the processor's instruction."""
+def _instruction(emit: Callable[[Any, Any], Any]) -> Callable[[np.uint64], int]:
+    """A function of a word that is one instruction of the processor, from its form in LLVM."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+    @intrinsic
+    def instruction(typing_context: Any, word: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return emit(builder, arguments[0])
 
-    return types.int64(types.uint64), generate
+        return types.int64(types.uint64), generate
+
+    call: Callable[[np.uint64], int] = instruction
+    return call
 
 
-@intrinsic
-def _population_count(typing_context: Any, bits: Any) -> Any:
-    """Number of bits that are set, by the processor's instruction."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate
+_COUNTS_AT_ZERO = ir.Constant(ir.IntType(1), 0)
+_set_bits = _instruction(lambda builder, word: builder.ctpop(word))
+_zeros_above = _instruction(lambda builder, word: builder.ctlz(word, _COUNTS_AT_ZERO))
+_zeros_below = _instruction(lambda builder, word: builder.cttz(word, _COUNTS_AT_ZERO))
 
 
 @compiled
 def set_bits(word: int | np.uint64) -> int:
     """Number of bits that are set, of at most 64."""
-    return _population_count(np.uint64(word))
-
-
-@intrinsic
-def _leading_zeros(typing_context: Any, bits: Any) -> Any:
-    """Number of zeros above the highest bit, by the processor's instruction."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.uint64), generate
+    return _set_bits(np.uint64(word))
 
 
 @compiled
 def highest_bit(word: int) -> int:
     """Place of the highest bit that is set, of at most 64; -1 if none is set."""
-    return 63 - _leading_zeros(np.uint64(word))
+    return 63 - _zeros_above(np.uint64(word))
 
 
 @compiled
 def lowest_bit(bits: int) -> int:
     """Place of the lowest bit that is set, of at most 64; 64 if none is set."""
-    return _trailing_zeros(np.uint64(bits))
+    return _zeros_below(np.uint64(bits))
 
 
 @compiled

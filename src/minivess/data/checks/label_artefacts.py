@@ -5,6 +5,7 @@ Vessels are 26-connected and the background is 6-connected, as in ``minivess.met
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -92,82 +93,83 @@ class LabelArtefacts(BaseModel):
 
 def check_artefacts(name: str, found: LabelArtefacts) -> list[Finding]:
     """Report the artefacts of a label. None of them stops a run."""
-    return [
-        finding
-        for finding in (
-            _small_pieces(name, found),
-            _bridges(name, found),
-            _pinholes(name, found),
-            _cavities(name, found),
-            _no_centreline(name, found),
-            _staircase(name, found),
-        )
-        if finding is not None
-    ]
+    findings = []
+    for kind, describe in _DESCRIBE.items():
+        if found.count(kind):
+            level, expected, got, cure = describe(found)
+            findings.append(Finding(level, kind, name, expected, got, cure))
+    return findings
 
 
-def _small_pieces(name: str, found: LabelArtefacts) -> Finding | None:
-    if not found.small_pieces:
-        return None
-    got = f"{found.small_pieces} of {counted(found.pieces, 'piece')} have fewer than {SMALL_VOXELS} voxels"
-    expected = f"pieces of {SMALL_VOXELS} voxels or more"
-    cure = "each counts as a vessel in the Betti-0 error; join it to its vessel, or remove it if it is noise"
-    level = _level(found.small_pieces, found.pieces)
-    return Finding(level, "label_small_pieces", name, expected, got, cure)
+_Description = tuple[Level, str, str, str]
+"""Level, what was expected, what was found, and what to do."""
 
 
-def _bridges(name: str, found: LabelArtefacts) -> Finding | None:
-    if not found.bridges:
-        return None
-    got = f"{counted(found.bridges, 'place')} where one voxel joins two parts"
-    cure = (
-        "each decides alone whether two vessels are one (Betti-0) or form a loop (Betti-1); "
-        "thicken it if the vessels meet, remove it if they do not"
+def _small_pieces(found: LabelArtefacts) -> _Description:
+    return (
+        _level(found.small_pieces, found.pieces),
+        f"pieces of {SMALL_VOXELS} voxels or more",
+        f"pieces with fewer than {SMALL_VOXELS} voxels: {found.small_pieces} of {found.pieces}",
+        "each counts as a vessel in the Betti-0 error; join it to its vessel, or remove it if it is noise",
     )
-    level = _level(found.bridges, found.pieces + found.tunnels)
-    return Finding(level, "label_bridges", name, "vessels joined by more than one voxel", got, cure)
 
 
-def _pinholes(name: str, found: LabelArtefacts) -> Finding | None:
-    if not found.pinholes:
-        return None
-    got = f"{found.pinholes} of {counted(found.tunnels, 'tunnel')} are one voxel wide"
-    cure = "each counts as a loop in the Betti-1 error; fill it, unless two vessels really run that close"
-    level = _level(found.pinholes, found.tunnels)
-    return Finding(level, "label_pinholes", name, "loops wider than one voxel", got, cure)
-
-
-def _cavities(name: str, found: LabelArtefacts) -> Finding | None:
-    if not found.cavities:
-        return None
-    got = f"{counted(found.cavities, 'cavity', 'cavities')} of {counted(found.cavity_voxels, 'voxel')} in all"
-    cure = "a centreline becomes a shell around each, and its wall counts in surface distances; fill it"
-    level = _level(found.cavities, found.pieces)
-    return Finding(level, "label_cavities", name, "vessels without cavities", got, cure)
-
-
-def _no_centreline(name: str, found: LabelArtefacts) -> Finding | None:
-    if not found.lost_pieces:
-        return None
-    got = f"{found.lost_pieces} of {counted(found.pieces, 'piece')} vanish in scikit-image's skeleton"
-    expected = 'a voxel of each piece in skeletonize(method="lee")'
-    cure = (
-        "centreline_dsc and other clDice on that skeleton do not count these pieces: missing them costs nothing; "
-        "read it together with the Betti-0 error"
+def _bridges(found: LabelArtefacts) -> _Description:
+    return (
+        _level(found.bridges, found.pieces + found.tunnels),
+        "vessels joined by more than one voxel",
+        f"{counted(found.bridges, 'place')} where one voxel joins two parts",
+        "this one voxel decides whether two vessels count as one (Betti-0) or as a loop (Betti-1); "
+        "thicken it if the vessels meet, remove it if they do not",
     )
-    level = _level(found.lost_pieces, found.pieces)
-    return Finding(level, "label_no_centreline", name, expected, got, cure)
 
 
-def _staircase(name: str, found: LabelArtefacts) -> Finding | None:
-    if not found.is_staircase:
-        return None
-    got = f"sideways jumps of {found.jump_um:.2g} µm between slices, and {found.jump_in_plane_um:.2g} µm within a slice"
-    cure = (
-        "the label was probably drawn slice by slice: steps add surface distance and side branches of centrelines; "
-        "smooth it along Z, or do not read differences below the jump"
+def _pinholes(found: LabelArtefacts) -> _Description:
+    return (
+        _level(found.pinholes, found.tunnels),
+        "loops wider than one voxel",
+        f"tunnels that are one voxel wide: {found.pinholes} of {found.tunnels}",
+        "each counts as a loop in the Betti-1 error; fill the hole, unless these are two separate vessels",
     )
-    return Finding("warning", "label_staircase", name, "vessels as smooth along Z as in plane", got, cure)
+
+
+def _cavities(found: LabelArtefacts) -> _Description:
+    return (
+        _level(found.cavities, found.pieces),
+        "vessels without cavities",
+        f"{counted(found.cavities, 'cavity', 'cavities')} of {counted(found.cavity_voxels, 'voxel')} in all",
+        "the centreline becomes a closed surface around each cavity, and its wall counts in surface distances; fill it",
+    )
+
+
+def _no_centreline(found: LabelArtefacts) -> _Description:
+    return (
+        _level(found.lost_pieces, found.pieces),
+        'a voxel of each piece in skeletonize(method="lee")',
+        f"pieces that vanish in scikit-image's skeleton: {found.lost_pieces} of {found.pieces}",
+        "in centreline_dsc and other clDice on that skeleton, a prediction that misses these vessels loses no score; "
+        "compare cldice",
+    )
+
+
+def _staircase(found: LabelArtefacts) -> _Description:
+    return (
+        "warning",
+        "vessels as smooth along Z as in plane",
+        f"sideways jumps of {found.jump_um:.2g} µm between slices, and {found.jump_in_plane_um:.2g} µm within a slice",
+        "the label was probably drawn slice by slice: smooth it along Z; "
+        "differences of surface distances that are smaller than this jump have no meaning",
+    )
+
+
+_DESCRIBE: dict[Kind, Callable[[LabelArtefacts], _Description]] = {
+    "label_small_pieces": _small_pieces,
+    "label_bridges": _bridges,
+    "label_pinholes": _pinholes,
+    "label_cavities": _cavities,
+    "label_no_centreline": _no_centreline,
+    "label_staircase": _staircase,
+}
 
 
 def _level(number: int, of: int) -> Level:
