@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+import minivess
 from minivess.errors import ConfigError
 from minivess.tracking import code
 from minivess.tracking.code import code_of
@@ -56,6 +58,17 @@ class TestCodeOf:
         monkeypatch.setattr(code, "package_digest", lambda part: "edited" if part == "losses" else original(part))
         (difference,) = before.differences(code_of([]))
         assert "losses" in difference
+
+    def test_every_folder_that_a_part_uses_is_a_part(self) -> None:
+        package, parts = Path(minivess.__file__).parent, set(code_of([]).package)
+        used = {
+            name
+            for part in parts - {"worker", "geometry"}
+            for file in (package / part).rglob("*.py")
+            for name in re.findall(r"(?:from|import) minivess\.(\w+)", file.read_text())
+            if (package / name).is_dir()
+        }
+        assert used - parts == {"machine", "planning"}  # how many processes, and how much fits
 
     def test_versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = code_of([])

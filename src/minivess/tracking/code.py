@@ -19,7 +19,10 @@ from minivess.tracking.provenance import git_state
 from minivess.trusted_code import named_folders
 
 _PACKAGE = Path(__file__).parents[1]
-_PARTS = ("data", "losses", "metrics", "models", "training", "inference", "evaluation", "worker", "geometry.py")
+_PARTS = (
+    *("data", "losses", "metrics", "models", "topology", "training", "inference", "evaluation", "worker"),
+    "geometry.py",
+)
 """Parts of minivess that decide how a cell trains, predicts and scores."""
 _LIBRARIES = ("minivess", "torch", "monai")
 

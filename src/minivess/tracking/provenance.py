@@ -18,7 +18,7 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "scikit-image",
-    "connected-components-3d",
+    "numba",
     "nibabel",
     "safetensors",
     "pydantic",
