@@ -138,13 +138,53 @@ def test_straight_square_tube_keeps_a_line(width):
     assert len(line) >= 40 - width
 
 
-def test_side_branch_shorter_than_the_radius_is_no_branch_and_a_longer_one_is():
+def rough_rod(rng):
+    """A rod of 9x9x60 voxels with random voxels on its surface, in two layers."""
+    mask = np.zeros((60, 17, 17), bool)
+    mask[2:-2] = np.hypot(*np.ogrid[-8:9, -8:9]) <= 4.2
+    for _ in range(2):
+        mask |= ndimage.binary_dilation(mask) & (rng.random(mask.shape) < 0.3)
+    return ndimage.binary_fill_holes(mask)
+
+
+def end_branches(line):
+    """Length of each branch from its end to its junction, with the junction."""
+    voxels = set(map(tuple, line.tolist()))
+    around = [step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)]
+
+    def neighbours(at):
+        return [near for step in around if (near := tuple(np.add(at, step).tolist())) in voxels]
+
+    for end in [voxel for voxel in voxels if len(neighbours(voxel)) == 1]:
+        length, before, at = 0.0, None, end
+        while len(ahead := [near for near in neighbours(at) if near != before]) == 1:
+            length += np.linalg.norm(np.subtract(ahead[0], at))
+            before, at = at, ahead[0]
+        if ahead:
+            yield length, at
+
+
+def test_no_side_branch_is_shorter_than_the_radius_of_its_vessel():
+    for seed in range(24):
+        mask = rough_rod(np.random.default_rng(seed))
+        radius = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
+        assert all(length >= radius[junction] for length, junction in end_branches(thin(mask)))
+
+
+def test_bump_is_no_branch_and_a_long_side_vessel_is_one():
     mask = np.zeros((30, 60, 21), bool)
     mask[:, :, :] = (np.hypot(*np.ogrid[-10:20, 0:1, -10:11][::2]) <= 6.2)[:, :1]
     bump, branch = mask.copy(), mask.copy()
     bump[16:19, 29:32, 9:12] = True
     branch[16:28, 29:32, 9:12] = True
     assert [thin(grown)[:, 0].max() > 18 for grown in (bump, branch)] == [False, True]
+
+
+def test_line_of_a_flat_rod_ends_one_radius_before_its_ends():
+    rod = np.zeros((50, 17, 17), bool)
+    rod[2:-2] = np.hypot(*np.ogrid[-8:9, -8:9]) <= 6.6
+    along = thin(rod)[:, 0]
+    assert (along.min(), along.max()) == (2 + 6, 47 - 6)
 
 
 def test_end_is_extended_to_where_the_tube_becomes_thinner():
