@@ -213,7 +213,7 @@ def show_comparison(comparison: Comparison) -> None:
             text = escape(str(metric.score(method).interval).replace(" ", between, 1))
             cells.append(f"[bold]{text}[/]" if metric.best == method else text)
         columns.append((column_title(metric), cells))
-    names = [f"{method}\n[dim]baseline[/]" if method in comparison.baselines else method for method in methods]
+    names = [f"{method}\n[dim]{mark}[/]" if (mark := comparison.mark(method)) else method for method in methods]
     _show_columns(f"mean, {comparison.level:.0%} interval", names, columns)
     if note := topology_note(comparison):
         console.print(note, style="dim", highlight=False)

@@ -78,7 +78,7 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
     if len(folders) == 1:
         return _saved_comparison(folders[0], rows, config) or _compare_one_run(folders[0], rows, config)
     _require_one_data_set(folders, rows)
-    return _compare(rows, config.evaluation)
+    return _compare(rows, config.evaluation).model_copy(update={"elsewhere": _elsewhere(folders)})
 
 
 def _require_measured(rows: list[dict[str, Any]], metrics: Sequence[str]) -> None:
@@ -134,6 +134,16 @@ def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
     return rows
 
 
+def _elsewhere(folders: Sequence[RunFolder]) -> tuple[str, ...]:
+    """Return the names in the table of the methods that were trained elsewhere."""
+    prefixes = _prefixes([folder.path for folder in folders])
+    return tuple(
+        prefix + record.name
+        for folder, prefix in zip(folders, prefixes, strict=True)
+        for record in folder.read_external()
+    )
+
+
 def _prefixes(paths: Sequence[Path]) -> list[str]:
     """Return prefixes that distinguish the runs in a table: the shortest ends of their paths that differ.
 
@@ -164,7 +174,8 @@ def _saved_comparison(folder: RunFolder, rows: list[dict[str, Any]], config: Exp
 def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
     comparison = _compare(rows, config.evaluation, config.losses)
     notes = (*comparison.notes, *_run_notes(folder))
-    return comparison.model_copy(update={"notes": notes, "source": _source(folder, rows, config)})
+    elsewhere, source = _elsewhere([folder]), _source(folder, rows, config)
+    return comparison.model_copy(update={"elsewhere": elsewhere, "notes": notes, "source": source})
 
 
 def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
@@ -213,7 +224,8 @@ def _code_notes(folder: RunFolder) -> Iterator[str]:
 
 
 def _run_notes(folder: RunFolder) -> list[str]:
-    return [*_micro_batch_notes(folder), *_code_notes(folder)]
+    fairness = [record.fairness for record in folder.read_external()]
+    return [*_micro_batch_notes(folder), *_code_notes(folder), *fairness]
 
 
 def _source(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> str:

@@ -5,6 +5,7 @@ dry_start/          spec.json supervisor.json log.txt heartbeat monitor.csv outc
 cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.jsonl heartbeat monitor.csv checkpoints/ weights/
                     predictions/ cases/ outcome.json result.json, retry.json after it ran out of memory,
                     and environment-2.json and so on of later attempts
+external/NAME/      record.json, and masks and scores of a method that was trained elsewhere (experiments.external_method)
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
 """
@@ -24,6 +25,7 @@ from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
 from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
 from minivess.experiments.config import ExperimentConfig, as_yaml
+from minivess.experiments.external_method import ExternalFolder, ExternalRecord
 from minivess.json_files import from_line, is_cut, read_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
@@ -285,5 +287,14 @@ class RunFolder:
         return _read_environment(self.environment, _START_AGAIN)
 
     def read_rows(self) -> list[CaseRow]:
-        """Return the rows of all finished cells."""
-        return [row for cell in self.cells() if cell.finished for row in cell.read_result().rows]
+        """Return the rows of all finished cells, and then those of the methods that were trained elsewhere."""
+        own = [row for cell in self.cells() if cell.finished for row in cell.read_result().rows]
+        return own + [row for record in self.read_external() for row in record.rows]
+
+    def external(self, name: str) -> ExternalFolder:
+        return ExternalFolder(self.path / "external" / name)
+
+    def read_external(self) -> list[ExternalRecord]:
+        """Read the records of the methods that were trained elsewhere, sorted by name."""
+        folders = [ExternalFolder(path.parent) for path in sorted(self.path.glob("external/*/record.json"))]
+        return [record for folder in folders if (record := folder.read()) is not None]

@@ -197,7 +197,7 @@ def bytes_to_write(profile: DatasetProfile, store_root: Path, plan: TrainingPlan
     """
     masks = losses * _MASK_BYTES_PER_VOXEL * sum(volume.voxels for volume in profile.volumes)
     checkpoints = losses * folds * _GENERATIONS * (plan.state_bytes or 0)
-    return round(masks) + checkpoints + (0 if _store_exists(profile, store_root) else _store_bytes(profile))
+    return round(masks) + checkpoints + (0 if store_exists(profile, store_root) else _store_bytes(profile))
 
 
 def _store_bytes(profile: DatasetProfile) -> int:
@@ -205,5 +205,6 @@ def _store_bytes(profile: DatasetProfile) -> int:
     return profile.cached_bytes + round(_INDEX_BYTES * vessel)
 
 
-def _store_exists(profile: DatasetProfile, root: Path) -> bool:
+def store_exists(profile: DatasetProfile, root: Path) -> bool:
+    """Return whether the folder of stores has one of this data set."""
     return any(root.glob(f"{profile.content_hash}-*/profile.json"))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from minivess.errors import ConfigError
+from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
 from minivess.locks import is_held
 from minivess.masking import has_password
@@ -127,6 +129,7 @@ def experiment_name(config: ExperimentConfig) -> str:
 def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     tags = _provenance(folder)
     cells = [_cell_record(cell, tags) for cell in folder.cells()]
+    external = [cell for record in folder.read_external() for cell in _external_records(folder, record, tags)]
     planned = config.folds * len({*config.losses, *config.evaluation.baselines})
     running = is_held(folder.path / LOCK_FILE)
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
@@ -139,7 +142,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
         },
         tags=tags,
         artifacts=(*files, folder.path / "results", folder.report) if not running else (),
-        cells=cells,
+        cells=[*cells, *external],
         started_ms=_modified_ms(folder.splits),
         ended_ms=None if running or not cells else max(cell.ended_ms or 0 for cell in cells) or None,
     )
@@ -180,6 +183,26 @@ def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
     )
 
 
+def _external_records(folder: RunFolder, record: ExternalRecord, tags: Mapping[str, str]) -> Iterator[CellRecord]:
+    """Yield one record per fold of a method that was trained elsewhere."""
+    file = folder.external(record.name).record
+    for fold in sorted({row.fold for row in record.rows}):
+        rows = [row for row in record.rows if row.fold == fold]
+        metrics, note = _mean_metrics(rows)
+        own = {"fold": str(fold), "cases": str(len(rows)), "trained_elsewhere": record.trained_on}
+        yield CellRecord(
+            name=f"{record.name}-fold{fold}",
+            method=record.name,
+            fold=fold,
+            status="finished",
+            metrics=metrics,
+            tags={**tags, **own, "note": f"{record.fairness} {note}".strip()},
+            artifacts=(file,),
+            started_ms=_modified_ms(file),
+            ended_ms=_modified_ms(file),
+        )
+
+
 def _epoch(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line of the journal in which the score of the watched case has a name of its own: it is not the fold's score."""
     return {f"watched/{key}" if key in METRICS else key: value for key, value in line.items()}
@@ -192,7 +215,11 @@ def _final_metrics(cell: CellFolder, modified_ms: int) -> tuple[dict[str, float]
     Computing the intervals takes a second, and a sync repeats it for every cell; so the values are kept until the result
     changes.
     """
-    rows: list[dict[str, Any]] = [row.flat() for row in cell.read_result().rows]
+    return _mean_metrics(cell.read_result().rows)
+
+
+def _mean_metrics(scored: Sequence[CaseRow]) -> tuple[dict[str, float], str]:
+    rows: list[dict[str, Any]] = [row.flat() for row in scored]
     metrics: dict[str, float] = {}
     for name in METRICS:
         if any(row[name] is None for row in rows):  # scored by an older version

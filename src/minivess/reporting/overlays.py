@@ -75,12 +75,10 @@ def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
     drawn: list[_Pictures] = []
     notes: list[str] = []
     volumes = {volume.name: volume for volume in facts.profile.volumes}
-    folders = {(cell.method, cell.fold): cell.folder for cell in facts.cells}
     for method in facts.losses:
         for rank, row in _select_cases([row for row in facts.rows if row.method == method]):
-            prediction = folders[row.method, row.fold].predictions / f"{row.case}.nii.gz"
             try:
-                drawn.append(_draw(rank, row, volumes[row.case], prediction))
+                drawn.append(_draw(rank, row, volumes[row.case], facts.prediction(row)))
             except DataError as error:
                 notes.append(f"{method} on {row.case} is not shown: {error.got}.")
     by_method: dict[str, list[Overlay]] = {}

@@ -13,6 +13,7 @@ from minivess.data.profiler import DatasetProfile
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.cell_spec import CellResult
 from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.results import read_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.planning.plan import TrainingPlan
@@ -118,8 +119,10 @@ class RunData:
         commits: Names of the trained cells for each commit.
         comparison: Comparison of all methods.
         rows: Scores of every method on every case.
-        methods: Losses in the order of the configuration, then other methods found on disk, then baselines.
+        methods: Losses in the order of the configuration, then other methods found on disk, then methods that were
+            trained elsewhere, then baselines.
         cells: Every planned or started cell, in the order of ``methods`` and folds.
+        external: The methods that were trained elsewhere.
     """
 
     folder: RunFolder
@@ -133,6 +136,7 @@ class RunData:
     rows: list[CaseRow]
     methods: tuple[str, ...]
     cells: tuple[CellData, ...]
+    external: tuple[ExternalRecord, ...] = ()
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -141,6 +145,14 @@ class RunData:
     def of(self, method: str) -> list[CellData]:
         """Return the cells of a method, in the order of the folds."""
         return [cell for cell in self.cells if cell.method == method]
+
+    def prediction(self, row: CaseRow) -> Path:
+        """Return the file of the mask that a row scores."""
+        for record in self.external:
+            if record.name == row.method:
+                return self.folder.external(record.name).prediction(record, row.case)
+        (cell,) = (cell for cell in self.of(row.method) if cell.fold == row.fold)
+        return cell.folder.predictions / f"{row.case}.nii.gz"
 
 
 def read_run_data(folder: RunFolder) -> RunData:
@@ -153,7 +165,12 @@ def read_run_data(folder: RunFolder) -> RunData:
     specs = [cell.read_spec() for cell in folder.cells()]
     baselines = config.evaluation.baselines
     named = dict.fromkeys([*config.losses, *(spec.method for spec in specs)])
-    methods = (*(method for method in named if method not in baselines), *baselines)
+    external = folder.read_external()
+    methods = (
+        *(method for method in named if method not in baselines),
+        *(record.name for record in external),
+        *baselines,
+    )
     planned = {(method, fold) for method in (*config.losses, *baselines) for fold in range(config.folds)}
     order = sorted(planned | {(spec.method, spec.fold) for spec in specs}, key=lambda c: (methods.index(c[0]), c[1]))
     return RunData(
@@ -168,6 +185,7 @@ def read_run_data(folder: RunFolder) -> RunData:
         rows=folder.read_rows(),
         methods=methods,
         cells=tuple(_read_cell(folder.cell(*cell), *cell) for cell in order),
+        external=tuple(external),
     )
 
 

@@ -120,7 +120,7 @@ def markdown_table(comparison: Comparison) -> str:
     titles = ["loss", "cases", *(column_title(metric) for metric in comparison.metrics)]
     lines = [_markdown_row(titles), _markdown_row(["---", "---:", *["---"] * len(comparison.metrics)])]
     for row in table_rows(comparison, (*comparison.losses, *comparison.baselines)):
-        name = _escape(row.method) + (" (baseline)" if row.baseline else "")
+        name = _escape(row.method) + (f" ({mark})" if (mark := comparison.mark(row.method)) else "")
         scores = [f"**{score.interval}**" if score.best else str(score.interval) for score in row.scores]
         lines.append(_markdown_row([name, str(row.cases), *scores]))
     lines += ["", f"{_legend(comparison)} {topology_note(comparison)}".rstrip(), ""]
@@ -143,7 +143,7 @@ def latex_table(comparison: Comparison) -> str:
         r"\midrule",
     ]
     for row in table_rows(comparison, (*comparison.losses, *comparison.baselines)):
-        name = _latex(row.method) + (" (baseline)" if row.baseline else "")
+        name = _latex(row.method) + (f" ({mark})" if (mark := comparison.mark(row.method)) else "")
         lines.append(" & ".join([name, *map(_latex_score, row.scores)]) + r" \\")
     lines.append(r"\bottomrule")
     if comparison.shared_cases is not None:
@@ -159,7 +159,7 @@ def csv_table(comparison: Comparison) -> str:
     """Return the comparison as CSV, one line per method and metric.
 
     Columns: mean, bounds of the interval, number of cases, whether the method is a baseline, the loss with the best
-    mean, and the test of method - best loss.
+    mean, the test of method - best loss, and whether the method was trained elsewhere.
     """
     heading = [
         "method",
@@ -174,6 +174,7 @@ def csv_table(comparison: Comparison) -> str:
         "p",
         "p_holm",
         "effect_size",
+        "trained_elsewhere",
     ]
     lines: list[list[object]] = []
     for metric in comparison.metrics:
@@ -184,7 +185,7 @@ def csv_table(comparison: Comparison) -> str:
             numbers = [f"{number:.6g}" for number in (interval.mean, interval.low, interval.high)]
             tested = [f"{number:.6g}" for number in test] or [""] * 3
             row = [score.method, metric.metric, metric.unit, *numbers, cases, score.baseline, metric.best, *tested]
-            lines.append(row)
+            lines.append([*row, score.method in comparison.elsewhere])
     return csv_text(heading, lines)
 
 

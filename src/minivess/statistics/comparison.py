@@ -149,6 +149,7 @@ class Comparison(_Frozen):
     Attributes:
         methods: Names of all methods, including baselines, in the order of the table.
         baselines: Methods that are shown but not tested.
+        elsewhere: Methods that were trained elsewhere; they are tested like losses.
         cases: Every case with a score of at least one method, sorted.
         folds: Every fold, sorted.
         level: Nominal coverage of all intervals. The significance level of the tests is 1 - level.
@@ -164,6 +165,7 @@ class Comparison(_Frozen):
 
     methods: tuple[str, ...]
     baselines: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
     cases: tuple[str, ...]
     folds: tuple[int, ...]
     level: float
@@ -179,6 +181,10 @@ class Comparison(_Frozen):
     def losses(self) -> tuple[str, ...]:
         """All methods except the baselines."""
         return tuple(method for method in self.methods if method not in self.baselines)
+
+    def mark(self, method: str) -> str:
+        """Return what a table says of a method next to its name: "baseline", "trained elsewhere" or nothing."""
+        return "baseline" if method in self.baselines else "trained elsewhere" if method in self.elsewhere else ""
 
     @property
     def shared_cases(self) -> int | None:
