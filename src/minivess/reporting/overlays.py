@@ -61,7 +61,7 @@ class _Pictures:
 
 
 def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
-    """Draw the worst, median and best case of every loss by DSC.
+    """Draw the worst, median and best case of every loss by DSC, in the first repeat.
 
     The pictures are made smaller until all of them together have at most 2.5 MB, down to a width of 160 pixels.
 
@@ -75,9 +75,9 @@ def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
     drawn: list[_Pictures] = []
     notes: list[str] = []
     volumes = {volume.name: volume for volume in facts.profile.volumes}
-    folders = {(cell.method, cell.fold): cell.folder for cell in facts.cells}
+    folders = {(cell.method, cell.fold): cell.folder for cell in facts.cells if cell.repeat == 1}
     for method in facts.losses:
-        for rank, row in _select_cases([row for row in facts.rows if row.method == method]):
+        for rank, row in _select_cases([row for row in facts.rows if (row.method, row.repeat) == (method, 1)]):
             prediction = folders[row.method, row.fold].predictions / f"{row.case}.nii.gz"
             try:
                 drawn.append(_draw(rank, row, volumes[row.case], prediction))
