@@ -19,16 +19,25 @@ def _run(path: Path, metrics: tuple[str, ...] = ("dsc",), **scores: tuple[tuple[
     folder.write_config(
         make_config({"name": "one", "losses": list(scores), "folds": 2, "evaluation": {"metrics": metrics}}, "a test")
     )
+    _add(folder, 1, **scores)
+    return folder
+
+
+def _add(folder: RunFolder, repeat: int, **scores: tuple[tuple[float, ...], ...]) -> None:
+    """Add finished cells of one repeat, with the DSC of each case by loss and fold."""
+    folder.write_config(folder.read_config().model_copy(update={"repeats": repeat}))
     for loss, folds in scores.items():
         for fold, values in enumerate(folds):
             found = [CaseMetrics(dsc, 0.5, 10 * (1 - dsc), 1, 0.5, 2, 1, 0, 0, 9, 9, 1, "") for dsc in values]
             rows = [
-                CaseRow(method=loss, fold=fold, case=f"c{fold}{number}", metrics=one)
+                CaseRow(method=loss, fold=fold, case=f"c{fold}{number}", metrics=one, repeat=repeat)
                 for number, one in enumerate(found)
             ]
-            cell, facts = folder.cell(loss, fold), {"steps": 1, "seconds": 1, "note": "", "micro_batch": 1}
+            cell, facts = (
+                folder.cell(loss, fold, repeat),
+                {"repeat": repeat, "steps": 1, "seconds": 1, "note": "", "micro_batch": 1},
+            )
             write_state(cell.result, CellResult(method=loss, fold=fold, rows=tuple(rows), **facts))
-    return folder
 
 
 class TestFindBestModel:
@@ -57,3 +66,13 @@ class TestFindBestModel:
         assert best is not None
         assert (best.loss, best.rivals) == ("dice_ce", 1)
         assert find_best_model(_run(tmp_path / "b", warp=((0.9,),))) is None
+
+    def test_repeats_that_all_losses_have_are_averaged_and_the_network_is_of_the_first(self, tmp_path: Path) -> None:
+        """Over two repeats dice_ce has 0.6 and warp 0.5; only dice_ce has a complete third one, so it does not count."""
+        folder = _run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,), (0.7,)))
+        _add(folder, 2, dice_ce=((0.7,), (0.7,)), warp=((0.2,), (0.2,)))
+        _add(folder, 3, dice_ce=((0.0,), (0.0,)), warp=((0.9,),))
+        best = find_best_model(folder)
+        assert best is not None
+        assert (best.loss, best.cell.path.name, best.rivals) == ("dice_ce", "dice_ce-fold0", 2)
+        assert [row.metrics.dsc for row in best.rows] == [0.5, 0.5, 0.7, 0.7]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import torch
 
 from minivess.data.array_store import Store
 from minivess.data.profiler import DatasetProfile
@@ -30,9 +31,10 @@ class TestCellFilter:
     def test_reads_loss_fold_or_both(self) -> None:
         assert CellFilter.parse("loss=warp,fold=1") == CellFilter("warp", 1)
         assert CellFilter.parse("fold=0") == CellFilter(None, 0)
+        assert CellFilter.parse("repeat=2, loss=warp") == CellFilter("warp", None, 2)
         assert CellFilter.parse("loss=my_lab.losses:mine") == CellFilter("my_lab.losses:mine", None)
 
-    @pytest.mark.parametrize("text", ["", "warp", "loss=", "fold=one", "fold=-1", "model=dynunet"])
+    @pytest.mark.parametrize("text", ["", "warp", "loss=", "fold=one", "fold=-1", "repeat=x", "model=dynunet"])
     def test_other_text_is_refused(self, text: str) -> None:
         with pytest.raises(ConfigError) as caught:
             CellFilter.parse(text)
@@ -57,15 +59,28 @@ class TestSelectCells:
 
     def test_all_cells_without_a_filter_baselines_first(self) -> None:
         methods = ("threshold", "dice_ce", "warp")
-        assert select_cells(CONFIG) == [(method, fold) for method in methods for fold in (0, 1)]
+        assert select_cells(CONFIG) == [(method, fold, 1) for method in methods for fold in (0, 1)]
+
+    def test_a_repeat_follows_when_all_losses_have_the_one_before_and_baselines_run_once(self) -> None:
+        cells = select_cells(CONFIG.model_copy(update={"repeats": 2}))
+        assert [cell.name for cell in cells[:2]] == ["threshold-fold0", "threshold-fold1"]
+        trained = [f"{loss}-fold{fold}{end}" for end in ("", "-repeat2") for loss in CONFIG.losses for fold in (0, 1)]
+        assert [cell.name for cell in cells[2:]] == trained
+
+    def test_a_filter_of_one_repeat(self) -> None:
+        config = CONFIG.model_copy(update={"repeats": 2})
+        assert select_cells(config, [CellFilter("warp", 1, 2)]) == [("warp", 1, 2)]
+        for absent in (CellFilter(repeat=3), CellFilter("threshold", repeat=2)):
+            with pytest.raises(ConfigError, match="a repeat from 1 to 2"):
+                select_cells(config, [absent])
 
     def test_filter_needs_both_parts_and_one_of_several_filters_is_enough(self) -> None:
-        assert select_cells(CONFIG, [CellFilter("warp", 1)]) == [("warp", 1)]
+        assert select_cells(CONFIG, [CellFilter("warp", 1)]) == [("warp", 1, 1)]
         assert select_cells(CONFIG, [CellFilter("warp", 1), CellFilter(None, 0)]) == [
-            ("threshold", 0),
-            ("dice_ce", 0),
-            ("warp", 0),
-            ("warp", 1),
+            ("threshold", 0, 1),
+            ("dice_ce", 0, 1),
+            ("warp", 0, 1),
+            ("warp", 1, 1),
         ]
 
     def test_filter_without_a_match_is_refused(self) -> None:
@@ -87,7 +102,7 @@ class TestCellSpecs:
         self, profile: DatasetProfile, store: Store, tmp_path: Path
     ) -> None:
         values = {
-            "name": "one", "losses": ["dice_ce", "warp"], "folds": 2, "seed": 4, "evaluation": {"tolerance_um": 3.5},
+            "name": "one", "losses": ["dice_ce", "warp"], "folds": 2, "repeats": 3, "seed": 4, "evaluation": {"tolerance_um": 3.5},
             "loss_options": {"warp": {"strength": 2.0}}, "training": {"max_epochs": 7},
         }  # fmt: skip
         config, machine = make_config(values, "a test"), HardwareBudget.imagined(None, 8 * GIB)
@@ -97,10 +112,18 @@ class TestCellSpecs:
         slots, folder = cell_slots(machine), RunFolder(tmp_path)
         prepared = Prepared(config, folder, slots, profile, profile, splits, plan, unchecked)
         specs = cell_specs(prepared, store)
-        assert [(spec.method, spec.fold) for spec in specs] == select_cells(config)
+        assert [spec.key for spec in specs] == select_cells(config)
         for spec in specs:
             fold = splits.folds[spec.fold]
             assert (spec.train, spec.held_out) == (fold.train, fold.held_out)
-            assert (spec.seed, spec.tolerance_um, spec.training) == (4, 3.5, config.training)
+            assert (spec.tolerance_um, spec.training) == (3.5, config.training)
             assert (spec.plan, spec.store) == (plan, store.folder)
-        assert [spec.loss_options for spec in specs] == 4 * [{}] + 2 * [{"strength": 2.0}]
+            assert spec.loss_options == ({"strength": 2.0} if spec.method == "warp" else {})
+        seeds = {(spec.method, spec.repeat): spec.seed for spec in specs}
+        assert seeds["dice_ce", 1] == 4
+        assert all(seeds["dice_ce", repeat] == seeds["warp", repeat] for repeat in (1, 2, 3))
+        assert len({seeds["warp", repeat] for repeat in (1, 2, 3)}) == 3
+
+    def test_the_largest_seed_in_the_last_repeat_fits_a_torch_generator(self) -> None:
+        config = make_config({"name": "one", "losses": ["warp"], "seed": 10**13, "repeats": 1000}, "a test")
+        torch.manual_seed(config.seed_of(1000) * 1_000_003 + 10**6)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from minivess.errors import DataError, RunError
+from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.cell_spec import CellSpec, code_of_cell
 from minivess.experiments.config import make_config
 from minivess.experiments.dry_run import describe_dry_run
-from minivess.experiments.prepare import Prepared, prepare, saved_profile
+from minivess.experiments.prepare import Prepared, _not_started, prepare, saved_profile
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state
 from minivess.planning.hardware import HardwareBudget
@@ -83,6 +83,31 @@ class TestFolds:
         _start(started)
         (data / "splits_final.json").unlink()
         assert _prepared(data).splits == started.splits
+
+
+class TestRepeats:
+    def test_repeats_can_be_raised_and_lowered_while_no_later_one_has_started(self, data: Path) -> None:
+        _start(_prepared(data, repeats=2))
+        assert _prepared(data, repeats=3).config.repeats == 3
+        assert _prepared(data).config.repeats == 1
+
+    def test_fewer_repeats_than_were_started_are_refused_by_the_name_of_the_cell(self, data: Path) -> None:
+        started = _prepared(data, repeats=3)
+        _start(started)
+        first = started.folder.cell("dice_ce", 0)
+        third = first.read_spec().model_copy(update={"repeat": 3})
+        write_state(started.folder.cell("dice_ce", 0, 3).spec, third)
+        with pytest.raises(ConfigError, match="repeats: 3 or more") as caught:
+            _prepared(data, repeats=2)
+        assert "dice_ce-fold0-repeat3" in caught.value.got
+        shutil.rmtree(started.folder.cell("dice_ce", 0, 3).path)
+        assert _prepared(data, repeats=2).config.repeats == 2
+
+    def test_disk_space_is_needed_only_for_repeats_that_have_not_started(self, data: Path) -> None:
+        first = _prepared(data, repeats=3)
+        assert _not_started(first.config, first.folder) == 3
+        _start(first)
+        assert _not_started(first.config, first.folder) == 2
 
 
 class TestVolumes:

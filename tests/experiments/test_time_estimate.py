@@ -47,6 +47,13 @@ class TestPredictSeconds:
         assert list(short) == ["dice_ce-fold0", "dice_ce-fold1"]
         assert long["dice_ce-fold0"].total - short["dice_ce-fold0"].total == pytest.approx(100 * 0.5)
 
+    def test_every_repeat_takes_as_long_as_the_first(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
+        timed = plan.model_copy(update={"step_seconds": {"dice_ce": 0.5}})
+        config = make_config({"name": "x", "losses": ["dice_ce"], "folds": 2, "repeats": 2}, "here")
+        seconds = predict_seconds(config, profile, make_splits(profile.volumes, 2, 0), timed)
+        assert set(seconds) == {f"dice_ce-fold{fold}{end}" for fold in (0, 1) for end in ("", "-repeat2")}
+        assert seconds["dice_ce-fold1-repeat2"] == seconds["dice_ce-fold1"]
+
     def test_no_timed_step_gives_no_estimate(self, profile: DatasetProfile, plan: TrainingPlan) -> None:
         config = make_config({"name": "x", "losses": ["dice_ce"]}, "here")
         assert predict_seconds(config, profile, make_splits(profile.volumes, 2, 0), plan) == {}

@@ -140,14 +140,14 @@ class TestCsv:
         lines = csv_table(TWO).splitlines()
         assert len(lines) == 1 + 3 * 2
         assert "a,dsc,,0.75," in lines[2]
-        assert lines[1].endswith(",4,True,a,,,")
+        assert lines[1].endswith(",4,True,a,,,,False")
 
     def test_p_and_effect_size_are_those_of_the_loss_minus_the_best(self):
         lines = csv_table(TWO).splitlines()
-        assert lines[0].endswith(",best,p,p_holm,effect_size")
-        assert lines[2].endswith(",a,,,")  # a itself
-        assert lines[3].endswith(",a,0.125,0.125,-1")  # b is lower on all 4 cases: 2 of 16 patterns
-        assert lines[6].endswith(",a,0.125,0.125,1")  # and farther off
+        assert lines[0].endswith(",best,p,p_holm,effect_size,trained_elsewhere")
+        assert lines[2].endswith(",a,,,,False")  # a itself
+        assert lines[3].endswith(",a,0.125,0.125,-1,False")  # b is lower on all 4 cases: 2 of 16 patterns
+        assert lines[6].endswith(",a,0.125,0.125,1,False")  # and farther off
 
 
 def test_names_are_no_latex_commands_and_no_formulas() -> None:

@@ -64,7 +64,7 @@ accept_changed_code = click.option(
     "--only",
     multiple=True,
     metavar="FILTER",
-    help="Run only these cells: loss=NAME, fold=NUMBER or both, e.g. loss=warp,fold=1; may be repeated.",
+    help="Run only these cells: loss=NAME, fold=NUMBER, repeat=NUMBER or several, e.g. loss=warp,fold=1; may be repeated.",
 )
 @click.option("--fresh", is_flag=True, help="Start again: move the existing run folder aside, after asking.")
 @click.option("--yes", is_flag=True, help="Do not ask (with --fresh).")

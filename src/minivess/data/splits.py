@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.data.dataset_profile import VolumeStats
 from minivess.data.layouts.nnunet_json import SPLITS, check_splits, read_splits
@@ -29,12 +29,16 @@ class Splits(BaseModel):
     Attributes:
         seed: Seed of the random assignment; None for imported folds.
         folds: The folds in order.
+        groups: Group of each case of the data set, such as the animal; empty without groups.
+        test: Names of the test cases, which are in no fold.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int | None
     folds: tuple[Fold, ...]
+    groups: dict[str, str] = Field(default_factory=dict)
+    test: tuple[str, ...] = ()
 
 
 def make_splits(volumes: Sequence[VolumeStats], folds: int, seed: int = 0) -> Splits:

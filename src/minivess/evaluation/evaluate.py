@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ SCORES_FOLDER, PREDICTIONS_FOLDER = "cases", "predictions"
 
 
 class CaseRow(BaseModel):
-    """The scores of one method on one case: one observation of every statistic."""
+    """The scores of one method on one case in one repeat: one observation of every statistic.
+
+    Attributes:
+        method: Name of the loss or baseline.
+        fold: Number of the fold that held out the case, from 0.
+        case: Name of the case.
+        metrics: The scores.
+        repeat: Number of the repeat, from 1.
+        group: Group of the case, such as the animal; None without groups, and then each case is its own group.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,10 +37,14 @@ class CaseRow(BaseModel):
     fold: int
     case: str
     metrics: CaseMetrics
+    repeat: int = 1
+    group: str | None = None
 
     def flat(self) -> dict[str, Any]:
         """Return the row as a dictionary without nesting, for a table."""
-        return {"method": self.method, "fold": self.fold, "case": self.case, **to_plain(self.metrics)}
+        group = self.group or self.case
+        place = {"fold": self.fold, "case": self.case, "repeat": self.repeat, "group": group}
+        return {"method": self.method, **place, **to_plain(self.metrics)}
 
 
 def evaluate_cases(
@@ -43,6 +56,8 @@ def evaluate_cases(
     method: str,
     fold: int,
     tolerance_um: float,
+    repeat: int = 1,
+    groups: Mapping[str, str] | None = None,
     scoring_processes: int = 1,
     progress: Callable[[int, int], None],
 ) -> list[CaseRow]:
@@ -61,6 +76,8 @@ def evaluate_cases(
         method: Name of the loss or baseline, for the rows.
         fold: Number of the fold, for the rows.
         tolerance_um: Tolerance of the normalised surface distance, in micrometres.
+        repeat: Number of the repeat, for the rows.
+        groups: Group of each case, for the rows; None without groups.
         scoring_processes: Maximum number of cases that are scored at a time.
         progress: Called with the number of finished cases and of all cases.
 
@@ -89,7 +106,11 @@ def evaluate_cases(
                 )
             )
     progress(len(names), len(names))
-    return [CaseRow(method=method, fold=fold, case=name, metrics=_read_record(records[name])) for name in names]
+    facts = {"method": method, "fold": fold, "repeat": repeat}
+    group_of = groups or {}
+    return [
+        CaseRow(case=name, group=group_of.get(name), metrics=_read_record(records[name]), **facts) for name in names
+    ]
 
 
 def _read_record(path: Path) -> CaseMetrics:

@@ -9,7 +9,7 @@ from minivess.data.array_store import Store
 from minivess.errors import ConfigError
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cell_spec import CellSpec, code_of_cell
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import CellKey, ExperimentConfig
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.suggestions import did_you_mean, unknown
@@ -17,36 +17,38 @@ from minivess.suggestions import did_you_mean, unknown
 
 @dataclass(frozen=True)
 class CellFilter:
-    """A filter of cells by loss, by fold or by both.
+    """A filter of cells by loss, fold and repeat.
 
     Attributes:
         loss: Name of the loss or baseline; None matches all.
         fold: Number of the fold, from 0; None matches all.
+        repeat: Number of the repeat, from 1; None matches all.
     """
 
     loss: str | None = None
     fold: int | None = None
+    repeat: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> CellFilter:
-        """Read a filter from text such as ``"loss=warp,fold=1"``, ``"loss=warp"`` or ``"fold=1"``.
+        """Read a filter from text such as ``"loss=warp,fold=1,repeat=2"``, ``"loss=warp"`` or ``"fold=1"``.
 
         Raises:
             ConfigError: The text has another form.
         """
         given = dict(part.strip().partition("=")[::2] for part in text.split(","))
-        fold = given.pop("fold", None)
-        loss = given.pop("loss", None)
-        if given or loss == "" or not (fold is None or fold.isdecimal()):
-            raise ConfigError("loss=NAME, fold=NUMBER or both", repr(text), "write it like --only loss=warp,fold=1")
-        return cls(loss, None if fold is None else int(fold))
+        loss, fold, repeat = (given.pop(key, None) for key in ("loss", "fold", "repeat"))
+        if given or loss == "" or not all(number is None or number.isdecimal() for number in (fold, repeat)):
+            expected = "loss=NAME, fold=NUMBER, repeat=NUMBER or several of them"
+            raise ConfigError(expected, repr(text), "write it like --only loss=warp,fold=1")
+        return cls(loss, *(None if number is None else int(number) for number in (fold, repeat)))
 
-    def matches(self, method: str, fold: int) -> bool:
-        """Whether the filter matches the cell of ``method`` and ``fold``."""
-        return self.loss in (None, method) and self.fold in (None, fold)
+    def matches(self, cell: CellKey) -> bool:
+        """Whether the filter matches the cell."""
+        return all(wanted in (None, own) for wanted, own in zip((self.loss, self.fold, self.repeat), cell, strict=True))
 
     def __str__(self) -> str:
-        given = {"loss": self.loss, "fold": self.fold}
+        given = {"loss": self.loss, "fold": self.fold, "repeat": self.repeat}
         return ",".join(f"{key}={value}" for key, value in given.items() if value is not None)
 
 
@@ -71,8 +73,8 @@ class Job:
         return self.cell.path.name
 
 
-def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> list[tuple[str, int]]:
-    """Return method and fold of the selected cells, baselines first because they take only seconds.
+def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> list[CellKey]:
+    """Return the selected cells, baselines first because they take only seconds.
 
     Args:
         config: The configuration of the run.
@@ -87,11 +89,13 @@ def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> l
     methods = (*config.evaluation.baselines, *config.losses)
     cells = config.cells_in_order
     for one in only:
-        if not any(one.matches(*cell) for cell in cells):
+        if not any(one.matches(cell) for cell in cells):
             expected = f"one of {', '.join(methods)} and a fold from 0 to {config.folds - 1}"
+            if one.repeat is not None:
+                expected += f", and a repeat from 1 to {config.repeats} (only 1 for a baseline)"
             near = "" if one.loss in methods else did_you_mean(one.loss or "", methods)
             raise ConfigError(expected, str(one), near or "correct --only")
-    return [cell for cell in cells if not only or any(one.matches(*cell) for one in only)]
+    return [cell for cell in cells if not only or any(one.matches(cell) for one in only)]
 
 
 def count_finished(folder: RunFolder) -> tuple[int, int]:
@@ -102,22 +106,26 @@ def count_finished(folder: RunFolder) -> tuple[int, int]:
 
 def cell_specs(prepared: Prepared, store: Store, only: Sequence[CellFilter] = ()) -> list[CellSpec]:
     """Return the input of each cell of `select_cells`, in the same order."""
-    config, folds = prepared.config, prepared.splits.folds
+    config, folds, groups = prepared.config, prepared.splits.folds, prepared.splits.groups
     cells = select_cells(config, only)
-    codes = {method: code_of_cell(method, prepared.plan.network) for method, _ in cells}
+    codes = {
+        method: code_of_cell(method, prepared.plan.network) for method in dict.fromkeys(cell.method for cell in cells)
+    }
     return [
         CellSpec(
-            method=method,
-            fold=number,
-            train=folds[number].train,
-            held_out=folds[number].held_out,
+            method=cell.method,
+            fold=cell.fold,
+            repeat=cell.repeat,
+            train=folds[cell.fold].train,
+            held_out=folds[cell.fold].held_out,
+            groups={name: groups[name] for name in folds[cell.fold].held_out if name in groups},
             store=store.folder.absolute(),
             plan=prepared.plan,
             training=config.training,
             tolerance_um=config.evaluation.tolerance_um,
-            loss_options=config.loss_options.get(method, {}),
-            seed=config.seed,
-            code=codes[method],
+            loss_options=config.loss_options.get(cell.method, {}),
+            seed=config.seed_of(cell.repeat),
+            code=codes[cell.method],
         )
-        for method, number in cells
+        for cell in cells
     ]

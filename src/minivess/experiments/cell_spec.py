@@ -1,4 +1,4 @@
-"""Input and result of a cell, which is one loss (or baseline) on one fold, and of the dry start."""
+"""Input and result of a cell, which is one loss (or baseline) on one fold in one repeat, and of the dry start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.config import CellKey
 from minivess.models.model_profile import NetworkSpec
 from minivess.planning.memory.workload import GpuStep
 from minivess.planning.plan import TrainingPlan
@@ -33,6 +34,8 @@ class CellSpec(BaseModel):
         loss_options: Options of the loss.
         seed: Random seed of weights and patches.
         code: The code that trains, predicts and scores; None in cells of version 0.1.
+        repeat: Number of the repeat, from 1.
+        groups: Group of each held-out case, such as the animal; empty without groups.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +51,12 @@ class CellSpec(BaseModel):
     loss_options: dict[str, Any]
     seed: int
     code: Code | None = None
+    repeat: int = 1
+    groups: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> CellKey:
+        return CellKey(self.method, self.fold, self.repeat)
 
 
 def code_of_cell(method: str, network: NetworkSpec) -> Code:
@@ -127,6 +136,7 @@ class CellResult(BaseModel):
         note: How the masks were made, as text.
         micro_batch: Patches per forward pass at the end.
         rows: Scores of the held-out cases.
+        repeat: Number of the repeat, from 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,3 +148,4 @@ class CellResult(BaseModel):
     note: str
     micro_batch: int
     rows: tuple[CaseRow, ...]
+    repeat: int = 1

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -37,6 +37,28 @@ STORE_FOLDER = "store"
 """The folder of decompressed volumes in an output folder. All runs share it, as they share MLflow's files."""
 _LARGEST_SEED = 10**13
 """A million times this seed, plus the number of a step, still fits in the 64 bits of the seed of a torch generator."""
+
+
+_SEED_STEP = 1_000_000_007
+"""Distance between the seeds of two repeats, so large that no two runs with usual seeds share one by chance."""
+
+
+class CellKey(NamedTuple):
+    """What a cell trains: one loss or baseline on one fold, in one repeat. Folds count from 0, repeats from 1."""
+
+    method: str
+    fold: int
+    repeat: int = 1
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of the cell: LOSS-foldK, and LOSS-foldK-repeatR from the second repeat on."""
+        return f"{self.method}-fold{self.fold}" + (f"-repeat{self.repeat}" if self.repeat > 1 else "")
+
+    @property
+    def place(self) -> str:
+        """The fold, and the repeat from the second one on, in words."""
+        return f"fold {self.fold}" + (f", repeat {self.repeat}" if self.repeat > 1 else "")
 
 
 class ModelChoice(Settings):
@@ -144,6 +166,13 @@ class ExperimentConfig(Settings):
         default_factory=dict, description="options of each loss, by the name of the loss"
     )
     folds: int = Field(default=3, ge=2, le=10_000, description="number of folds of the cross-validation")
+    repeats: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="number of times that each loss is trained on each fold, each time with another seed of initial "
+        "weights and patches; may be raised later",
+    )
     seed: int = Field(
         default=0, ge=0, le=_LARGEST_SEED, description="random seed of splits, initial weights and patches"
     )
@@ -166,10 +195,15 @@ class ExperimentConfig(Settings):
     )
 
     @property
-    def cells_in_order(self) -> list[tuple[str, int]]:
-        """Method and fold of every cell, baselines first."""
-        methods = (*self.evaluation.baselines, *self.losses)
-        return [(method, fold) for method in methods for fold in range(self.folds)]
+    def cells_in_order(self) -> list[CellKey]:
+        """Every cell: baselines first, then all losses of the first repeat, and so on. A baseline has no randomness."""
+        folds, repeats = range(self.folds), range(1, self.repeats + 1)
+        baselines = [CellKey(method, fold) for method in self.evaluation.baselines for fold in folds]
+        return baselines + [CellKey(loss, fold, repeat) for repeat in repeats for loss in self.losses for fold in folds]
+
+    def seed_of(self, repeat: int) -> int:
+        """Return the seed of all losses in a repeat; the first repeat has the seed of the splits."""
+        return self.seed + (repeat - 1) * _SEED_STEP
 
     @field_validator("name")
     @classmethod

@@ -18,7 +18,7 @@ class PlannedCell:
     """A cell that a run would train.
 
     Attributes:
-        name: Name of the cell, LOSS-foldK.
+        name: Name of the cell, LOSS-foldK or LOSS-foldK-repeatR.
         train: Names of the training cases.
         held_out: Names of the held-out cases.
         seconds: Estimated time; None for a baseline, for a finished cell, and if no step of the loss was timed.
@@ -74,13 +74,13 @@ def describe_dry_run(prepared: Prepared, only: Sequence[CellFilter] = ()) -> Dry
     """
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
     cells, untimed = [], []
-    for method, number in select_cells(prepared.config, only):
-        cell, fold = prepared.folder.cell(method, number), prepared.splits.folds[number]
-        name, finished = cell.path.name, cell.finished
+    for key in select_cells(prepared.config, only):
+        name, fold = key.name, prepared.splits.folds[key.fold]
+        finished = prepared.folder.cell(*key).finished
         taken = seconds[name].total if name in seconds and not finished else None
         cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), taken, finished))
-        if taken is None and not finished and method not in BASELINES:
-            untimed.append(method)
+        if taken is None and not finished and key.method not in BASELINES:
+            untimed.append(key.method)
     timed = [cell.seconds for cell in cells if cell.seconds is not None]
     total = sum(timed) / prepared.at_full_speed if timed else None
     return DryRun(prepared, tuple(cells), total, tuple(dict.fromkeys(untimed)))

@@ -9,7 +9,7 @@ from functools import partial
 from minivess.data.array_store import Store
 from minivess.errors import RunError
 from minivess.experiments.cell_process import RunObserver, supervise
-from minivess.experiments.cell_selection import cell_specs
+from minivess.experiments.cell_selection import CellFilter, cell_specs
 from minivess.experiments.cell_spec import DryStartResult, DryStartSpec
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import DryStartFolder
@@ -86,7 +86,7 @@ def _attempt(prepared: Prepared, losses: Sequence[str], store: Store, observer: 
     folder = prepared.folder.dry_start
     folder.path.mkdir(exist_ok=True)
     volumes = prepared.profile.volumes
-    cells = [cell for cell in cell_specs(prepared, store) if cell.fold == 0 and cell.method in losses]
+    cells = cell_specs(prepared, store, [CellFilter(loss, fold=0, repeat=1) for loss in losses])
     spec = DryStartSpec(
         cells=tuple(cells),
         predicted=costliest_to_predict(volumes, prepared.plan.network.patches).name,

@@ -28,13 +28,13 @@ class LoadedRun:
         plan: Patch, batch, precision and network, with reasons.
         profile: The volumes of the run.
         comparison: Intervals, tests and verdicts of the finished cells.
-        cases: One row per scored case: method, fold, case and every metric.
+        cases: One row per scored case: method, fold, repeat, group, case and every metric.
         scores: One row per metric and method: mean over the cases of the method, with its confidence interval.
         pairs: One row per metric and pair of losses: difference first - second, interval, p value, p value after the
             Holm correction.
-        epochs: One row per epoch of every cell: method, fold, epoch, step, loss, learning_rate, steps_per_second, and
+        epochs: One row per epoch of every cell: method, fold, repeat, epoch, step, loss, learning_rate, steps_per_second, and
             the DSC of one held-out case in the epochs that measured it.
-        cells: One row per cell that was started: method, fold, status, cause, seconds, and peak memory in bytes.
+        cells: One row per cell that was started: method, fold, repeat, status, cause, seconds, and peak memory in bytes.
     """
 
     path: Path
@@ -125,7 +125,7 @@ def _epochs(folder: RunFolder) -> pd.DataFrame:
     rows = []
     for cell in folder.cells():
         spec = cell.read_spec()
-        rows += [{"method": spec.method, "fold": spec.fold, **line} for line in cell.read_journal()]
+        rows += [{**spec.key._asdict(), **line} for line in cell.read_journal()]
     return pd.DataFrame(rows)
 
 
@@ -137,8 +137,7 @@ def _cells(folder: RunFolder) -> pd.DataFrame:
         spec, outcome = cell.read_spec(), read_outcome(cell.path)
         rows.append(
             {
-                "method": spec.method,
-                "fold": spec.fold,
+                **spec.key._asdict(),
                 "status": "finished" if cell.finished else outcome.status if outcome else "started",
                 "cause": str(outcome.cause) if outcome else "",
                 "seconds": cell.read_result().seconds if cell.finished else None,

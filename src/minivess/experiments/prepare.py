@@ -136,11 +136,18 @@ def prepare(
         data_findings=data_findings,
         plan_findings=check_plan(plan, profile, slots[0].hardware, started=started),
         needed_bytes=bytes_to_write(
-            profile, store_root(config), plan, losses=0 if started else len(config.losses), folds=len(splits.folds)
+            profile, store_root(config), plan, losses=_not_started(config, folder), folds=len(splits.folds)
         ),
     )
     preflight.raise_if_critical()
     return Prepared(config, folder, slots, scanned, profile, splits, plan, preflight)
+
+
+def _not_started(config: ExperimentConfig, folder: RunFolder) -> int:
+    """Return the number of pairs of a loss and a repeat of which no cell has started."""
+    trained = {(cell.method, cell.repeat) for cell in config.cells_in_order if cell.method in config.losses}
+    started = {(cell.method, cell.repeat) for cell in config.cells_in_order if folder.cell(*cell).spec.is_file()}
+    return len(trained - started)
 
 
 def _imported_splits(config: ExperimentConfig, scanned: DatasetProfile) -> Splits | None:

@@ -7,17 +7,19 @@ import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from minivess.atomic import write_text
 from minivess.csv_text import csv_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
-from minivess.experiments.config import EvaluationConfig, ExperimentConfig
+from minivess.experiments.config import CellKey, EvaluationConfig, ExperimentConfig
 from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
 from minivess.metrics.catalogue import METRICS, known_metrics
 from minivess.metrics.older_scores import shared_metric
+from minivess.statistics.centreline_gap import CENTRELINES
 from minivess.statistics.compare_methods import compare
 from minivess.statistics.comparison import Comparison
 from minivess.text import first_few
@@ -97,7 +99,8 @@ def _require_measured(rows: list[dict[str, Any]], metrics: Sequence[str]) -> Non
 
 
 def _lacking(rows: list[dict[str, Any]], metric: str) -> list[str]:
-    return list(dict.fromkeys(f"{row['method']}-fold{row['fold']}" for row in rows if row[metric] is None))
+    lacking = (CellKey(row["method"], row["fold"], row["repeat"]) for row in rows if row[metric] is None)
+    return list(dict.fromkeys(cell.name for cell in lacking))
 
 
 def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
@@ -183,9 +186,24 @@ def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: 
     baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in BASELINES)
     measured = {metric: shared_metric(metric, rows) for metric in evaluation.metrics}
     metrics = tuple(dict.fromkeys(measured.values()))
-    found = compare(rows, metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples)
+    found = compare(
+        _averaged(rows, metrics), metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples
+    )
     replaced = [_replaced_note(rows, *names) for names in measured.items() if names[0] != names[1]]
     return found.model_copy(update={"notes": (*replaced, *found.notes)})
+
+
+def _averaged(rows: list[dict[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row for each method and case: the repeats are averaged within the case."""
+    repeats: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        repeats.setdefault((row["method"], row["fold"], row["case"]), []).append(row)
+    averaged = []
+    for own in repeats.values():
+        values = {metric: [row[metric] for row in own] for metric in {*metrics, *CENTRELINES}}
+        means = {metric: fmean(each) for metric, each in values.items() if None not in each}
+        averaged.append({**own[0], **means, "empty": next((row["empty"] for row in own if row["empty"]), "")})
+    return averaged
 
 
 def _replaced_note(rows: list[dict[str, Any]], metric: str, other: str) -> str:

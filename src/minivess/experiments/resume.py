@@ -18,7 +18,9 @@ from minivess.experiments.run_folder import RunFolder
 from minivess.text import first_few
 
 _MAY_CHANGE: dict[str, Any] = {
-    **dict.fromkeys(("data_dir", "output_dir", "losses", "limits", "dry_start", "tracking_uri", "debug"), True),
+    **dict.fromkeys(
+        ("data_dir", "output_dir", "losses", "repeats", "limits", "dry_start", "tracking_uri", "debug"), True
+    ),
     "evaluation": {"metrics": True, "baselines": True, "resamples": True},
 }
 """Settings that may change when a run continues."""
@@ -27,9 +29,13 @@ _MAY_CHANGE: dict[str, Any] = {
 def refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> None:
     """Require that the run in the folder was started with these settings, except those that may change.
 
+    The number of repeats may change too, but not to fewer than some cell was started with: the scores of that cell
+    would stay in the tables.
+
     Raises:
-        ConfigError: A setting differs; the message names every one.
+        ConfigError: A setting differs; the message names every one. Or a started cell belongs to a later repeat.
     """
+    _refuse_fewer_repeats(config, folder)
     before = folder.read_config().model_dump(mode="json", exclude=_MAY_CHANGE)
     now = config.model_dump(mode="json", exclude=_MAY_CHANGE)
     changed = sorted(_differences(before, now))
@@ -38,6 +44,18 @@ def refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> No
             f"the settings with which {folder.path} was started",
             "; ".join(changed),
             "restore these settings to continue, or start another run (--name), or start this one again (--fresh)",
+        )
+
+
+def _refuse_fewer_repeats(config: ExperimentConfig, folder: RunFolder) -> None:
+    later = [cell.path.name for cell in folder.cells() if cell.read_spec().repeat > config.repeats]
+    if later:
+        most = max(cell.read_spec().repeat for cell in folder.cells())
+        raise ConfigError(
+            f"repeats: {most} or more, because {folder.path} has started as many",
+            f"repeats: {config.repeats}, without {first_few(later)}",
+            f"set repeats to {most} (--set repeats={most}); or, to drop these cells, delete their folders in "
+            f"{folder.path / 'cells'}",
         )
 
 

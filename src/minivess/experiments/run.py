@@ -91,7 +91,7 @@ def _unfinished(prepared: Prepared, specs: Sequence[CellSpec], observer: RunObse
     """Return the cells that are not finished; report the finished ones to ``observer``."""
     jobs = []
     for number, spec in enumerate(specs, start=1):
-        job = Job(prepared.folder.cell(spec.method, spec.fold), spec, number, len(specs))
+        job = Job(prepared.folder.cell(*spec.key), spec, number, len(specs))
         if _is_finished(job.cell, spec):
             observer.on_cell_start(job.name, job.number, job.total)
             observer.on_cell_end(job.name, None)

@@ -8,6 +8,8 @@ cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.j
 external/NAME/      record.json, and masks and scores of a method that was trained elsewhere (experiments.external_method)
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
+
+The folder of a cell is LOSS-foldK-repeatR from the second repeat on.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from minivess.digests import seal
 from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
 from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
-from minivess.experiments.config import ExperimentConfig, as_yaml
+from minivess.experiments.config import CellKey, ExperimentConfig, as_yaml
 from minivess.experiments.external_method import ExternalFolder, ExternalRecord
 from minivess.json_files import from_line, is_cut, read_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
@@ -249,8 +251,8 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def cell(self, method: str, fold: int) -> CellFolder:
-        return self.cell_named(f"{method}-fold{fold}")
+    def cell(self, method: str, fold: int, repeat: int = 1) -> CellFolder:
+        return self.cell_named(CellKey(method, fold, repeat).name)
 
     def cell_named(self, name: str) -> CellFolder:
         return CellFolder(self.path / "cells" / name)

@@ -144,6 +144,7 @@ def _score(
             lambda case: read_mask(masks[case.stats.name]),
             method=name,
             fold=fold,
+            groups=folder.read_splits().groups,
             tolerance_um=folder.read_config().evaluation.tolerance_um,
             scoring_processes=folder.read_plan().scoring_processes,
             progress=partial(_report, progress, len(rows), len(folds)),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.splits import Splits
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import CellKey, ExperimentConfig
 from minivess.geometry import patch_for
 from minivess.planning.plan import TrainingPlan
 
@@ -38,18 +38,19 @@ def predict_seconds(
     volumes = {volume.name: volume for volume in profile.volumes}
     training = config.training
     validations = training.max_epochs // training.validate_every if training.validate_every else 0
-    seconds = {}
+    seconds: dict[str, CellSeconds] = {}
     for loss, step_s in plan.step_seconds.items():
         window_s = _FORWARD_SHARE * step_s / plan.batch
         for number, fold in enumerate(splits.folds):
             validation_case = volumes[fold.held_out[len(fold.held_out) // 2]]
             predicted = sum(windows(volumes[name], plan) for name in fold.held_out)
             scored = sum(volumes[name].voxels for name in fold.held_out)
-            seconds[f"{loss}-fold{number}"] = CellSeconds(
+            taken = CellSeconds(
                 start=_START_S,
                 training=training.steps * step_s + validations * windows(validation_case, plan) * window_s,
                 evaluation=predicted * window_s + scored * _SCORING_S_PER_VOXEL,
             )
+            seconds |= {CellKey(loss, number, repeat).name: taken for repeat in range(1, config.repeats + 1)}
     return seconds
 
 

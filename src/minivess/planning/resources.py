@@ -188,8 +188,8 @@ def bytes_to_write(profile: DatasetProfile, store_root: Path, plan: TrainingPlan
         profile: The volumes of the run, scanned with their voxels.
         store_root: The folder of the stores. A store written by another version counts as existing.
         plan: Gives the size of a checkpoint; 0 if the plan was not traced.
-        losses: Number of losses that will be trained; 0 for a continued run, whose cells have written most of their
-            files.
+        losses: Number of losses that will be trained on all folds, each counted once for each of its repeats. Those
+            that have started already do not count, because their cells have written most of their files.
         folds: Number of folds of the run.
 
     Returns:

@@ -99,7 +99,7 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> Mo
     evidence[CASES] = seal(json.dumps({"rows": [row.flat() for row in found.rows]}, indent=1))
     return ModelRecord(
         name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # only the characters that MLflow allows
-        description=f"{found.loss}, the best mean {found.metric} of {found.rivals}; network of fold {found.fold}. "
+        description=f"{found.loss}, the best mean {found.metric} of {found.rivals}; network of {found.place}. "
         'Call predict({"path": "volume.nii.gz"}) or predict({"voxels": array}).',
         weights=found.cell.weights,
         weights_sha256=_digest(found.cell),
@@ -130,7 +130,7 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
 
 def _figures(found: BestModel, comparison: Comparison) -> dict[str, str]:
     """Return mean and interval of the loss over all its cases, for every metric of the comparison."""
-    figures = {"loss": found.loss, "fold": str(found.fold), METRIC_TAG: found.metric}
+    figures = {"loss": found.loss, "fold": str(found.fold), "repeat": str(found.repeat), METRIC_TAG: found.metric}
     for metric in comparison.metrics:
         figures[metric.metric] = f"{metric.score(found.loss).interval} {metric.unit}".strip()
     return figures

@@ -36,13 +36,16 @@ def read_rows(registry: ModelRegistry, version: Version) -> Rows:
 
 
 def scores_of(rows: Rows, metric: str, version: Version) -> dict[str, float]:
-    """Return the score of each case in one metric.
+    """Return the score of each case in one metric, averaged over its repeats.
 
     Raises:
         TrackingError: A row lacks the metric.
     """
     try:
-        return {row["case"]: float(row[metric]) for row in rows}
+        scores: dict[str, list[float]] = {}
+        for row in rows:
+            scores.setdefault(row["case"], []).append(float(row[metric]))
+        return {case: fmean(values) for case, values in scores.items()}
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(version, error) from error
 

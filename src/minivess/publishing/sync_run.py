@@ -130,7 +130,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     tags = _provenance(folder)
     cells = [_cell_record(cell, tags) for cell in folder.cells()]
     external = [cell for record in folder.read_external() for cell in _external_records(folder, record, tags)]
-    planned = config.folds * len({*config.losses, *config.evaluation.baselines})
+    planned = len(set(config.cells_in_order))
     running = is_held(folder.path / LOCK_FILE)
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
     return RunRecord(
@@ -161,7 +161,13 @@ def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
     spec, outcome = cell.read_spec(), read_outcome(cell.path)
     status = _cell_status(cell, outcome)
     metrics: dict[str, float] = {}
-    tags = {**tags, "loss": spec.method, "fold": str(spec.fold), "cases": str(len(spec.held_out))}
+    tags = {
+        **tags,
+        "loss": spec.method,
+        "fold": str(spec.fold),
+        "repeat": str(spec.repeat),
+        "cases": str(len(spec.held_out)),
+    }
     if cell.finished:
         metrics, note = _final_metrics(cell, _modified_ms(cell.result))
         tags |= {"note": note} if note else {}
@@ -172,6 +178,7 @@ def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
         name=cell.path.name,
         method=spec.method,
         fold=spec.fold,
+        repeat=spec.repeat,
         status=status,
         params=spec.model_dump(mode="json", include={"training", "seed", "loss_options"}),
         history=[_epoch(line) for line in cell.read_journal()],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from statistics import fmean
 
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.reporting.run_data import RunData
@@ -31,7 +32,7 @@ def _network(facts: RunData, found: BestModel) -> str:
     return (
         f"{network.model} with {joined(map(str, network.filters))} feature maps, trained with {found.loss} for {training.steps} "
         f"steps on {facts.plan.batch} patches of {by(facts.plan.patch)} voxels. Its weights are the averaged weights of the last step. "
-        f"It is the network of fold {found.fold} of {facts.config.folds}; this fold was fixed before any scoring. "
+        f"It is the network of {found.place} ({counted(facts.config.folds, 'fold')}); this choice was fixed before any scoring. "
         f"It was trained on {joined(trained_on)}."
     )
 
@@ -51,19 +52,25 @@ def _scores(facts: RunData, found: BestModel) -> str:
         f"{metric.title} {metric.score(found.loss).interval} {metric.unit}".strip()
         for metric in facts.comparison.metrics
     ]
+    cases = counted(len({row.case for row in found.rows}), "case")
     return (
-        f"{'; '.join(means)} over {counted(len(found.rows), 'case')}, each scored by a network that was not trained on it. "
+        f"{'; '.join(means)} over {cases}, each scored by a network that was not trained on it. "
         f"These scores describe {found.loss} on such volumes, not this single network."
     )
 
 
 def _weakest(found: BestModel) -> str:
-    rows = sorted(found.rows, key=lambda row: row.metrics.dsc)
-    return "; ".join(f"{row.case}, DSC {row.metrics.dsc:.3f}" for row in rows[:3]) + "."
+    scores: dict[str, list[float]] = {}
+    for row in found.rows:
+        scores.setdefault(row.case, []).append(row.metrics.dsc)
+    lowest = sorted((fmean(values), case) for case, values in scores.items())[:3]
+    return "; ".join(f"{case}, DSC {dsc:.3f}" for dsc, case in lowest) + "."
 
 
 def _unknown(facts: RunData) -> str:
+    seeds = facts.config.repeats
+    other = f"a seed other than {facts.config.seed}" if seeds == 1 else f"seeds other than the {seeds} of the run"
     return (
-        "Not tested: other microscopes, organs, stains or spacings, and the effect of a seed other than "
-        f"{facts.config.seed}. The network also learns the errors of the labels."
+        f"Not tested: other microscopes, organs, stains or spacings, and the effect of {other}. "
+        "The network also learns the errors of the labels."
     )

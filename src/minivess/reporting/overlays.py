@@ -61,7 +61,7 @@ class _Pictures:
 
 
 def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
-    """Draw the worst, median and best case of every loss by DSC.
+    """Draw the worst, median and best case of every loss by DSC, in the first repeat.
 
     The pictures are made smaller until all of them together have at most 2.5 MB, down to a width of 160 pixels.
 
@@ -76,7 +76,7 @@ def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
     notes: list[str] = []
     volumes = {volume.name: volume for volume in facts.profile.volumes}
     for method in facts.losses:
-        for rank, row in _select_cases([row for row in facts.rows if row.method == method]):
+        for rank, row in _select_cases([row for row in facts.rows if (row.method, row.repeat) == (method, 1)]):
             try:
                 drawn.append(_draw(rank, row, volumes[row.case], facts.prediction(row)))
             except DataError as error:

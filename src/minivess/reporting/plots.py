@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from statistics import median
+from statistics import fmean, median
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -107,10 +107,11 @@ def trade_off(facts: RunData) -> Markup | None:
 
 
 def _values_by_case(rows: Sequence[CaseRow], metric: str) -> dict[str, dict[str, float]]:
-    values: dict[str, dict[str, float]] = {}
+    """Return the values by case and method, each averaged over its repeats."""
+    values: dict[str, dict[str, list[float]]] = {}
     for row in sorted(rows, key=lambda row: row.case):
-        values.setdefault(row.case, {})[row.method] = float(getattr(row.metrics, metric))
-    return values
+        values.setdefault(row.case, {}).setdefault(row.method, []).append(float(getattr(row.metrics, metric)))
+    return {case: {method: fmean(own) for method, own in by.items()} for case, by in values.items()}
 
 
 def _draw_case(axes: Axes, points: Sequence[tuple[float, float]], gid: str, alpha: float) -> None:
@@ -154,7 +155,7 @@ def loss_curve(facts: RunData, method: str) -> Markup | None:
             _draw_journal(axes, cell, "loss", paint(series(facts, method)))
         axes.set_title(method, loc="left", fontweight="bold")
         _label_steps(axes, "training loss")
-        last = "; ".join(f"fold {cell.fold} ends at {cell.journal[-1]['loss']:.3f}" for cell in cells)
+        last = "; ".join(f"{cell.place} ends at {cell.journal[-1]['loss']:.3f}" for cell in cells)
         name = f"loss-{facts.methods.index(method)}"
         return to_svg(figure, name, f"Training loss of {method} by step: {last}.", _fold_words(cells))
 
@@ -188,7 +189,7 @@ def _fold_words(cells: Sequence[CellData], key: str = "loss") -> dict[str, str]:
     words = {}
     for cell in cells:
         case = next((f", watching {record['case']}" for record in cell.journal if "case" in record), "")
-        words[f"{key}-{cell.name}"] = f"{cell.method}, fold {cell.fold}" + case * (key == "dsc")
+        words[f"{key}-{cell.name}"] = f"{cell.method}, {cell.place}" + case * (key == "dsc")
     return words
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from minivess.data.profiler import DatasetProfile
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.cell_spec import CellResult
-from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config import CellKey, ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.results import read_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
@@ -49,11 +49,12 @@ class MemorySample:
 
 @dataclass(frozen=True)
 class CellData:
-    """One loss or baseline on one fold, started or not.
+    """One loss or baseline on one fold in one repeat, started or not.
 
     Attributes:
         method: Name of the loss or baseline.
         fold: Number of the fold.
+        repeat: Number of the repeat, from 1.
         folder: Folder of the cell.
         state: State of the cell. "started": it has started but has neither a result nor an outcome.
         result: The result; None unless the cell has finished.
@@ -66,6 +67,7 @@ class CellData:
 
     method: str
     fold: int
+    repeat: int
     folder: CellFolder
     state: State
     result: CellResult | None
@@ -78,6 +80,11 @@ class CellData:
     @property
     def name(self) -> str:
         return self.folder.path.name
+
+    @property
+    def place(self) -> str:
+        """The fold, and the repeat from the second one on, in words."""
+        return CellKey(self.method, self.fold, self.repeat).place
 
     @property
     def seconds(self) -> float | None:
@@ -121,7 +128,7 @@ class RunData:
         rows: Scores of every method on every case.
         methods: Losses in the order of the configuration, then other methods found on disk, then methods that were
             trained elsewhere, then baselines.
-        cells: Every planned or started cell, in the order of ``methods`` and folds.
+        cells: Every planned or started cell, in the order of ``methods``, repeats and folds.
         external: The methods that were trained elsewhere.
     """
 
@@ -151,7 +158,7 @@ class RunData:
         for record in self.external:
             if record.name == row.method:
                 return self.folder.external(record.name).prediction(record, row.case)
-        (cell,) = (cell for cell in self.of(row.method) if cell.fold == row.fold)
+        (cell,) = (cell for cell in self.of(row.method) if (cell.fold, cell.repeat) == (row.fold, row.repeat))
         return cell.folder.predictions / f"{row.case}.nii.gz"
 
 
@@ -171,8 +178,8 @@ def read_run_data(folder: RunFolder) -> RunData:
         *(record.name for record in external),
         *baselines,
     )
-    planned = {(method, fold) for method in (*config.losses, *baselines) for fold in range(config.folds)}
-    order = sorted(planned | {(spec.method, spec.fold) for spec in specs}, key=lambda c: (methods.index(c[0]), c[1]))
+    planned = {*config.cells_in_order, *(spec.key for spec in specs)}
+    order = sorted(planned, key=lambda cell: (methods.index(cell.method), cell.repeat, cell.fold))
     return RunData(
         folder=folder,
         config=config,
@@ -184,7 +191,7 @@ def read_run_data(folder: RunFolder) -> RunData:
         comparison=comparison,
         rows=folder.read_rows(),
         methods=methods,
-        cells=tuple(_read_cell(folder.cell(*cell), *cell) for cell in order),
+        cells=tuple(_read_cell(folder.cell(*cell), cell) for cell in order),
         external=tuple(external),
     )
 
@@ -199,12 +206,11 @@ def _commits(folder: RunFolder) -> dict[str, list[str]]:
     return commits
 
 
-def _read_cell(folder: CellFolder, method: str, fold: int) -> CellData:
+def _read_cell(folder: CellFolder, key: CellKey) -> CellData:
     order, outcome = folder.path / ORDER_FILE, read_outcome(folder.path)
     samples, started = read_samples(folder.monitor)
     return CellData(
-        method=method,
-        fold=fold,
+        **key._asdict(),
         folder=folder,
         state=_state(folder, outcome),
         result=folder.read_result() if folder.finished else None,

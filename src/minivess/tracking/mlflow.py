@@ -167,7 +167,7 @@ def _send_facts(
 
     sent = ledger.of(run)
     cell = facts if isinstance(facts, CellRecord) else None
-    what = {"method": cell.method, "fold": cell.fold} if cell else {}
+    what = {"method": cell.method, "fold": cell.fold, "repeat": cell.repeat} if cell else {}
     known = run.data.params
     params = [Param(key, text) for key, text in flat_params({**what, **facts.params}).items() if key not in known]
     texts = {**flat_tags(facts.tags), **marks}

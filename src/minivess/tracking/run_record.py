@@ -21,12 +21,13 @@ _TAG_LIMIT = 8000
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecord:
-    """One loss on one fold.
+    """One loss on one fold in one repeat.
 
     Attributes:
         name: Name of the cell's folder, unique within the run.
         method: Name of the loss or baseline; logged as a parameter.
         fold: Number of the fold, from 0; logged as a parameter.
+        repeat: Number of the repeat, from 1; logged as a parameter.
         status: "running", or how the last attempt ended.
         params: Configuration, nested.
         history: One mapping per epoch: ``step`` and numbers. Other values, and rows without a step, are ignored.
@@ -48,6 +49,7 @@ class CellRecord:
     artifacts: Sequence[Path] = ()
     started_ms: int
     ended_ms: int | None = None
+    repeat: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

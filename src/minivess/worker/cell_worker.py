@@ -1,4 +1,4 @@
-"""Run one cell, which is one loss on one fold: train, save the weights, predict and score the held-out cases.
+"""Run one cell, which is one loss on one fold in one repeat: train, save the weights, predict and score the held-out cases.
 
 Run as ``python -m minivess.worker cell CELL_FOLDER`` under the supervisor. Every stage continues where an earlier
 attempt stopped. ``result.json`` is written last; a cell is finished when it exists.
@@ -74,6 +74,8 @@ def run_cell(folder: CellFolder) -> CellResult:
         predict,
         method=spec.method,
         fold=spec.fold,
+        repeat=spec.repeat,
+        groups=spec.groups,
         tolerance_um=spec.tolerance_um,
         scoring_processes=spec.plan.scoring_processes,
         progress=lambda done, total: beat("score", done, total),
@@ -86,6 +88,7 @@ def run_cell(folder: CellFolder) -> CellResult:
         note=note,
         micro_batch=micro_batch,
         rows=tuple(rows),
+        repeat=spec.repeat,
     )
     write_state(folder.result, result)
     return result
@@ -174,7 +177,8 @@ def label_mark(loss: torch.nn.Module) -> LabelMark | None:
 
 
 def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
-    """Build the training state and the step function of a cell. Every loss of a fold starts from the same weights.
+    """Build the training state and the step function of a cell. Every loss of a fold and repeat starts from the same
+    weights.
 
     Args:
         spec: The cell.
