@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from minivess.csv_text import csv_text
-from minivess.metrics.catalogue import METRICS, connectivity_note
+from minivess.metrics.catalogue import connectivity_note
 from minivess.statistics.comparison import Comparison, MetricComparison
 from minivess.statistics.resampling import Interval
 from minivess.text import counted
@@ -93,7 +93,7 @@ def _score(metric: MetricComparison, method: str) -> Score:
 
 def column_title(metric: MetricComparison) -> str:
     """Return title, unit and better direction of a metric, such as ``"MASD (µm) ↓"``."""
-    return f"{METRICS[metric.metric].heading} {'↑' if metric.higher_is_better else '↓'}"
+    return f"{metric.heading} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def best_mean(comparison: Comparison) -> str:
