@@ -291,6 +291,15 @@ class TestBrowser:
         assert page.texts["h1"][0] in done.stdout
         assert "CONSOLE" not in done.stderr
 
+    def test_a_phone_shows_every_metric_without_scrolling_sideways(self, finished: RunFolder, tmp_path: Path):
+        measure = "const t = this.contentDocument.querySelector('.broad').parentNode; title = t.scrollWidth - t.clientWidth"
+        frame = f'<iframe src="{finished.report.as_uri()}" width=390 onload="{measure}; document.title = title"></iframe>'
+        (tmp_path / "phone.html").write_text(frame)
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+        command = ["chromium", *options, f"--user-data-dir={tmp_path}", (tmp_path / "phone.html").as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert "<title>0</title>" in done.stdout
+
 
 def contrast(one: str, other: str) -> float:
     """Return the WCAG contrast ratio of two colours."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from minivess.reporting.answer import answer_lead, answer_open, answer_scope, answer_shown, answer_title
 from minivess.statistics.centreline_gap import gap_sentence
 from minivess.statistics.comparison import Comparison, MetricComparison, Pair
 from minivess.statistics.verdict import missing_cases
@@ -21,21 +22,31 @@ class Headline:
         lead: The cases and folds that the means are taken over.
         shown: Sentences about what can be concluded.
         not_shown: Sentences about what cannot be concluded.
+        limits: Those of ``not_shown`` that are not about a single loss.
     """
 
     title: str
     lead: str
     shown: tuple[str, ...]
     not_shown: tuple[str, ...]
+    limits: tuple[str, ...]
 
 
 def headline(comparison: Comparison) -> Headline:
     """Summarise a comparison over all metrics."""
-    title = _title(comparison)
+    decision = comparison.decision
+    title = answer_title(comparison, decision) if decision else _title(comparison)
     if comparison.absent and comparison.losses:
         planned = len(comparison.losses) + len(comparison.absent)
         title += f" (of {planned} planned losses, these were not compared: {', '.join(comparison.absent)})"
-    return Headline(title, _lead(comparison), _shown(comparison), _not_shown(comparison))
+    limits = _limits(comparison)
+    if decision is None:
+        not_shown = (*_by_metric(comparison, _undecided), *limits)
+        return Headline(title, _lead(comparison), _shown(comparison), not_shown, limits)
+    lead, shown = answer_lead(comparison, decision), answer_shown(comparison, decision)
+    return Headline(
+        title, lead, shown, (*answer_open(comparison, decision), *limits), (*answer_scope(decision), *limits)
+    )
 
 
 def _title(comparison: Comparison) -> str:
@@ -99,12 +110,12 @@ def _shown(comparison: Comparison) -> tuple[str, ...]:
     return tuple(lines) or (f"No difference between losses is shown at the {1 - comparison.level:.0%} level.",)
 
 
-def _not_shown(comparison: Comparison) -> tuple[str, ...]:
+def _limits(comparison: Comparison) -> tuple[str, ...]:
+    """Return what limits the comparison: few cases, strong baselines, missing cases, empty masks."""
     limits = [line for metric in comparison.metrics for line in metric.limits]
     baselines = [line for metric in comparison.metrics for line in _beaten_by_baseline(metric)]
     gap = comparison.centreline_gap
     return (
-        *_by_metric(comparison, _undecided),
         *([gap_sentence(gap)] if gap else []),
         *dict.fromkeys(limits),
         *baselines,

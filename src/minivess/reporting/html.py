@@ -21,9 +21,12 @@ from minivess.experiments.run_folder import RunFolder
 from minivess.findings import grouped
 from minivess.metrics.catalogue import METRICS, connectivity_note
 from minivess.metrics.older_scores import shared_metric
+from minivess.reporting.answer import answer_cards
 from minivess.reporting.artefact_figure import artefact_panels, artefact_picture
 from minivess.reporting.dataset_figure import shape_picture
+from minivess.reporting.decision_figures import difference_figure, variance_figure
 from minivess.reporting.headline import headline
+from minivess.reporting.methods_paragraph import methods_paragraph
 from minivess.reporting.model_card import model_card
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
 from minivess.reporting.plots import (
@@ -47,6 +50,7 @@ from minivess.reporting.tables import (
     table_rows,
     topology_note,
 )
+from minivess.statistics.decision_text import format_confidence
 from minivess.statistics.verdict import meaning
 from minivess.text import capitalised, counted, format_bytes, format_duration, format_p_value, format_shape_html
 
@@ -71,7 +75,10 @@ def write_report(folder: RunFolder) -> Path:
     for suffix, table in ((".md", markdown_table), (".tex", latex_table), (".csv", csv_table)):
         write_text(folder.comparison.with_suffix(suffix), table(facts.comparison))
     panels, artefact_notes = artefact_panels(facts.profile)
+    decision = facts.comparison.decision
     figures = {
+        "differences": _all(_differences(facts)),
+        "variance": _all(variance_figure(decision) if decision else None),
         "paired": [paired_points(facts, metric) for metric in facts.comparison.metrics],
         "trade_off": _all(trade_off(facts)),
         "loss_curves": _all(*(loss_curve(facts, method) for method in facts.losses)),
@@ -85,6 +92,13 @@ def write_report(folder: RunFolder) -> Path:
         write_text(folder.figures / f"{name_of(figure)}.svg", standalone(figure))
     write_text(folder.report, _render(facts, figures, artefact_notes))
     return folder.report
+
+
+def _differences(facts: RunData) -> Markup | None:
+    decision = facts.comparison.decision
+    if decision is None or not decision.losses:
+        return None
+    return difference_figure(decision, {found.method: series(facts, found.method) for found in decision.losses})
 
 
 def _all(*figures: Markup | None) -> list[Markup]:
@@ -107,16 +121,21 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
         format_p_value,
         capitalised,
         format_bytes,
+        format_confidence,
         column_title,
         connectivity_note,
     )
     environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
+    decision = facts.comparison.decision
     topology = shared_metric("cldice", [row.flat() for row in facts.rows])
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         facts=facts,
         headline=headline(facts.comparison),
+        decision=decision,
+        cards=answer_cards(facts.comparison, decision) if decision else [],
+        methods=methods_paragraph(facts),
         best_mean=best_mean(facts.comparison),
         meaning=list(meaning(facts.comparison)),
         sentences=sentences(facts.comparison),

@@ -90,7 +90,7 @@ def need_sentences(found: LossDecision) -> tuple[str, ...]:
     tail = f"; {'; '.join(impossible)}" if impossible else ""
     if not possible:
         return (f"{start}: nothing that can be added would probably decide it{tail}.",)
-    ways = joined([_amount(need, grouped) for need in possible]).replace(" and ", " or ")
+    ways = joined([need_amount(need, grouped=grouped) for need in possible]).replace(" and ", " or ")
     cheapest = " (the first is the cheapest)" if len(possible) > 1 else ""
     return (f"{start}: if the true difference is the measured one, {ways} would probably decide it{cheapest}{tail}.",)
 
@@ -156,7 +156,8 @@ def _noun(need: Need, grouped: bool) -> str:
     return "groups" if need.what == "groups" else "further volumes of the same groups" if grouped else "further volumes"
 
 
-def _amount(need: Need, grouped: bool) -> str:
+def need_amount(need: Need, *, grouped: bool) -> str:
+    """Return what would probably decide a loss, such as ``"2 further groups (8 volumes)"``."""
     number = need.further or 0
     if need.what == "repeats":
         return f"{number} further {'repeat' if number == 1 else 'repeats'} of the training"

@@ -1,0 +1,34 @@
+"""Losses whose rank is known in advance, to test whether a comparison gives the right verdict.
+
+`thick_only` is dice_ce on labels without thin vessels, so its networks learn to miss them: it is worse than dice_ce.
+`tversky` with alpha = beta = 0.5 is dice_ce by another formula, so it is equivalent, and only rounding makes its networks
+differ. See configs/experiments/planted_phantoms.yaml and docs/benchmarks/statistics.md.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import max_pool3d
+
+from minivess.losses.registry import build_loss
+
+_IN_PLANE = {"kernel_size": (3, 3, 1), "stride": 1, "padding": (1, 1, 0)}
+
+
+class ThickOnly(nn.Module):
+    """dice_ce on a label that is opened in the plane: vessels thinner than 3 voxels are removed from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = build_loss("dice_ce")
+
+    def forward(self, logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Tensor:
+        vessel = (label > 0).float()
+        eroded = 1 - max_pool3d(1 - vessel, **_IN_PLANE)
+        opened = max_pool3d(eroded, **_IN_PLANE)
+        return self.loss(logits, opened, mask)
+
+
+def thick_only() -> nn.Module:
+    """Build the loss that is worse by construction."""
+    return ThickOnly()
