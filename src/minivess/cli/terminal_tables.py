@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the comparison imports scipy, which takes seconds
     from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.dry_run import DryRun
     from minivess.experiments.run_folder import RunFolder
+    from minivess.experiments.unseen import UnseenScores
     from minivess.planning.memory.vram_sweep import SweepRow
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
@@ -182,6 +183,11 @@ def show_outline(planned: DryRun) -> None:
     total = f", about {format_duration(planned.seconds)}{remain}" if planned.seconds is not None else ""
     if planned.untimed and planned.seconds is not None:
         total += f" and the time of {', '.join(planned.untimed)}, which is measured in the dry start"
+    if prepared.test:
+        names = ", ".join(volume.name for volume in prepared.test)
+        console.print(
+            f"Test set, scored at the end with the registered network: {names}", highlight=False, markup=False
+        )
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
     steps = prepared.config.training.steps
@@ -222,6 +228,26 @@ def show_comparison(comparison: Comparison) -> None:
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
         console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def show_unseen(scores: UnseenScores | None, metrics: Sequence[str]) -> None:
+    """Print the scores of the test set and whose network they describe; nothing if it was not scored.
+
+    Args:
+        scores: The scores.
+        metrics: Keys of the metrics to print.
+    """
+    if scores is None:
+        return
+    from minivess.experiments.unseen import earlier_note
+    from minivess.metrics.catalogue import METRICS
+
+    groups = len({row.group or row.case for row in scores.rows})
+    over = counted(len(scores.rows), "case") + (f" in {counted(groups, 'group')}" if groups < len(scores.rows) else "")
+    found = "; ".join(f"{METRICS[name].heading} {scores.interval(name)}" for name in metrics)
+    console.print(f"\n[bold]Test set[/] ({over}, network of {escape(scores.place)}): {escape(found)}", highlight=False)
+    if scores.earlier:
+        console.print(f"- {earlier_note(scores)}", highlight=False, markup=False)
 
 
 def show_unfinished(folder: RunFolder, command: str) -> None:

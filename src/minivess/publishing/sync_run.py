@@ -14,6 +14,7 @@ from typing import Any
 from minivess.errors import ConfigError
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
+from minivess.experiments.unseen import UnseenScores, read_unseen
 from minivess.locks import is_held
 from minivess.masking import has_password
 from minivess.metrics.catalogue import METRICS
@@ -126,7 +127,11 @@ def experiment_name(config: ExperimentConfig) -> str:
 
 def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     tags = _provenance(folder)
-    cells = [_cell_record(cell, tags) for cell in folder.cells()]
+    unseen = read_unseen(folder)
+    cells = [
+        _cell_record(cell, tags, unseen if unseen is not None and unseen.cell == cell.path.name else None)
+        for cell in folder.cells()
+    ]
     planned = len(set(config.cells_in_order))
     running = is_held(folder.path / LOCK_FILE)
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
@@ -137,7 +142,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
             "config": config.model_dump(mode="json"),
             "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
         },
-        tags=tags,
+        tags={**tags, "repeats": str(config.repeats)},
         artifacts=(*files, folder.path / "results", folder.report) if not running else (),
         cells=cells,
         started_ms=_modified_ms(folder.splits),
@@ -154,7 +159,7 @@ def _provenance(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
+def _cell_record(cell: CellFolder, tags: Mapping[str, str], unseen: UnseenScores | None) -> CellRecord:
     spec, outcome = cell.read_spec(), read_outcome(cell.path)
     status = _cell_status(cell, outcome)
     metrics: dict[str, float] = {}
@@ -168,6 +173,8 @@ def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
     if cell.finished:
         metrics, note = _final_metrics(cell, _modified_ms(cell.result))
         tags |= {"note": note} if note else {}
+    if unseen is not None:
+        metrics = {**metrics, **_test_metrics(unseen)}
     if outcome is not None:
         metrics = {**metrics, "peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
         tags |= {"cause": outcome.cause}
@@ -208,6 +215,16 @@ def _final_metrics(cell: CellFolder, modified_ms: int) -> tuple[dict[str, float]
         metrics |= {name: interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
     few = len(rows) < SMALLEST_STRATUM
     return metrics, f"Only {counted(len(rows), 'case')}: the intervals are too narrow." if few else ""
+
+
+def _test_metrics(unseen: UnseenScores) -> dict[str, float]:
+    """Return mean and interval of the test set for every metric; they do not describe the fold, so they are ``test/NAME``."""
+    intervals = {name: unseen.interval(name) for name in METRICS}
+    return {
+        f"test/{name}{end}": value
+        for name, found in intervals.items()
+        for end, value in (("", found.mean), ("/low", found.low), ("/high", found.high))
+    }
 
 
 def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:
