@@ -155,6 +155,15 @@ class TestTestSet:
             prepared(data, test=["animal3_1"])
         assert caught.value.got == "animal3_1"
 
+    def test_its_voxels_are_not_read_before_the_end(self, data: Path) -> None:
+        """The middle of the file is damaged: its header can be read, its voxels cannot."""
+        path = data / "raw" / "animal2_1.nii.gz"
+        content, middle = path.read_bytes(), path.stat().st_size // 2
+        path.write_bytes(content[:middle] + bytes(300) + content[middle + 300 :])
+        assert [volume.shape for volume in prepared(data, test=["animal2_1"]).test] == [(104, 88, 12)]
+        with pytest.raises(DataError, match="animal2_1"):
+            prepared(data)
+
     def test_two_profiles_of_one_data_set_do_not_replace_each_other(self, data: Path) -> None:
         config = prepared(data).config
         assert saved_profile(config) != saved_profile(config, ["animal1_1"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the comparison imports scipy, which takes seconds
     from minivess.data.profiler import DatasetProfile
     from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.dry_run import DryRun
+    from minivess.experiments.prepare import Prepared
     from minivess.experiments.run_folder import RunFolder
     from minivess.experiments.unseen import UnseenScores
     from minivess.planning.memory.vram_sweep import SweepRow
@@ -183,11 +184,8 @@ def show_outline(planned: DryRun) -> None:
     total = f", about {format_duration(planned.seconds)}{remain}" if planned.seconds is not None else ""
     if planned.untimed and planned.seconds is not None:
         total += f" and the time of {', '.join(planned.untimed)}, which is measured in the dry start"
-    if prepared.test:
-        names = ", ".join(volume.name for volume in prepared.test)
-        console.print(
-            f"Test set, scored at the end with the registered network: {names}", highlight=False, markup=False
-        )
+    for line in _design_lines(prepared):
+        console.print(line, highlight=False, markup=False)
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
     steps = prepared.config.training.steps
@@ -199,6 +197,16 @@ def show_outline(planned: DryRun) -> None:
             "That is more than two days. --debug runs a short trial in minutes; a lower training.max_epochs or a smaller "
             "network (model.filters) takes less time."
         )
+
+
+def _design_lines(prepared: Prepared) -> Iterator[str]:
+    """Yield lines about the groups and the test set of a run."""
+    if prepared.splits.groups:
+        used = {prepared.splits.groups[volume.name] for volume in prepared.profile.volumes}
+        yield f"{counted(len(used), 'group')} in the folds; none is split"
+    if prepared.test:
+        names = ", ".join(volume.name for volume in prepared.test)
+        yield f"Test set, scored at the end with the registered network: {names}"
 
 
 def show_comparison(comparison: Comparison) -> None:
