@@ -6,6 +6,7 @@ like those of the other cases, and a process predicts and scores them. The score
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +19,18 @@ from minivess.data.checks.dataset import check_copies
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.layouts.cases import Case
 from minivess.data.profiler import scan_cases
+from minivess.digests import digest_of_file
 from minivess.errors import DataError, MinivessError, RunError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.cell_process import RunObserver, supervise
 from minivess.experiments.config import CellKey
 from minivess.experiments.prepare import Prepared, store_root
-from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.experiments.run_folder import CellFolder, RunFolder, UnseenFolder
 from minivess.findings import raise_critical
 from minivess.json_files import read_state, write_state
 from minivess.locks import hold
+from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
 from minivess.statistics.resampling import Interval, mean_interval
 from minivess.supervision.outcome import Outcome, failure
@@ -43,6 +46,7 @@ class UnseenSpec(BaseModel):
     Attributes:
         key: The cell whose network is used: loss, fold, repeat.
         weights: Folder with the weights of this network.
+        weights_digest: Digest of the weights, which tells them from those of a cell that was trained again.
         store: Folder of the store with the test set.
         names: Names of the test cases.
         groups: Group of each test case; empty without groups.
@@ -54,6 +58,7 @@ class UnseenSpec(BaseModel):
 
     key: CellKey
     weights: Path
+    weights_digest: str
     store: Path
     names: tuple[str, ...]
     groups: dict[str, str]
@@ -138,6 +143,12 @@ def score_unseen(prepared: Prepared, observer: RunObserver) -> Outcome | None:
         found = find_best_model(folder)
         assert found is not None, "a loss finished, because all cells did"
         place, scored = folder.unseen(found.cell.path.name), read_unseen(folder)
+        if not found.cell.trained:
+            cure = "delete its result.json and repeat the run: it trains that cell again"
+            return failure(f"the weights of {found.cell.path.name} are missing", cure)
+        digest = digest_of_file(found.cell.weights / WEIGHTS_FILE)
+        if not _is_same_network(place, digest):
+            shutil.rmtree(place.path, ignore_errors=True)
         if place.result.is_file() and scored is not None and scored.cell == found.cell.path.name:
             return None
         try:
@@ -145,13 +156,20 @@ def score_unseen(prepared: Prepared, observer: RunObserver) -> Outcome | None:
             store = build_store(profile, store_root(prepared.config), observer.on_volume_stored)
         except MinivessError as error:
             return failure(f"expected {error.expected}; got {error.got}", f"{error.cure}; {_REPEAT}")
-        write_state(place.spec, _spec(prepared, found, store.folder.absolute()))
+        write_state(place.spec, _spec(prepared, found, store.folder.absolute(), digest))
         outcome = supervise(place.path, "unseen", prepared, partial(observer.on_progress, NAME), lock)
         if outcome.status == "stopped":
             raise RunError("a run that ends by itself", f"an interrupt in the {NAME}: {outcome.message}", outcome.cure)
         if outcome.status == "finished":
             _write(folder, found.cell, profile)
     return outcome
+
+
+def _is_same_network(place: UnseenFolder, digest: str) -> bool:
+    """Whether the scores in the folder, if there are any, are of the network with this digest."""
+    if not place.spec.is_file():
+        return False
+    return read_state(place.spec, UnseenSpec, f"delete {place.path}; {_REPEAT}").weights_digest == digest
 
 
 def _measure(prepared: Prepared) -> DatasetProfile:
@@ -172,12 +190,13 @@ def _measure(prepared: Prepared) -> DatasetProfile:
     return DatasetProfile(folder=prepared.profile.folder, volumes=volumes)
 
 
-def _spec(prepared: Prepared, found: BestModel, store: Path) -> UnseenSpec:
+def _spec(prepared: Prepared, found: BestModel, store: Path, digest: str) -> UnseenSpec:
     spec, names = found.cell.read_spec(), [volume.name for volume in prepared.test]
     groups = prepared.splits.groups
     return UnseenSpec(
         key=spec.key,
         weights=found.cell.weights.absolute(),
+        weights_digest=digest,
         store=store,
         names=tuple(names),
         groups={name: groups[name] for name in names if name in groups},
