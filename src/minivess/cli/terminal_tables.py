@@ -184,6 +184,7 @@ def show_outline(planned: DryRun) -> None:
         total += f" and the time of {', '.join(planned.untimed)}, which is measured in the dry start"
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
+    _show_power(planned)
     steps = prepared.config.training.steps
     console.print(
         f"{steps} optimizer steps per cell{total}; nothing was written. The run folder would be {prepared.folder.path}"
@@ -193,6 +194,21 @@ def show_outline(planned: DryRun) -> None:
             "That is more than two days. --debug runs a short trial in minutes; a lower training.max_epochs or a smaller "
             "network (model.filters) takes less time."
         )
+
+
+def _show_power(planned: DryRun) -> None:
+    """Print what is fixed by the comparison, and what it can show; nothing without one."""
+    from minivess.metrics.catalogue import METRICS
+    from minivess.statistics.decision_text import describe_rule, power_sentences
+
+    rule, power = planned.prepared.config.comparison, planned.power
+    if rule is None:
+        return
+    metric = METRICS[rule.primary]
+    console.print(f"\nFixed by this configuration: {describe_rule(rule, metric.title, metric.unit)}.", markup=False)
+    for sentence in power_sentences(power, metric.title, metric.unit) if power else ():
+        console.print(sentence, highlight=False, markup=False)
+    console.print()
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -218,6 +234,10 @@ def show_comparison(comparison: Comparison) -> None:
     if note := topology_note(comparison):
         console.print(note, style="dim", highlight=False)
     _show_tests(comparison)
+    if comparison.decision:
+        console.print()
+        for sentence in comparison.decision.text:
+            console.print(sentence, highlight=False, markup=False)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from minivess.errors import ConfigError
 from minivess.masking import has_password
@@ -19,6 +19,7 @@ from minivess.metrics.catalogue import known_metrics
 from minivess.models.model_profile import MOST_LEVELS, Channels
 from minivess.planning.plan import PlanRequest
 from minivess.settings import Settings
+from minivess.statistics.rule import ComparisonConfig
 from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE
 from minivess.training.config import TrainingConfig
 from minivess.validation_errors import config_error
@@ -151,6 +152,11 @@ class ExperimentConfig(Settings):
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    comparison: ComparisonConfig | None = Field(
+        default=None,
+        description="which difference counts, fixed before the run: primary metric, margin, reference loss (against) and "
+        "level; None compares all pairs, with nothing fixed",
+    )
     limits: LimitsConfig = LimitsConfig()
     dry_start: bool = Field(
         default=True,
@@ -210,6 +216,11 @@ class ExperimentConfig(Settings):
         except ValueError:
             raise ValueError("finite numbers") from None
         return options
+
+    @field_validator("comparison")
+    @classmethod
+    def _complete(cls, rule: ComparisonConfig | None, info: ValidationInfo) -> ComparisonConfig | None:
+        return rule.completed(info.data["losses"]) if rule and info.data.get("losses") else rule
 
     @field_validator("losses")
     @classmethod
