@@ -292,8 +292,12 @@ class TestBrowser:
         assert "CONSOLE" not in done.stderr
 
     def test_a_phone_shows_every_metric_without_scrolling_sideways(self, finished: RunFolder, tmp_path: Path):
-        measure = "const t = this.contentDocument.querySelector('.broad').parentNode; title = t.scrollWidth - t.clientWidth"
-        frame = f'<iframe src="{finished.report.as_uri()}" width=390 onload="{measure}; document.title = title"></iframe>'
+        measure = (
+            "const t = this.contentDocument.querySelector('.broad').parentNode; title = t.scrollWidth - t.clientWidth"
+        )
+        frame = (
+            f'<iframe src="{finished.report.as_uri()}" width=390 onload="{measure}; document.title = title"></iframe>'
+        )
         (tmp_path / "phone.html").write_text(frame)
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
         command = ["chromium", *options, f"--user-data-dir={tmp_path}", (tmp_path / "phone.html").as_uri()]

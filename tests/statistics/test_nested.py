@@ -71,7 +71,7 @@ class TestConfidence:
     def test_a_long_tail_moves_the_bound_on_its_side_only(self):
         plain, skewed = (bounds(Estimate(0.0, 1.0, 10.0, skewness), 0.95) for skewness in (0, -0.3))
         assert skewed[1] == plain[1] == pytest.approx(2.228, abs=1e-3)
-        assert skewed[0] == pytest.approx(-2.228 - 0.3 * (2 * 2.228**2 + 1) / 6, abs=1e-3)
+        assert skewed[0] == pytest.approx(-2.228 - 2 * 0.3 * (2 * 2.228**2 + 1) / 6, abs=1e-3)
 
     @pytest.mark.parametrize("skewness", [-0.4, 0, 0.4])
     def test_the_confidence_at_a_bound_is_that_of_the_interval(self, skewness):

@@ -235,11 +235,22 @@ def train(
     show_default=True,
     help="Format of the output.",
 )
+@click.option("--primary", help="Decide by this metric, after the run; by default that of the run.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, min_open=True),
+    help="Largest difference that does not matter, chosen after the run.",
+)
+@click.option("--against", help="Reference method, chosen after the run.")
+@click.option(
+    "--level", type=click.FloatRange(0.5, 0.999), help="Confidence of all verdicts together, chosen after the run."
+)
 @as_json
-def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json: bool) -> None:
-    """Compare the losses of one run or several: means, intervals, tests.
+def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json: bool, **rule: Any) -> None:
+    """Compare the losses of one run or several: means, intervals, tests and verdicts.
 
-    The tests are paired by case. The metrics are those of the first run, unless --metric names others.
+    The tests are paired by case. The metrics are those of the first run, unless --metric names others. --primary,
+    --margin, --against and --level change what was fixed before the run; nothing is written, and the answer says so.
     """
     from minivess.cli.terminal_tables import show_comparison, show_unfinished
     from minivess.experiments.results import compare_runs
@@ -247,7 +258,7 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
     from minivess.reporting.tables import csv_table, latex_table, markdown_table
 
     folders = [RunFolder(run) for run in runs]
-    comparison = compare_runs(folders, metrics)
+    comparison = compare_runs(folders, metrics, {key: value for key, value in rule.items() if value is not None})
     texts = {"markdown": markdown_table, "latex": latex_table, "csv": csv_table}
     if as_json or form == "json":
         click.echo(json.dumps(to_plain(comparison), indent=2))

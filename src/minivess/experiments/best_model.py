@@ -21,7 +21,7 @@ class BestModel:
 
     Attributes:
         loss: The loss with the best mean over all cases.
-        metric: The metric of that mean, the first of ``evaluation.metrics`` or what it replaces in older scores.
+        metric: The metric of that mean, the leading metric of the configuration or what it replaces in older scores.
         rivals: Number of losses that were compared, this one included.
         fold: Fold of the network.
         repeat: Repeat of the network.
@@ -68,7 +68,7 @@ def find_best_model(folder: RunFolder) -> BestModel | None:
         ]
         for loss in compared
     }
-    metric = shared_metric(config.evaluation.metrics[0], [row.flat() for own in rows.values() for row in own])
+    metric = shared_metric(config.leading_metric, [row.flat() for own in rows.values() for row in own])
     choose = max if METRICS[metric].higher_is_better else min
     best = choose(rows, key=lambda loss: fmean(getattr(row.metrics, metric) for row in rows[loss]))
     return BestModel(best, metric, len(rows), FOLD, REPEAT, folder.cell(best, FOLD, REPEAT), rows[best])

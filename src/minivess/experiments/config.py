@@ -20,6 +20,7 @@ from minivess.metrics.catalogue import known_metrics
 from minivess.models.model_profile import MOST_LEVELS, Channels
 from minivess.planning.plan import PlanRequest
 from minivess.settings import Settings
+from minivess.statistics.rule import ComparisonConfig
 from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE
 from minivess.training.config import TrainingConfig
 from minivess.validation_errors import config_error
@@ -226,6 +227,11 @@ class ExperimentConfig(Settings):
         default=None,
         description="stop losses that are beaten early; without this key, every loss is trained to the end",
     )
+    comparison: ComparisonConfig | None = Field(
+        default=None,
+        description="which difference counts, fixed before the run: primary metric, margin, reference loss (against) and "
+        "level; None compares all pairs, with nothing fixed",
+    )
     limits: LimitsConfig = LimitsConfig()
     dry_start: bool = Field(
         default=True,
@@ -239,6 +245,16 @@ class ExperimentConfig(Settings):
         default_factory=dict,
         description="keys that --debug sets in addition to its own, which are 6 cases, 2 folds, 2 epochs of 5 steps",
     )
+
+    @property
+    def leading_metric(self) -> str:
+        """The metric that decides: the primary metric of the comparison, or the first of ``evaluation.metrics``."""
+        return self.comparison.primary if self.comparison else self.evaluation.metrics[0]
+
+    @property
+    def reference_loss(self) -> str:
+        """The loss that others are compared with: the reference of the comparison, or the first loss."""
+        return str(self.comparison.against) if self.comparison else self.losses[0]
 
     @property
     def cells_in_order(self) -> list[CellKey]:
@@ -290,6 +306,11 @@ class ExperimentConfig(Settings):
         except ValueError:
             raise ValueError("finite numbers") from None
         return options
+
+    @field_validator("comparison")
+    @classmethod
+    def _complete(cls, rule: ComparisonConfig | None, info: ValidationInfo) -> ComparisonConfig | None:
+        return rule.completed(info.data["losses"]) if rule and info.data.get("losses") else rule
 
     @field_validator("losses", "test", "train_only")
     @classmethod

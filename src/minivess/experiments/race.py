@@ -51,11 +51,6 @@ def rounds(
     yield [_pausing(job, None) for job in _going(jobs, folder, only) if job.name not in failed]
 
 
-def reference_of(config: ExperimentConfig) -> str:
-    """Return the loss that a race never stops."""
-    return config.losses[0]
-
-
 def least_steps(config: ExperimentConfig) -> float:
     """Return the share of all steps that a race trains at best: all losses that may be stopped are, at its first share."""
     assert config.race is not None
@@ -83,7 +78,7 @@ def _decide(config: ExperimentConfig, folder: RunFolder, share: float, observer:
     """Take the decision at a share and write it; none is taken if fewer than two losses can be compared."""
     assert config.race is not None
     record, step = folder.read_race(), config.training.step_at(share)
-    metric = config.evaluation.metrics[0]
+    metric = config.leading_metric
     scores = []
     judged = [loss for loss in config.losses if loss not in record.stopped and _has_reached(config, folder, loss, step)]
     for loss in judged:
@@ -92,7 +87,7 @@ def _decide(config: ExperimentConfig, folder: RunFolder, share: float, observer:
             scores += [(loss, row.group or row.case, float(getattr(row.metrics, metric))) for row in rows]
     if len(judged) < 2:
         return
-    reference = record.rounds[0].reference if record.rounds else reference_of(config)
+    reference = record.rounds[0].reference if record.rounds else config.reference_loss
     beaten = find_beaten(
         mean_by_unit(scores),
         higher_is_better=METRICS[metric].higher_is_better,

@@ -95,7 +95,7 @@ def promote_run(folder: RunFolder, uri: str, number: int | None = None, *, force
     registry, version = ModelRegistry(uri), registered.version
     candidate = version if number is None else registry.version(version.name, number)
     champion = registry.champion(candidate.name)
-    found = _compare_with_champion(registry, candidate, champion, folder.read_config().evaluation.metrics[0])
+    found = _compare_with_champion(registry, candidate, champion, folder.read_config().leading_metric)
     if found.objections and not force:
         cure = "keep the champion, or promote anyway with --force"
         got = "; ".join(filter(None, [*found.objections, found.figures]))

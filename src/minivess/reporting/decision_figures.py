@@ -67,7 +67,9 @@ def _label_sides(axes: Axes, decision: Decision, higher_is_better: bool) -> None
     axes.set_xlabel(f"difference from {decision.rule.against} in {METRICS[decision.rule.primary].heading}")
     for place, side, words in ((0.0, "left", "← worse"), (1.0, "right", "better →")):
         axes.text(place, 1.0, words, transform=axes.transAxes, ha=side, va="bottom", color=paint("muted"))
-    axes.annotate("does not matter", (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=paint("muted"))
+    axes.annotate(
+        "does not matter", (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=paint("muted")
+    )
 
 
 def _words(loss: LossDecision) -> str:

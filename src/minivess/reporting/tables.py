@@ -190,9 +190,10 @@ def csv_table(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Return all sentences of a comparison: verdict and limits of every metric, then the notes."""
+    """Return all sentences of a comparison: the decision, verdict and limits of every metric, then the notes."""
+    decided = comparison.decision.text if comparison.decision else ()
     own = [line for metric in comparison.metrics for line in (*metric.verdict, *metric.limits)]
-    return [*own, *comparison.notes]
+    return [*decided, *own, *comparison.notes]
 
 
 def _latex_title(metric: MetricComparison) -> str:

@@ -1,8 +1,9 @@
 """Intervals and confidence from an estimate: Student's t, wider on the side of a long tail.
 
-The distance from the mean to a bound is (q + max(0, a)) standard errors, where q is the quantile of Student's t and
-a = skewness (2 q^2 + 1) / 6 is the first term of the Edgeworth expansion of t (Johnson 1978, Hall 1992), with the sign of
-the bound. The bound is moved outwards only: a skewness that is estimated from few groups never makes an interval narrower.
+The distance from the mean to a bound is q + max(0, a) standard errors, where q is the quantile of Student's t and
+a = skewness (2 q^2 + 1) / 6, with the sign of the bound, is the first term of the Edgeworth expansion of t (Johnson 1978,
+Hall 1992). The bound is moved outwards only: a skewness that is estimated from few groups never makes an interval
+narrower. The skewness is doubled, because that of few groups is estimated too small.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from scipy import stats
 
 from minivess.statistics.nested import Estimate
 
+_CAUTION = 2
+
 
 def bounds(estimate: Estimate, level: float) -> tuple[Any, Any]:
     """Return the lower and the upper bound of the two-sided interval at ``level``; infinite without a variance."""
     known = np.asarray(estimate.freedom) > 0
     q = stats.t.ppf((1 + level) / 2, np.maximum(estimate.freedom, 0.1))
-    error, term = np.sqrt(estimate.variance), np.asarray(estimate.skewness) * (2 * q**2 + 1) / 6
+    error, term = np.sqrt(estimate.variance), _CAUTION * np.asarray(estimate.skewness) * (2 * q**2 + 1) / 6
     low = estimate.mean - error * (q + np.maximum(0, -term))
     high = estimate.mean + error * (q + np.maximum(0, term))
     return np.where(known, low, -np.inf)[()], np.where(known, high, np.inf)[()]
@@ -35,7 +38,8 @@ def confidence_above(estimate: Estimate, value: float) -> float:
     if not estimate.freedom > 0:
         return 0.5
     distance = float((estimate.mean - value) / np.sqrt(estimate.variance))
-    tail = _tail(abs(distance), float(max(0.0, -np.sign(distance) * estimate.skewness)), float(estimate.freedom))
+    skewness = max(0.0, -_CAUTION * float(np.sign(distance) * estimate.skewness))
+    tail = _tail(abs(distance), skewness, float(estimate.freedom))
     return 1 - tail if distance > 0 else tail
 
 

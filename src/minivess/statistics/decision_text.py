@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minivess.statistics.decision import Decision, LossDecision, Need
+from minivess.statistics.power import Power
 from minivess.statistics.rule import ComparisonConfig
 from minivess.text import counted, format_percent, format_together, joined
 
@@ -168,3 +169,16 @@ def need_amount(need: Need, *, grouped: bool) -> str:
 
 def _units(found: LossDecision) -> str:
     return "groups of volumes" if found.groups is not None else "volumes"
+
+
+def power_sentences(power: Power, title: str, unit: str) -> tuple[str, ...]:
+    """Return what a planned study can show, in sentences."""
+    of_groups = f" of {counted(power.groups, 'group')}" if power.groups is not None else ""
+    margin, difference = format_amount(power.margin, unit), format_amount(power.difference, unit)
+    return (
+        f"With {counted(power.cases, 'volume')}{of_groups} and {counted(power.repeats, 'repeat')}, a true difference of "
+        f"{difference} in {title} would be shown to be larger than {margin} in about {100 * power.found:.0f} of 100 such "
+        f"studies. In 80 of 100 it would be shown if it were {format_amount(float(f'{power.detectable:.2g}'), unit)}.",
+        f"Without a difference, equivalence within {margin} would be shown in about {100 * power.equivalent:.0f} of 100.",
+        f"Variances: {power.source}.",
+    )
