@@ -37,7 +37,8 @@ class Need(_Frozen):
         further: How many further ones; None if no reasonable number would do.
         volumes: How many volumes that are to be labelled; 0 for repeats.
         cheapest: Whether it is the cheapest. Repeats cost machine time only, volumes cost labelling.
-        reason: Why no number would do; "" if one would.
+        reason: Why no number would do, or why the number is not known; "" if there is one.
+        known: Whether the number could be computed.
     """
 
     what: Literal["repeats", "cases", "groups"]
@@ -45,6 +46,7 @@ class Need(_Frozen):
     volumes: int = 0
     cheapest: bool = False
     reason: str = ""
+    known: bool = True
 
 
 class LossDecision(_Frozen):
