@@ -1,4 +1,4 @@
-"""The power of a planned comparison, with variances from earlier runs of the same output folder."""
+"""The power of a planned comparison, with variances from earlier runs in its output folder."""
 
 from __future__ import annotations
 

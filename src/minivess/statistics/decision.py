@@ -32,7 +32,7 @@ class Need(_Frozen):
     """What would probably decide an undecided loss, if the true difference is the one that was measured.
 
     Attributes:
-        what: "repeats" (train every fold again), "cases" (further volumes; of the same groups, if there are groups) or
+        what: "repeats" (train every fold again), "cases" (further volumes; in the present groups, if there are groups) or
             "groups" (further animals, with as many volumes as the others have on average).
         further: How many further ones; None if no reasonable number would do.
         volumes: How many volumes that are to be labelled; 0 for repeats.

@@ -151,7 +151,7 @@ def signed(*values: float) -> tuple[str, ...]:
 def _noun(need: Need, grouped: bool) -> str:
     if need.what == "repeats":
         return "repeats"
-    return "groups" if need.what == "groups" else "further volumes of the same groups" if grouped else "further volumes"
+    return "groups" if need.what == "groups" else "further volumes in these groups" if grouped else "further volumes"
 
 
 def _without_number(need: Need, grouped: bool) -> str:
@@ -166,7 +166,7 @@ def _amount(need: Need, grouped: bool) -> str:
         return f"{number} further {'repeat' if number == 1 else 'repeats'} of the training"
     if need.what == "groups":
         return f"{counted(number, 'further group')} ({counted(need.volumes, 'volume')})"
-    return f"{counted(need.volumes, 'further volume')}{' of the same groups' if grouped else ''}"
+    return f"{counted(need.volumes, 'further volume')}{' in these groups' if grouped else ''}"
 
 
 def _units(found: LossDecision) -> str:
