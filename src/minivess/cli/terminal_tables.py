@@ -286,6 +286,15 @@ def show_unseen(scores: UnseenScores | None, metrics: Sequence[str]) -> None:
         console.print(f"- {earlier_note(scores)}", highlight=False, markup=False)
 
 
+def show_false_claims(comparison: Comparison) -> None:
+    """Print the risk of claiming the best mean in each metric, by a published formula."""
+    from minivess.statistics.false_claims import false_claim_sentence
+
+    for metric in comparison.metrics:
+        if metric.false_claim:
+            console.print(f"- {false_claim_sentence(metric.false_claim, metric.title)}", highlight=False, markup=False)
+
+
 def show_unfinished(folder: RunFolder, command: str) -> None:
     """Print how many cells of a run are finished, and which command continues it; print nothing if all are finished.
 

@@ -310,7 +310,13 @@ class ExperimentConfig(Settings):
     @field_validator("comparison")
     @classmethod
     def _complete(cls, rule: ComparisonConfig | None, info: ValidationInfo) -> ComparisonConfig | None:
-        return rule.completed(info.data["losses"]) if rule and info.data.get("losses") else rule
+        if rule is None or not info.data.get("losses"):
+            return rule
+        try:
+            known_metrics([rule.primary])
+        except ConfigError as error:
+            raise ValueError(f"primary: {error.expected}; {error.cure}") from None
+        return rule.completed(info.data["losses"])
 
     @field_validator("losses", "test", "train_only")
     @classmethod

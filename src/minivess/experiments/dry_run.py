@@ -8,7 +8,7 @@ from typing import Any
 
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cell_selection import CellFilter, select_cells
-from minivess.experiments.power import predict_power
+from minivess.experiments.power_of_run import predict_power
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.race import least_steps
 from minivess.experiments.time_estimate import predict_seconds

@@ -13,6 +13,7 @@ from minivess.atomic import write_text
 from minivess.csv_text import csv_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
+from minivess.evaluation.score_files import read_score_files
 from minivess.experiments.config import CellKey, ExperimentConfig
 from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
@@ -90,6 +91,44 @@ def compare_runs(
         if chosen != config.comparison:
             return _compare_one_run(folders[0], rows, config, chosen)
     return _saved_comparison(folders[0], rows, config) or _compare_one_run(folders[0], rows, config)
+
+
+def compare_csv(
+    paths: Sequence[Path],
+    metrics: Sequence[str] = (),
+    lower: Sequence[str] = (),
+    rule: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Compare the methods of CSV files with scores per case, such as those of another tool.
+
+    Args:
+        paths: The files, as `read_score_files` takes them.
+        metrics: Columns to compare; by default those that minivess knows, or all.
+        lower: Further metrics of which a lower value is better.
+        rule: Keys of ``ComparisonConfig``; by default the first metric decides, against the first method. None or
+            empty: without a rule.
+
+    Raises:
+        ConfigError: A metric or the reference is unknown.
+        DataError: The scores cannot be used.
+    """
+    files = read_score_files(paths, metrics, lower)
+    chosen = None
+    if rule:
+        first = {"primary": files.metrics[0], "against": files.rows[0]["method"]}
+        chosen = ComparisonConfig.model_validate({**first, **rule})
+        if chosen.primary not in files.metrics:
+            raise ConfigError(
+                f"a metric of the files ({', '.join(files.metrics)})", repr(chosen.primary), "name one of them"
+            )
+    return compare(
+        files.rows,
+        files.metrics,
+        baselines=(),
+        rule=chosen,
+        fixed=Fixed(beforehand=False),
+        others=files.others,
+    )
 
 
 def _chosen_now(before: ComparisonConfig | None, rule: Mapping[str, Any]) -> ComparisonConfig:

@@ -25,6 +25,7 @@ from minivess.statistics.comparison import (
 from minivess.statistics.decide import baselines_not_beaten, decide_losses
 from minivess.statistics.decision import Decision, LossDecision
 from minivess.statistics.decision_text import decision_text
+from minivess.statistics.false_claims import find_false_claim
 from minivess.statistics.resampling import (
     Interval,
     PairedTest,
@@ -34,7 +35,7 @@ from minivess.statistics.resampling import (
     paired_bootstrap_test,
 )
 from minivess.statistics.rule import ComparisonConfig
-from minivess.statistics.scores import (
+from minivess.statistics.score_table import (
     Rows,
     Table,
     cases_of,
@@ -235,6 +236,10 @@ def _compare_metric(
     shared = shared_cases(table, compared)
     primary = decision if decision and decision.rule.primary == metric else None
     best = _best(metric, table, compared, shared, settings)
+    means = {}
+    for method in compared if shared else ():
+        design, values = scored(_only(table[method], cases=shared), metric)
+        means[method] = design.case_means(values)
     found = MetricComparison(
         metric=metric,
         title=settings.known[metric].title,
@@ -244,6 +249,7 @@ def _compare_metric(
         pairs=_pairs(metric, table, compared, settings, primary, ruled=decision is not None),
         shared_cases=len(shared),
         best=best,
+        false_claim=find_false_claim(means, higher_is_better=settings.known[metric].higher_is_better),
         grouped=any(row.group != row.case for rows in table.values() for row in rows),
     )
     return found.model_copy(update={"verdict": metric_verdict(found), "limits": metric_limits(found, settings.level)})

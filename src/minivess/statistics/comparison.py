@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from minivess.statistics.decision import Decision
+from minivess.statistics.false_claims import FalseClaim
 from minivess.statistics.resampling import Interval, PairedTest
 
 
@@ -79,6 +80,8 @@ class MetricComparison(_Frozen):
         best: The loss with the best mean over the shared cases (the first in the table if means are equal); "" if the
             losses share no case. This is the best mean in this sample, not a proven difference: see ``pairs`` and
             ``verdict``.
+        false_claim: Risk of claiming the loss with the best mean, by a published formula, on the shared cases; None with
+            one loss or one case.
         verdict: Sentences with the conclusions.
         limits: Sentences about pairs that could not be tested and about too few cases.
     """
@@ -92,6 +95,7 @@ class MetricComparison(_Frozen):
     shared_cases: int
     best: str
     grouped: bool = False
+    false_claim: FalseClaim | None = None
     verdict: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 

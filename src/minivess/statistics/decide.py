@@ -19,7 +19,7 @@ from minivess.statistics.decision import LossDecision, VarianceSource
 from minivess.statistics.nested import Design, Estimate
 from minivess.statistics.rule import ComparisonConfig
 from minivess.statistics.sample_size import find_needs
-from minivess.statistics.scores import Rows, Table, cases_of, paired
+from minivess.statistics.score_table import Rows, Table, cases_of, paired
 from minivess.statistics.variance import Plan, measure_variances, parts_of_variance
 
 _Verdict = Literal["better", "worse", "equivalent", "undecided"]

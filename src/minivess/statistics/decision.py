@@ -32,12 +32,13 @@ class Need(_Frozen):
     """What would probably decide an undecided loss, if the true difference is the one that was measured.
 
     Attributes:
-        what: "repeats" (train every fold again), "cases" (further volumes; of the same groups, if there are groups) or
+        what: "repeats" (train every fold again), "cases" (further volumes; in the present groups, if there are groups) or
             "groups" (further animals, with as many volumes as the others have on average).
         further: How many further ones; None if no reasonable number would do.
         volumes: How many volumes that are to be labelled; 0 for repeats.
         cheapest: Whether it is the cheapest. Repeats cost machine time only, volumes cost labelling.
-        reason: Why no number would do; "" if one would.
+        reason: Why no number would do, or why the number is not known; "" if there is one.
+        known: Whether the number could be computed.
     """
 
     what: Literal["repeats", "cases", "groups"]
@@ -45,6 +46,7 @@ class Need(_Frozen):
     volumes: int = 0
     cheapest: bool = False
     reason: str = ""
+    known: bool = True
 
 
 class LossDecision(_Frozen):

@@ -85,12 +85,9 @@ def need_sentences(found: LossDecision) -> tuple[str, ...]:
     possible = sorted((need for need in found.needs if need.further), key=lambda need: not need.cheapest)
     start = f"{found.method} against {found.against}"
     grouped = found.groups is not None
-    impossible = [
-        f"no number of {_noun(need, grouped)} would ({need.reason})" for need in found.needs if not need.further
-    ]
-    tail = f"; {'; '.join(impossible)}" if impossible else ""
+    tail = "".join(f"; {_without_number(need, grouped)}" for need in found.needs if not need.further)
     if not possible:
-        return (f"{start}: nothing that can be added would probably decide it{tail}.",)
+        return (f"{start}: no reasonable addition would decide it{tail}.",)
     ways = joined([need_amount(need, grouped=grouped) for need in possible]).replace(" and ", " or ")
     cheapest = " (the first is the cheapest)" if len(possible) > 1 else ""
     return (f"{start}: if the true difference is the measured one, {ways} would probably decide it{cheapest}{tail}.",)
@@ -154,7 +151,13 @@ def signed(*values: float) -> tuple[str, ...]:
 def _noun(need: Need, grouped: bool) -> str:
     if need.what == "repeats":
         return "repeats"
-    return "groups" if need.what == "groups" else "further volumes of the same groups" if grouped else "further volumes"
+    return "groups" if need.what == "groups" else "further volumes in these groups" if grouped else "further volumes"
+
+
+def _without_number(need: Need, grouped: bool) -> str:
+    if not need.known:
+        return f"how many {_noun(need, grouped)} is not known, because {need.reason}"
+    return f"no number of {_noun(need, grouped)} would ({need.reason})"
 
 
 def need_amount(need: Need, *, grouped: bool) -> str:
@@ -164,7 +167,7 @@ def need_amount(need: Need, *, grouped: bool) -> str:
         return f"{number} further {'repeat' if number == 1 else 'repeats'} of the training"
     if need.what == "groups":
         return f"{counted(number, 'further group')} ({counted(need.volumes, 'volume')})"
-    return f"{counted(need.volumes, 'further volume')}{' of the same groups' if grouped else ''}"
+    return f"{counted(need.volumes, 'further volume')}{' in these groups' if grouped else ''}"
 
 
 def _units(found: LossDecision) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field, field_validator
 
 from minivess.errors import ConfigError
-from minivess.metrics.catalogue import METRICS, known_metrics
+from minivess.metrics.catalogue import METRICS, Metric, known_metrics
 from minivess.settings import Settings
 from minivess.suggestions import did_you_mean
 
@@ -33,11 +33,12 @@ class ComparisonConfig(Settings):
 
     @field_validator("primary")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _key(cls, name: str) -> str:
+        """Return the key of a metric; the name of a metric that is not in ``METRICS`` stays (`minivess compare --csv`)."""
         try:
             return known_metrics([name])[0]
-        except ConfigError as error:
-            raise ValueError(f"{error.expected}; {error.cure}") from None
+        except ConfigError:
+            return name
 
     def completed(self, losses: Sequence[str]) -> ComparisonConfig:
         """Return the rule with every value that was left out.
@@ -51,5 +52,6 @@ class ComparisonConfig(Settings):
             raise ValueError(
                 f"against: one of the losses of this experiment ({', '.join(losses)}), not {against}; {cure}"
             )
-        margin = METRICS[self.primary].margin if self.margin is None else self.margin
+        usual = METRICS[self.primary].margin if self.primary in METRICS else Metric("", higher_is_better=True).margin
+        margin = usual if self.margin is None else self.margin
         return self.model_copy(update={"against": against, "margin": margin})

@@ -60,7 +60,9 @@ def decides_never(variances: Variances, plan: Plan, decides: Callable[[Plan], bo
 
 def _repeats(plan: Plan, variances: Variances, decides: Callable[[Plan], bool]) -> Need:
     if variances.networks is None:
-        return Need(what="repeats", further=None, reason="one repeat does not measure the luck of training")
+        return Need(
+            what="repeats", further=None, known=False, reason="one repeat does not measure the luck of training"
+        )
     more = _smallest(_MOST_REPEATS, lambda k: decides(replace(plan, repeats=plan.repeats + k)))
     return Need(what="repeats", further=more, reason="" if more else "the variance between volumes remains")
 

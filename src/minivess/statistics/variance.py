@@ -20,7 +20,7 @@ class Variances:
     Attributes:
         groups: Between groups (animals), of the mean of many cases of each; 0 without groups.
         cases: Between cases (volumes) of one group.
-        networks: Between trainings of the same fold, shared by all cases that a network predicts; None with one repeat,
+        networks: Between trainings of one fold, shared by all cases that a network predicts; None with one repeat,
             because it is then contained in the others.
         rest: Between trainings, of one case; 0 with one repeat.
     """

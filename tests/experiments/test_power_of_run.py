@@ -14,7 +14,7 @@ from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.splits import Fold, Splits
 from minivess.errors import ConfigError
 from minivess.experiments.config import ExperimentConfig, make_config
-from minivess.experiments.power import predict_power
+from minivess.experiments.power_of_run import predict_power
 from minivess.experiments.results import compare_runs, write_results
 from minivess.experiments.resume import refuse_another_experiment
 from minivess.experiments.run_folder import RunFolder
@@ -79,7 +79,7 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("rule", "words"),
         [
-            ({"primary": "dicee"}, "comparison.primary"),
+            ({"primary": "dicee"}, "primary: a known metric"),
             ({"against": "cbdicee"}, "cbdice"),
             ({"margin": 0}, "comparison.margin"),
             ({"level": 1}, "comparison.level"),

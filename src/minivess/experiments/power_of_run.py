@@ -1,4 +1,4 @@
-"""The power of a planned comparison, with variances from earlier runs of the same output folder."""
+"""The power of a planned comparison, with variances from earlier runs in its output folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minivess.experiments.config import ExperimentConfig
 from minivess.metrics.catalogue import METRICS
 from minivess.statistics.nested import Design
 from minivess.statistics.power import Power, assumed_variances, simulate_power
-from minivess.statistics.scores import Table, cases_of, paired, read_table
+from minivess.statistics.score_table import Table, cases_of, paired, read_table
 from minivess.statistics.variance import Variances, measure_variances
 from minivess.text import counted, first_few
 

@@ -139,7 +139,7 @@ def scored(rows: Rows, metric: str) -> tuple[Design, NDArray[np.float64]]:
 def paired(first: Rows, second: Rows, metric: str) -> tuple[Design, NDArray[np.float64]]:
     """Return first - second as (cases, repeats), on the cases that both have.
 
-    If both were repeated, repeats of the same number are compared, because they start with the same seed. If one of them
+    If both were repeated, repeats with equal numbers are compared, because they start with one seed. If one of them
     was trained once only, or is not trained, it is compared with the mean over the repeats of the other: then nothing is
     known of its luck, and the design has one repeat.
     """
