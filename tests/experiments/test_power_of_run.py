@@ -92,7 +92,9 @@ class TestConfig:
         assert words in str(caught.value)
 
     def test_another_comparison_is_refused_with_the_command_that_evaluates_it(self, tmp_path: Path):
-        folder = finished(tmp_path)
+        folder = RunFolder(tmp_path / "one")
+        folder.path.mkdir()
+        folder.write_config(config(tmp_path))
         refuse_another_experiment(config(tmp_path), folder)
         with pytest.raises(ConfigError) as caught:
             refuse_another_experiment(config(tmp_path, comparison={**RULE, "margin": 0.05}), folder)
@@ -152,9 +154,17 @@ class TestPower:
     def test_cases_of_one_animal_show_less_than_cases_of_many(self, tmp_path: Path):
         plan, names = config(tmp_path), [f"mv{k:02d}" for k in range(24)]
         groups = {name: f"rat{k % 3}" for k, name in enumerate(names)}
-        alone, grouped = predict_power(plan, splits()), predict_power(plan, splits(), groups=groups)
+        alone, grouped = (
+            predict_power(plan, folds) for folds in (splits(), splits().model_copy(update={"groups": groups}))
+        )
         assert (alone.groups, grouped.groups) == (None, 3)
         assert grouped.detectable > 1.5 * alone.detectable
+
+    def test_more_repeats_show_more(self, tmp_path: Path):
+        """One repeat is left out: it shows a difference of these networks, not of the losses."""
+        few, many = (predict_power(config(tmp_path, repeats=repeats), splits()) for repeats in (2, 8))
+        assert (few.repeats, many.repeats) == (2, 8)
+        assert many.detectable < few.detectable
 
     def test_more_losses_show_less(self, tmp_path: Path):
         plan = config(tmp_path, losses=["dice_ce", "cbdice", "warp", "dice_ce_cldice"])

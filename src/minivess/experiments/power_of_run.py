@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -24,16 +24,12 @@ _MOST_RUNS = 20
 _FEWEST_CASES = 3
 
 
-def predict_power(
-    config: ExperimentConfig, splits: Splits, *, repeats: int = 1, groups: Mapping[str, str] | None = None
-) -> Power | None:
+def predict_power(config: ExperimentConfig, splits: Splits) -> Power | None:
     """Predict what the comparison of a run can show, before it starts.
 
     Args:
         config: The configuration.
-        splits: The folds.
-        repeats: Trainings of each fold.
-        groups: The group of each case; None without groups.
+        splits: The folds and the groups.
 
     Returns:
         The power; None if no comparison was fixed, or if there is no loss to compare.
@@ -42,9 +38,8 @@ def predict_power(
     if rule is None or len(config.losses) < 2:
         return None
     places = [(name, number) for number, fold in enumerate(splits.folds) for name in fold.held_out]
-    design = Design.complete(
-        [(groups or {}).get(name, name) for name, _ in places], [fold for _, fold in places], repeats
-    )
+    groups, folds = [splits.groups.get(name, name) for name, _ in places], [fold for _, fold in places]
+    design = Design.complete(groups, folds, config.repeats)
     variances, source = _variances(config.output_dir, config.name, rule.primary, rule.against)
     if design.grouped:
         variances = variances.grouped()
