@@ -84,8 +84,7 @@ def compare_runs(
     if len(folders) > 1:
         _require_one_data_set(folders, rows)
         chosen = _chosen_now(None, rule) if rule else None
-        found = _compare(rows, config, chosen, Fixed(beforehand=False))
-        return found.model_copy(update={"elsewhere": _elsewhere(folders)})
+        return _compare(rows, config, chosen, Fixed(beforehand=False), elsewhere=_elsewhere(folders))
     if rule:
         chosen = _chosen_now(config.comparison, rule)
         if chosen != config.comparison:
@@ -245,12 +244,10 @@ def _compare_one_run(
 ) -> Comparison:
     """Compare by the rule of the configuration, or by one that is chosen after the run."""
     fixed = Fixed(beforehand=chosen is None, before=config.comparison)
-    comparison = _compare(
-        rows, config, chosen or config.comparison, fixed, config.losses, tuple(folder.read_race().stopped)
-    )
+    special = {"elsewhere": _elsewhere([folder]), "stopped": tuple(folder.read_race().stopped)}
+    comparison = _compare(rows, config, chosen or config.comparison, fixed, config.losses, **special)
     notes = (*comparison.notes, *_run_notes(folder))
-    elsewhere, source = _elsewhere([folder]), _source(folder, rows, config)
-    return comparison.model_copy(update={"elsewhere": elsewhere, "notes": notes, "source": source})
+    return comparison.model_copy(update={"notes": notes, "source": _source(folder, rows, config)})
 
 
 def _compare(
@@ -259,6 +256,8 @@ def _compare(
     rule: ComparisonConfig | None,
     fixed: Fixed,
     planned: Sequence[str] = (),
+    *,
+    elsewhere: Sequence[str] = (),
     stopped: Sequence[str] = (),
 ) -> Comparison:
     # A known baseline is a baseline even if the configuration does not name it now.
@@ -268,16 +267,16 @@ def _compare(
     metrics = tuple(dict.fromkeys(measured.values()))
     if rule:
         rule = rule.model_copy(update={"primary": measured[rule.primary]})
-    resamples = config.evaluation.resamples
     found = compare(
         rows,
         metrics,
         baselines=baselines,
         planned=planned,
+        elsewhere=elsewhere,
         stopped=stopped,
         rule=rule,
         fixed=fixed,
-        resamples=resamples,
+        resamples=config.evaluation.resamples,
     )
     replaced = [_replaced_note(rows, *names) for names in measured.items() if names[0] != names[1]]
     return found.model_copy(update={"notes": (*replaced, *found.notes)})

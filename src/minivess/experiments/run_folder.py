@@ -7,7 +7,7 @@ cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.j
                     and environment-2.json and so on of later attempts
 race.json           what a race has decided
 external/NAME/      record.json, and masks and scores of a method that was trained elsewhere (experiments.external_method)
-test/LOSS-foldK/    spec.json supervisor.json log.txt heartbeat monitor.csv predictions/ cases/ outcome.json result.json:
+test/LOSS-foldK/     spec.json supervisor.json log.txt heartbeat monitor.csv predictions/ cases/ outcome.json result.json:
                     the test set, as the registered network segments it
 results/            test.csv test.json cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html

@@ -72,6 +72,7 @@ class _Settings:
     resamples: int
     seed: int
     known: Mapping[str, Metric]
+    elsewhere: tuple[str, ...] = ()
     stopped: int = 0
 
 
@@ -81,6 +82,7 @@ def compare(
     *,
     baselines: Sequence[str] = ("threshold",),
     planned: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
     stopped: Sequence[str] = (),
     rule: ComparisonConfig | None = None,
     fixed: Fixed = Fixed(),
@@ -107,8 +109,10 @@ def compare(
         baselines: Methods that are shown in the table but never tested and never ``best``. Names without rows are
             ignored.
         planned: Losses that should be compared. Those without a row are listed in ``absent``.
-        stopped: Losses that were stopped early because of their scores. If they have no row, the correction still counts
-            their pairs: those who remain were chosen by scores that are not independent of the final ones.
+        elsewhere: Methods that were trained elsewhere. They are tested like losses, but their pairs are always
+            exploratory: adding one later must not change what a rule decides.
+        stopped: Losses that were stopped early because of their scores. If they have no row, corrections still count
+            their tests: those who remain were chosen by scores that are not independent of the final ones.
         rule: Primary metric, margin, reference loss and level; its level replaces ``level``.
         fixed: Whether the rule was fixed before the run.
         others: Metrics that are not in ``METRICS``.
@@ -130,19 +134,22 @@ def compare(
     metrics = tuple(dict.fromkeys([*([rule.primary] if rule else []), *metrics]))
     table = read_table(per_case_table, metrics)
     found = tuple(name for name in table if name in baselines)
-    left_out = len(set(stopped) - table.keys())
-    settings = _Settings(found, rule.level if rule else level, resamples, seed, known, left_out)
+    outside = tuple(name for name in table if name in elsewhere)
+    left = len(set(stopped) - table.keys())
+    settings = _Settings(found, rule.level if rule else level, resamples, seed, known, outside, left)
     compared = [method for method in table if method not in settings.baselines]
     check_same_folds(table, compared)
-    complete = _complete(rule, compared, planned) if rule else None
-    decision = _decide(table, compared, complete, fixed, settings) if complete else None
-    rows = [row for own in table.values() for row in own]
+    own = [method for method in compared if method not in outside]
+    complete = _complete(rule, own, planned) if rule else None
+    decision = _decide(table, own, complete, fixed, settings) if complete else None
+    rows = [row for scored_rows in table.values() for row in scored_rows]
     cases = sorted({row.case for row in rows})
-    lacking = {method: tuple(sorted(set(cases) - cases_of(own))) for method, own in table.items()}
+    lacking = {method: tuple(sorted(set(cases) - cases_of(each))) for method, each in table.items()}
     grouped = any(row.group != row.case for row in rows)
     comparison = Comparison(
         methods=tuple(table),
         baselines=settings.baselines,
+        elsewhere=settings.elsewhere,
         cases=tuple(cases),
         folds=tuple(sorted({row.fold for row in rows})),
         groups=tuple(sorted({row.group for row in rows})) if grouped else (),
@@ -298,7 +305,9 @@ def _pairs(
     decided: dict[tuple[str, str], LossDecision] = {}
     pairs_to_test = list(combinations(compared, 2))
     # Enough resamples that the smallest p is still below the significance level after Holm correction over all pairs.
-    family = math.comb(len(compared) + settings.stopped, 2)
+    # Tests with losses that were stopped count as tests that show nothing.
+    untested = math.comb(len(compared) + settings.stopped, 2) - len(pairs_to_test)
+    family = len(pairs_to_test) + untested
     resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * family / (1 - settings.level)))
     of_rule = {loss.method: loss for loss in primary.losses} if primary else {}
     for first, second in pairs_to_test:
@@ -311,16 +320,15 @@ def _pairs(
             decided[first, second] = of_rule[loss]
         tests[first, second] = _test(metric, table[first], table[second], settings, resamples, nested=bool(loss))
     exploratory = [pair for pair in tests if pair not in decided]
-    untested = [1.0] * (family - len(pairs_to_test))
-    corrected = holm([*(tests[pair].p_value for pair in exploratory), *untested])
-    p_of = dict(zip(exploratory, corrected, strict=False))  # what remains is that of the untested pairs
+    p_values = [*(tests[pair].p_value for pair in exploratory), *[1.0] * untested]
+    corrected = dict(zip(exploratory, holm(p_values), strict=False))
     higher = settings.known[metric].higher_is_better
     pairs = []
     for (first, second), test in tests.items():
         found = decided.get((first, second))
         # Within the rule, p is corrected as the interval of the decision is, so that the two never contradict.
         times = (1 - settings.level) / (1 - found.level) if found else 1
-        p_holm = min(1.0, times * test.p_value) if found else p_of[first, second]
+        p_holm = min(1.0, times * test.p_value) if found else corrected[first, second]
         winner = first if (test.difference > 0) == higher else second
         shown = bool(found.shown) if found else p_holm <= 1 - settings.level
         pairs.append(

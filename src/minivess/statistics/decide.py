@@ -39,7 +39,7 @@ class _Difference:
 
 
 def decide_losses(
-    table: Table, losses: list[str], rule: ComparisonConfig, metric: Metric, untested: int = 0
+    table: Table, losses: list[str], rule: ComparisonConfig, metric: Metric, stopped: int = 0
 ) -> tuple[LossDecision, ...]:
     """Decide each loss against the reference.
 
@@ -48,12 +48,12 @@ def decide_losses(
         losses: The losses to decide, without the reference and without those that share no case with it.
         rule: The complete rule.
         metric: Its primary metric.
-        untested: Number of planned losses without scores, because a race stopped them; the correction counts them.
+        stopped: Number of losses that a race stopped early; the correction counts them as tests that show nothing.
     """
     reference, sign = table[str(rule.against)], _sign(metric)
     found = {loss: _difference(table[loss], reference, rule.primary, sign) for loss in losses}
     p = {loss: _p_of_verdict(one.estimate, float(rule.margin or 0)) for loss, one in found.items()}
-    levels, adjusted = holm_levels(p, rule.level, untested)
+    levels, adjusted = holm_levels(p, rule.level, stopped)
     return tuple(_decided(loss, found[loss], rule, sign, (levels[loss], adjusted[loss])) for loss in losses)
 
 
