@@ -153,6 +153,11 @@ class TestBest:
         assert (decision.best, decision.loss("b").not_above) == ("", ("threshold",))
         assert any("b is not shown to be better than the baseline threshold" in line for line in decision.text)
 
+    def test_a_loss_that_is_better_than_the_reference_but_ties_with_another_is_not_best(self):
+        decision = decided(study(noise=0.01, a=0.7, b=0.75, c=0.75)).decision
+        assert [found.verdict for found in decision.losses] == ["better", "better"]
+        assert decision.best == ""
+
     def test_no_loss_is_best_while_one_is_undecided_against_the_reference(self):
         assert decided(study(a=0.7, b=0.7, c=0.6)).decision.best == ""
 

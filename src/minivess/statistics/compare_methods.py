@@ -20,7 +20,7 @@ from minivess.statistics.comparison import (
     MetricComparison,
 )
 from minivess.statistics.decide import baselines_not_beaten, decide_losses
-from minivess.statistics.decision import Decision, LossDecision
+from minivess.statistics.decision import Decision
 from minivess.statistics.decision_text import decision_text
 from minivess.statistics.false_claims import find_false_claim
 from minivess.statistics.pair_tests import CompareOptions, compare_pairs
@@ -133,6 +133,7 @@ def compare(
         awaited=str(rule.against or "") if rule and complete is None else "",
     )
     if decision:
+        decision = decision.model_copy(update={"best": _best_shown(comparison.metrics[0], decision)})
         decision = decision.model_copy(update={"text": decision_text(comparison, decision)})
         comparison = comparison.model_copy(update={"decision": decision})
     return comparison.model_copy(update={"notes": general_notes(comparison)})
@@ -174,24 +175,20 @@ def _decide(
         losses=losses,
         untested=tuple(loss for loss in rivals if loss not in tested),
         reference_not_above=tuple(behind[reference]),
-        best=_best_shown(table, losses, tested == rivals, behind, rule, settings),
     )
 
 
-def _best_shown(
-    table: Table,
-    losses: Sequence[LossDecision],
-    complete: bool,
-    behind: Mapping[str, Sequence[str]],
-    rule: ComparisonConfig,
-    settings: CompareOptions,
-) -> str:
+def _best_shown(found: MetricComparison, decision: Decision) -> str:
     """Return the loss that may be called best, or "": see `Decision.best`."""
-    better = [found.method for found in losses if found.verdict == "better"]
-    if not better and complete and losses and all(found.verdict == "worse" for found in losses):
-        better = [str(rule.against)]
-    leader = _best(rule.primary, table, better, shared_cases(table, better), settings)
-    return "" if behind.get(leader) else leader
+    leader, reference = found.best, decision.rule.against
+    of_leader = [pair for pair in found.pairs if leader in (pair.first, pair.second)]
+    if len(of_leader) < len(found.losses) - 1 or not all(pair.better == leader for pair in of_leader):
+        return ""
+    if leader == reference:
+        shown = all(loss.verdict == "worse" and not decision.reference_not_above for loss in decision.losses)
+    else:
+        shown = decision.loss(leader).verdict == "better" and not decision.loss(leader).not_above
+    return leader if shown and decision.losses else ""
 
 
 def _centreline_gap(table: Table, compared: Sequence[str]) -> CentrelineGap | None:
