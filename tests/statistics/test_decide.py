@@ -159,6 +159,11 @@ class TestBest:
         assert (decision.best, decision.loss("b").not_above) == ("", ("threshold",))
         assert any("b is not shown to be better than the baseline threshold" in line for line in decision.text)
 
+    def test_a_loss_that_is_better_than_the_reference_but_ties_with_another_is_not_best(self):
+        decision = decided(study(noise=0.01, a=0.7, b=0.75, c=0.75)).decision
+        assert [found.verdict for found in decision.losses] == ["better", "better"]
+        assert decision.best == ""
+
     def test_no_loss_is_best_while_one_is_undecided_against_the_reference(self):
         assert decided(study(a=0.7, b=0.7, c=0.6)).decision.best == ""
 
@@ -176,7 +181,12 @@ class TestRule:
         assert "a, b" in caught.value.expected
 
     def test_a_reference_without_scores_so_far_gives_no_decision(self):
-        assert decided(study(b=0.7, c=0.7), planned=("a", "b", "c")).decision is None
+        found = decided(study(b=0.7, c=0.7), planned=("a", "b", "c"))
+        assert (found.decision, found.awaited) == (None, "a")
+        assert not any("Nothing was fixed" in note for note in found.notes)
+
+    def test_baselines_alone_give_no_decision(self):
+        assert decided(study(threshold=0.7), rule=ComparisonConfig(primary="dsc")).decision is None
 
     def test_a_loss_without_a_case_of_the_reference_is_listed(self):
         rows = [*study(a=0.7, b=0.75), {"method": "c", "fold": 0, "case": "other", "dsc": 0.5}]

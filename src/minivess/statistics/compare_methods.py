@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,27 +18,19 @@ from minivess.statistics.comparison import (
     FoldScore,
     MethodScore,
     MetricComparison,
-    Pair,
 )
 from minivess.statistics.decide import baselines_not_beaten, decide_losses
-from minivess.statistics.decision import Decision, LossDecision
+from minivess.statistics.decision import Decision
 from minivess.statistics.decision_text import decision_text
 from minivess.statistics.false_claims import find_false_claim
-from minivess.statistics.resampling import (
-    Interval,
-    PairedTest,
-    holm,
-    mean_interval,
-    nested_test,
-    paired_bootstrap_test,
-)
+from minivess.statistics.pair_tests import CompareOptions, compare_pairs
+from minivess.statistics.resampling import Interval, mean_interval
 from minivess.statistics.rule import ComparisonConfig
 from minivess.statistics.score_table import (
     Rows,
     Table,
     cases_of,
     check_same_folds,
-    paired,
     read_table,
     repeats_of,
     scored,
@@ -48,8 +38,6 @@ from minivess.statistics.score_table import (
 )
 from minivess.statistics.verdict import general_notes, metric_limits, metric_verdict
 from minivess.suggestions import did_you_mean
-
-_TEST_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,17 +51,6 @@ class Fixed:
 
     beforehand: bool = True
     before: ComparisonConfig | None = None
-
-
-@dataclass(frozen=True)
-class _Settings:
-    baselines: tuple[str, ...]
-    level: float
-    resamples: int
-    seed: int
-    known: Mapping[str, Metric]
-    elsewhere: tuple[str, ...] = ()
-    stopped: int = 0
 
 
 def compare(
@@ -136,7 +113,7 @@ def compare(
     found = tuple(name for name in table if name in baselines)
     outside = tuple(name for name in table if name in elsewhere)
     left = len(set(stopped) - table.keys())
-    settings = _Settings(found, rule.level if rule else level, resamples, seed, known, outside, left)
+    settings = CompareOptions(found, rule.level if rule else level, resamples, seed, known, outside, left)
     compared = [method for method in table if method not in settings.baselines]
     check_same_folds(table, compared)
     own = [method for method in compared if method not in outside]
@@ -163,30 +140,32 @@ def compare(
         ),
         centreline_gap=_centreline_gap(table, compared) if set(CENTRELINES) & set(metrics) else None,
         decision=decision,
+        awaited=str(rule.against or "") if rule and complete is None else "",
     )
     if decision:
+        decision = decision.model_copy(update={"best": _best_shown(comparison.metrics[0], decision, settings)})
         decision = decision.model_copy(update={"text": decision_text(comparison, decision)})
         comparison = comparison.model_copy(update={"decision": decision})
     return comparison.model_copy(update={"notes": general_notes(comparison)})
 
 
 def _complete(rule: ComparisonConfig, compared: Sequence[str], planned: Sequence[str]) -> ComparisonConfig | None:
-    """Return the rule with all values; None if its reference is planned but has no rows yet.
+    """Return the rule with all values; None while its reference, which is planned, has no rows.
 
     Raises:
         ConfigError: The reference is not one of the compared methods.
     """
-    if rule.against in planned and rule.against not in compared:
+    if not compared or (rule.against in planned and rule.against not in compared):
         return None
     try:
-        return rule.completed(compared or [*planned, ""])
+        return rule.completed(compared)
     except ValueError:
         cure = did_you_mean(str(rule.against), compared) or "compare against one of them"
         raise ConfigError(f"a reference with scores ({', '.join(compared)})", repr(rule.against), cure) from None
 
 
 def _decide(
-    table: Table, compared: Sequence[str], rule: ComparisonConfig, fixed: Fixed, settings: _Settings
+    table: Table, compared: Sequence[str], rule: ComparisonConfig, fixed: Fixed, settings: CompareOptions
 ) -> Decision:
     reference = str(rule.against)
     rivals = [loss for loss in compared if loss != reference]
@@ -206,24 +185,22 @@ def _decide(
         losses=losses,
         untested=tuple(loss for loss in rivals if loss not in tested),
         reference_not_above=tuple(behind[reference]),
-        best=_best_shown(table, losses, tested == rivals and not settings.stopped, behind, rule, settings),
     )
 
 
-def _best_shown(
-    table: Table,
-    losses: Sequence[LossDecision],
-    complete: bool,
-    behind: Mapping[str, Sequence[str]],
-    rule: ComparisonConfig,
-    settings: _Settings,
-) -> str:
+def _best_shown(found: MetricComparison, decision: Decision, settings: CompareOptions) -> str:
     """Return the loss that may be called best, or "": see `Decision.best`."""
-    better = [found.method for found in losses if found.verdict == "better"]
-    if not better and complete and losses and all(found.verdict == "worse" for found in losses):
-        better = [str(rule.against)]
-    leader = _best(rule.primary, table, better, shared_cases(table, better), settings)
-    return "" if behind.get(leader) else leader
+    leader, reference = found.best, decision.rule.against
+    if leader in settings.elsewhere or (leader == reference and settings.stopped):
+        return ""
+    of_leader = [pair for pair in found.pairs if leader in (pair.first, pair.second)]
+    if len(of_leader) < len(found.losses) - 1 or not all(pair.better == leader for pair in of_leader):
+        return ""
+    if leader == reference:
+        shown = all(loss.verdict == "worse" and not decision.reference_not_above for loss in decision.losses)
+    else:
+        shown = decision.loss(leader).verdict == "better" and not decision.loss(leader).not_above
+    return leader if shown and decision.losses else ""
 
 
 def _centreline_gap(table: Table, compared: Sequence[str]) -> CentrelineGap | None:
@@ -232,13 +209,13 @@ def _centreline_gap(table: Table, compared: Sequence[str]) -> CentrelineGap | No
         return None
     scores = {(row.method, row.case): row.scores for row in rows}
     shared = shared_cases(table, compared)
-    known = _Settings((), 0.95, 1000, 0, METRICS)
+    known = CompareOptions((), 0.95, 1000, 0, METRICS)
     complete, lee = (_best(metric, table, compared, shared, known) for metric in CENTRELINES)
     return centreline_gap(scores, (complete, lee))
 
 
 def _compare_metric(
-    metric: str, table: Table, compared: Sequence[str], settings: _Settings, decision: Decision | None
+    metric: str, table: Table, compared: Sequence[str], settings: CompareOptions, decision: Decision | None
 ) -> MetricComparison:
     shared = shared_cases(table, compared)
     primary = decision if decision and decision.rule.primary == metric else None
@@ -253,7 +230,7 @@ def _compare_metric(
         higher_is_better=settings.known[metric].higher_is_better,
         unit=settings.known[metric].unit,
         methods=tuple(_method_score(metric, rows, shared, settings) for rows in table.values()),
-        pairs=_pairs(metric, table, compared, settings, primary, ruled=decision is not None),
+        pairs=compare_pairs(metric, table, compared, settings, primary, ruled=decision is not None),
         shared_cases=len(shared),
         best=best,
         false_claim=find_false_claim(means, higher_is_better=settings.known[metric].higher_is_better),
@@ -262,7 +239,7 @@ def _compare_metric(
     return found.model_copy(update={"verdict": metric_verdict(found), "limits": metric_limits(found, settings.level)})
 
 
-def _method_score(metric: str, rows: Rows, shared: Sequence[str], settings: _Settings) -> MethodScore:
+def _method_score(metric: str, rows: Rows, shared: Sequence[str], settings: CompareOptions) -> MethodScore:
     by_fold = {fold: _only(rows, fold=fold) for fold in sorted({row.fold for row in rows})}
     interval = _interval(metric, rows, settings)
     return MethodScore(
@@ -279,83 +256,19 @@ def _only(rows: Rows, *, fold: int | None = None, cases: Sequence[str] | None = 
     return tuple(row for row in rows if (fold is None or row.fold == fold) and (kept is None or row.case in kept))
 
 
-def _shared_interval(metric: str, rows: Rows, shared: Sequence[str], settings: _Settings) -> Interval | None:
+def _shared_interval(metric: str, rows: Rows, shared: Sequence[str], settings: CompareOptions) -> Interval | None:
     if not shared or not cases_of(rows) >= set(shared):
         return None
     return _interval(metric, _only(rows, cases=shared), settings)
 
 
-def _interval(metric: str, rows: Rows, settings: _Settings) -> Interval:
+def _interval(metric: str, rows: Rows, settings: CompareOptions) -> Interval:
     design, values = scored(rows, metric)
     means = design.group_means(values)
     return mean_interval(means, design.fold_of_group, settings.level, settings.resamples, settings.seed)
 
 
-def _pairs(
-    metric: str,
-    table: Table,
-    compared: Sequence[str],
-    settings: _Settings,
-    primary: Decision | None,
-    *,
-    ruled: bool,
-) -> tuple[Pair, ...]:
-    """Return the pairs with their tests: those that the decision already made, and all others, corrected together."""
-    tests: dict[tuple[str, str], PairedTest] = {}
-    decided: dict[tuple[str, str], LossDecision] = {}
-    pairs_to_test = list(combinations(compared, 2))
-    # Enough resamples that the smallest p is still below the significance level after Holm correction over all pairs.
-    # Tests with losses that were stopped count as tests that show nothing.
-    untested = math.comb(len(compared) + settings.stopped, 2) - len(pairs_to_test)
-    family = len(pairs_to_test) + untested
-    resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * family / (1 - settings.level)))
-    of_rule = {loss.method: loss for loss in primary.losses} if primary else {}
-    for first, second in pairs_to_test:
-        if not cases_of(table[first]) & cases_of(table[second]):
-            continue
-        loss = next(
-            (name for name in (first, second) if name in of_rule and of_rule[name].against in (first, second)), ""
-        )
-        if loss:
-            decided[first, second] = of_rule[loss]
-        tests[first, second] = _test(metric, table[first], table[second], settings, resamples, nested=bool(loss))
-    exploratory = [pair for pair in tests if pair not in decided]
-    p_values = [*(tests[pair].p_value for pair in exploratory), *[1.0] * untested]
-    corrected = dict(zip(exploratory, holm(p_values), strict=False))
-    higher = settings.known[metric].higher_is_better
-    pairs = []
-    for (first, second), test in tests.items():
-        found = decided.get((first, second))
-        # Within the rule, p is corrected as the interval of the decision is, so that the two never contradict.
-        times = (1 - settings.level) / (1 - found.level) if found else 1
-        p_holm = min(1.0, times * test.p_value) if found else corrected[first, second]
-        winner = first if (test.difference > 0) == higher else second
-        shown = bool(found.shown) if found else p_holm <= 1 - settings.level
-        pairs.append(
-            Pair(
-                first=first,
-                second=second,
-                test=test,
-                p_holm=p_holm,
-                better=winner if shown else "",
-                exploratory=ruled and found is None,
-            )
-        )
-    return tuple(pairs)
-
-
-def _test(metric: str, first: Rows, second: Rows, settings: _Settings, resamples: int, *, nested: bool) -> PairedTest:
-    """Test one pair: with random signs if each fold was trained once, else with the luck of training included."""
-    design, values = paired(first, second, metric)
-    if nested or design.repeated:
-        return nested_test(design, values, settings.level)
-    means = design.group_means(values)
-    return paired_bootstrap_test(
-        means, np.zeros(len(means)), design.fold_of_group, resamples, settings.seed, settings.level
-    )
-
-
-def _best(metric: str, table: Table, methods: Sequence[str], cases: Sequence[str], settings: _Settings) -> str:
+def _best(metric: str, table: Table, methods: Sequence[str], cases: Sequence[str], settings: CompareOptions) -> str:
     """Return the method with the best mean over the cases, or "" if there are no cases or no methods."""
     if not cases or not methods:
         return ""

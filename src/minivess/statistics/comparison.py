@@ -179,6 +179,7 @@ class Comparison(_Frozen):
         empty: Cases with an empty mask. They count like any other case.
         centreline_gap: What the choice of the centreline changes; None if that is little or not known.
         decision: The answer by the rule; None without a rule, or while the reference loss has no scores.
+        awaited: The reference loss of the rule if it has no scores yet, so that nothing can be decided; else "".
         notes: Sentences that apply to all metrics.
         source: Digest of the cases and settings of this comparison. A run folder uses it to detect an outdated
             comparison.
@@ -198,6 +199,7 @@ class Comparison(_Frozen):
     empty: tuple[EmptyCase, ...]
     centreline_gap: CentrelineGap | None = None
     decision: Decision | None = None
+    awaited: str = ""
     notes: tuple[str, ...] = ()
     source: str = ""
 

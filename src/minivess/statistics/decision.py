@@ -116,9 +116,9 @@ class Decision(_Frozen):
         losses: What is shown about each loss, in the order of the table; without the reference loss.
         untested: Losses that share no case with the reference loss.
         reference_not_above: Baselines that the reference loss is not shown to be better than.
-        best: The loss that is shown to be better than the reference by more than the margin and has the best mean of
-            these; the reference if every other loss is worse by more than the margin; "" if neither. Never a loss that
-            is not shown to be better than every baseline.
+        best: The loss that is shown to be better than every other loss: than the reference by more than the margin, and
+            than the others in the exploratory tests; or the reference, if every other loss is worse by more than the
+            margin. "" if there is none. Never a loss that is not shown to be better than every baseline.
         text: The answer in sentences.
     """
 

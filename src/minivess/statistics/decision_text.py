@@ -102,7 +102,11 @@ def best_sentences(decision: Decision) -> tuple[str, ...]:
         f"{loss} is not shown to be better than the baseline {joined(names)}: it must not be called best."
         for loss, names in behind.items()
     )
-    best = f"Best loss: {decision.best}." if decision.best else "No loss is shown to be the best."
+    best = (
+        f"Best loss: {decision.best}, shown to be better than every other loss."
+        if decision.best
+        else "No loss is shown to be the best."
+    )
     return (best, *warnings)
 
 

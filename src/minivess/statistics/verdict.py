@@ -55,7 +55,9 @@ def meaning(comparison: Comparison) -> Iterator[str]:
         f"Intervals have a level of {level} and are not corrected for the number of pairs. p values are corrected with "
         f"Holm's method {_family(comparison)}, but not over metrics."
     )
-    if comparison.decision is None and len(comparison.losses) > 1:
+    if comparison.awaited:
+        yield f"The reference loss {comparison.awaited} has no scores yet, so nothing is decided by the rule of this run."
+    elif comparison.decision is None and len(comparison.losses) > 1:
         yield (
             "Nothing was fixed before the run, neither a leading metric nor a margin nor a reference loss: all pairs of "
             "losses are compared, and a result is a suggestion for the next study. The key comparison of an experiment fixes "
