@@ -36,8 +36,8 @@ class TestMeasureVariances:
 
     def test_the_luck_of_a_network_is_apart_from_that_of_a_case(self):
         """Luck of +-0.1 for all cases: variance 0.02. Rest of +-0.1 in two of three: 0.02, so 0.02 / 3 in their mean."""
-        rest = np.array([[0.1, -0.1], [-0.1, 0.1], [0, 0]])
-        found = measure_variances(Design.complete("abc", [0, 0, 0], 2), rest + [[1.1, 0.9], [2.1, 1.9], [3.1, 2.9]])
+        values = [[1.2, 0.8], [2.0, 2.0], [3.1, 2.9]]
+        found = measure_variances(Design.complete("abc", [0, 0, 0], 2), values)
         assert (found.networks, found.rest) == pytest.approx((0.02 - 0.02 / 3, 0.02))
 
     def test_no_variance_is_negative(self):
