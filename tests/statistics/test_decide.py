@@ -49,7 +49,13 @@ def loss(rows: list[dict[str, Any]], name: str = "b", **options: Any) -> LossDec
 class TestVerdict:
     @pytest.mark.parametrize(
         ("mean", "verdict", "shown"),
-        [(0.75, "better", "better"), (0.65, "worse", "worse"), (0.7, "equivalent", ""), (0.72, "undecided", "better")],
+        [
+            (0.75, "better", "better"),
+            (0.65, "worse", "worse"),
+            (0.7, "equivalent", ""),
+            (0.72, "undecided", "better"),
+            (0.68, "undecided", "worse"),
+        ],
     )
     def test_the_interval_and_the_margin_decide(self, mean: float, verdict: str, shown: str):
         found = loss(study(a=0.7, b=mean))

@@ -34,6 +34,12 @@ class TestMeasureVariances:
         found = measure_variances(Design.complete("abc", [0, 0, 0], 1), [[1], [2], [3]])
         assert found == Variances(groups=0.0, cases=1.0, networks=None, rest=0.0)
 
+    def test_the_luck_of_a_network_is_apart_from_that_of_a_case(self):
+        """Luck of +-0.1 for all cases: variance 0.02. Rest of +-0.1 in two of three: 0.02, so 0.02 / 3 in their mean."""
+        values = [[1.2, 0.8], [2.0, 2.0], [3.1, 2.9]]
+        found = measure_variances(Design.complete("abc", [0, 0, 0], 2), values)
+        assert (found.networks, found.rest) == pytest.approx((0.02 - 0.02 / 3, 0.02))
+
     def test_no_variance_is_negative(self):
         found = measure_variances(Design.complete("aabb", [0, 0, 1, 1], 1), [[1], [7], [3], [5]])
         assert found.groups == 0
@@ -80,6 +86,12 @@ class TestNeeds:
         repeats, cases, groups = find_needs(0.03, nested, Plan(6, 4, 3, 1), 0.01, 0.95, grouped=True)
         assert repeats.reason == "one repeat does not measure the luck of training"
         assert (cases.further, groups.cheapest, groups.volumes) == (None, True, 4 * groups.further)
+
+    def test_the_cheapest_needs_the_fewest_volumes(self):
+        steady = Variances(groups=1e-4, cases=2.5e-3, networks=None, rest=0)
+        _, cases, groups = find_needs(0.03, steady, Plan(6, 4, 3, 1), 0.01, 0.95, grouped=True)
+        assert 0 < groups.volumes < cases.volumes
+        assert (groups.cheapest, cases.cheapest) == (True, False)
 
     def test_nothing_decides_a_difference_at_the_margin(self):
         found = find_needs(0.01, TRUE, Plan(7, 1, 3, 3), 0.01, 0.95, grouped=False)
