@@ -12,7 +12,10 @@ from torch.nn.functional import max_pool3d
 
 from minivess.losses.registry import build_loss
 
-_IN_PLANE = {"kernel_size": (3, 3, 1), "stride": 1, "padding": (1, 1, 0)}
+
+def _dilate(mask: Tensor) -> Tensor:
+    """Dilate a mask in the plane, by one voxel along X and Y."""
+    return max_pool3d(mask, (3, 3, 1), stride=1, padding=(1, 1, 0))
 
 
 class ThickOnly(nn.Module):
@@ -23,10 +26,9 @@ class ThickOnly(nn.Module):
         self.loss = build_loss("dice_ce")
 
     def forward(self, logits: Tensor, label: Tensor, mask: Tensor | None = None) -> Tensor:
-        vessel = (label > 0).float()
-        eroded = 1 - max_pool3d(1 - vessel, **_IN_PLANE)
-        opened = max_pool3d(eroded, **_IN_PLANE)
-        return self.loss(logits, opened, mask)
+        eroded = 1 - _dilate((label == 0).float())
+        value: Tensor = self.loss(logits, _dilate(eroded), mask)
+        return value
 
 
 def thick_only() -> nn.Module:

@@ -8,9 +8,10 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.best_model import find_best_model
 from minivess.experiments.cell_spec import CellResult
 from minivess.experiments.config import make_config
-from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.json_files import write_state
 from minivess.metrics.case import CaseMetrics
+from minivess.statistics.rule import ComparisonConfig
 
 
 def _run(path: Path, metrics: tuple[str, ...] = ("dsc",), **scores: tuple[tuple[float, ...], ...]) -> RunFolder:
@@ -60,6 +61,25 @@ class TestFindBestModel:
         best = find_best_model(_run(tmp_path, ("cldice", "dsc"), dice_ce=((0.5,), (0.5,)), warp=((0.9,), (0.7,))))
         assert best is not None
         assert best.metric == "centreline_dsc"
+
+    def test_an_animal_counts_once_however_many_cases_it_has(self, tmp_path: Path) -> None:
+        """Over cases warp has 0.7 and dice_ce 0.6; over the animals c0 (3 cases) and c1, 0.55 and 0.6."""
+        folder = _run(tmp_path, dice_ce=((0.6, 0.6, 0.6), (0.6,)), warp=((0.8, 0.8, 0.8), (0.3,)))
+        for cell in folder.path.glob("cells/*"):
+            found = CellFolder(cell).read_result()
+            rows = tuple(row.model_copy(update={"group": row.case[:2]}) for row in found.rows)
+            write_state(cell / "result.json", found.model_copy(update={"rows": rows}))
+        best = find_best_model(folder)
+        assert best is not None
+        assert best.loss == "dice_ce"
+
+    def test_the_primary_metric_of_the_comparison_leads(self, tmp_path: Path) -> None:
+        folder = _run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,), (0.7,)))
+        rule = ComparisonConfig(primary="measured_masd", against="dice_ce", margin=0.1)
+        folder.write_config(folder.read_config().model_copy(update={"comparison": rule}))
+        best = find_best_model(folder)
+        assert best is not None
+        assert (best.loss, best.metric) == ("warp", "measured_masd")
 
     def test_a_loss_without_all_its_folds_does_not_compete(self, tmp_path: Path) -> None:
         best = find_best_model(_run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,),)))

@@ -46,8 +46,8 @@ class BestModel:
 def find_best_model(folder: RunFolder) -> BestModel | None:
     """Return the network of fold 0, repeat 1 of the best loss; None while no loss has finished on every fold.
 
-    The best loss has the best mean of the first metric over all cases, each scored by the fold that held it out and
-    averaged over the repeats. Losses with an unfinished fold in the first repeat are not compared; of the other repeats,
+    The best loss has the best mean of the leading metric over all groups of cases, each case scored by the fold that held
+    it out and averaged over the repeats. Losses with an unfinished fold in the first repeat are not compared; of the other repeats,
     those count that all compared losses have finished. The networks of a loss differ only in training cases and seed,
     and the held-out scores describe the loss, not one of its networks: the fold with the best scores may only have the
     easiest cases, and the best seed was only lucky. Therefore the network of fold 0, repeat 1 is used, a choice made
@@ -70,8 +70,17 @@ def find_best_model(folder: RunFolder) -> BestModel | None:
     }
     metric = shared_metric(config.leading_metric, [row.flat() for own in rows.values() for row in own])
     choose = max if METRICS[metric].higher_is_better else min
-    best = choose(rows, key=lambda loss: fmean(getattr(row.metrics, metric) for row in rows[loss]))
+    best = choose(rows, key=lambda loss: _mean(rows[loss], metric))
     return BestModel(best, metric, len(rows), FOLD, REPEAT, folder.cell(best, FOLD, REPEAT), rows[best])
+
+
+def _mean(rows: list[CaseRow], metric: str) -> float:
+    """Return the mean over groups of the mean over cases of the mean over repeats, which a comparison ranks by too."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        cases = groups.setdefault(row.group or row.case, {})
+        cases.setdefault(row.case, []).append(getattr(row.metrics, metric))
+    return fmean(fmean(map(fmean, cases.values())) for cases in groups.values())
 
 
 def _complete_repeats(folder: RunFolder, config: ExperimentConfig, loss: str) -> set[int]:
