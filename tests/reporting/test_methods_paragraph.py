@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from minivess.experiments.run_folder import RunFolder
+from minivess.losses.registry import LOSSES
+from minivess.reporting.methods_paragraph import SOURCES, methods_paragraph
+from minivess.reporting.run_data import read_run_data
+
+
+class TestMethodsParagraph:
+    def test_its_numbers_are_those_of_the_run(self, finished: RunFolder):
+        facts = read_run_data(finished)
+        training, statistics = methods_paragraph(facts)
+        assert f"{len(facts.profile.volumes)} volumes with {facts.config.folds}-fold cross-validation" in training
+        assert f"{facts.config.training.steps} steps" in training
+        assert "No comparison was fixed" in statistics
+
+    def test_every_built_in_loss_is_cited(self):
+        assert SOURCES.keys() == LOSSES.keys()
