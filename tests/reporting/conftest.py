@@ -86,12 +86,14 @@ def score(cell: CellFolder, spec: CellSpec) -> None:
         predict,
         method=spec.method,
         fold=spec.fold,
+        repeat=spec.repeat,
         tolerance_um=2.0,
         progress=lambda done, total: None,
     )
     result = CellResult(
         method=spec.method,
         fold=spec.fold,
+        repeat=spec.repeat,
         steps=20,
         seconds=40.0,
         note="averaged weights",

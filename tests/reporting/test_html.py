@@ -282,6 +282,24 @@ class TestPartialRun:
         assert page.text.count("is not shown:") == 3 + 1  # three cases, and a piece without skeleton
 
 
+class TestDecision:
+    def test_the_page_begins_with_the_verdict_of_each_loss(self, new_run: Callable[..., RunFolder]):
+        rule = {"primary": "dsc", "margin": 0.02, "against": "dice_ce"}
+        folder = new_run(comparison=rule, repeats=2)
+        page = Page(write_report(folder))
+        decision = read_results(folder).decision
+        assert decision is not None
+        assert page.texts["h1"][0].rstrip(".") == headline(read_results(folder)).title
+        (found,) = decision.losses
+        assert page.texts[f".verdict {found.verdict}"] == [found.verdict]
+        assert "differences" in {path.stem for path in folder.figures.glob("*.svg")}
+        assert "0.02 as the largest difference that does not matter" in page.text
+
+    def test_without_a_rule_nothing_is_decided(self, page: Page):
+        assert ".verdicts" not in page.texts
+        assert "No comparison was fixed before the trainings" in page.text
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 class TestBrowser:
     def test_a_browser_shows_the_page_without_an_error(self, page: Page, finished: RunFolder, tmp_path: Path):
