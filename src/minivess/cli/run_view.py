@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from threading import Event, RLock, Thread
 from types import TracebackType
 
@@ -105,8 +105,14 @@ class RunView:
         with self._lock:
             self._drop(name)
             if self._left:
-                self._left.end(name, was_finished=outcome is None)
+                if outcome is not None and outcome.status == "paused":
+                    self._left.pause(name)
+                else:
+                    self._left.end(name, was_finished=outcome is None)
                 self._show_time_left()
+        if outcome is not None and outcome.status == "paused":
+            self._print(f"[dim]{name} waits for the other losses of the race[/]", markup=True)
+            return
         if outcome is None:
             self._print(f"[dim]{name} is already finished[/]", markup=True)
         elif outcome.status == "finished":
@@ -117,6 +123,14 @@ class RunView:
             self._print(f"[red]{name}[/] {outcome.status}: {outcome.cause}: {escape(first)}", markup=True)
         if self._cells is not None:
             self._progress.advance(self._cells)
+
+    def on_cells_dropped(self, names: Sequence[str]) -> None:
+        with self._lock:
+            if self._left:
+                self._left.drop(names)
+                self._show_time_left()
+            if self._cells is not None:
+                self._progress.advance(self._cells, len(names))
 
     def _show(self, name: str, stage: str, done: int, total: int | None) -> str:
         """Update the row of a running cell, add it if it is new, and return its text."""
@@ -131,7 +145,7 @@ class RunView:
         """Prepare the estimate when the first cell starts: the plan in the run folder then has the times of the dry start."""
         prepared = self._prepared
         predicted = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.folder.read_plan())
-        cells = [prepared.folder.cell(*cell) for cell in prepared.config.cells_in_order]
+        cells = [prepared.folder.cell(*cell) for cell in prepared.folder.cells_to_finish(prepared.config)]
         waiting = [cell.path.name for cell in cells if not cell.finished]
         return TimeLeft(predicted, waiting, prepared.at_full_speed)
 

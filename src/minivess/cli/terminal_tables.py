@@ -172,10 +172,11 @@ def show_outline(planned: DryRun) -> None:
     from minivess.text import format_duration
 
     prepared = planned.prepared
-    timed = planned.seconds is not None or any(cell.finished for cell in planned.cells)
+    timed = planned.seconds is not None or any(cell.finished or cell.stopped for cell in planned.cells)
     table = _table("cell", "trained on", "held out", "about" if timed else "")
     for cell in planned.cells:
-        taken = format_duration(cell.seconds) if cell.seconds is not None else "finished" if cell.finished else ""
+        state = "finished" if cell.finished else "stopped by the race" if cell.stopped else ""
+        taken = format_duration(cell.seconds) if cell.seconds is not None else state
         table.add_row(cell.name, counted(len(cell.train), "case"), ", ".join(cell.held_out), taken)
     console.print(table)
     remain = " for the cells that remain" if any(cell.finished for cell in planned.cells) else " in total"
@@ -188,6 +189,13 @@ def show_outline(planned: DryRun) -> None:
     console.print(
         f"{steps} optimizer steps per cell{total}; nothing was written. The run folder would be {prepared.folder.path}"
     )
+    if race := planned.race:
+        shares = " and ".join(f"{share:.0%}" for share in race["at"])
+        console.print(
+            f"Race: at {shares} of the steps the losses are compared and beaten ones are stopped. {race['reference']} never "
+            f"is, and at least {race['keep']} go on: at best {race['least_steps']:.0%} of the steps are trained.",
+            highlight=False,
+        )
     if (planned.seconds or 0) > _LONG_S:
         console.print(
             "That is more than two days. --debug runs a short trial in minutes; a lower training.max_epochs or a smaller "

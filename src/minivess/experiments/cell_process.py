@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,9 @@ class RunObserver(Protocol):
 
     def on_cell_end(self, name: str, outcome: Outcome | None) -> None:
         """The cell ``name`` has ended. ``outcome`` is None if it was finished before."""
+
+    def on_cells_dropped(self, names: Sequence[str]) -> None:
+        """A race has stopped the losses of these cells; they are not trained any further."""
 
 
 def supervise_cell(

@@ -99,8 +99,8 @@ def select_cells(config: ExperimentConfig, only: Sequence[CellFilter] = ()) -> l
 
 
 def count_finished(folder: RunFolder) -> tuple[int, int]:
-    """Return how many of the cells of a run are finished, and how many cells the run has."""
-    cells = [folder.cell(*cell) for cell in select_cells(folder.read_config())]
+    """Return how many of the cells of a run are finished, and how many it trains to their end."""
+    cells = [folder.cell(*cell) for cell in folder.cells_to_finish(folder.read_config())]
     return sum(cell.finished for cell in cells), len(cells)
 
 
@@ -111,6 +111,7 @@ def cell_specs(prepared: Prepared, store: Store, only: Sequence[CellFilter] = ()
     codes = {
         method: code_of_cell(method, prepared.plan.network) for method in dict.fromkeys(cell.method for cell in cells)
     }
+    scored_at = () if config.race is None else tuple(config.training.step_at(share) for share in config.race.at)
     return [
         CellSpec(
             method=cell.method,
@@ -125,6 +126,7 @@ def cell_specs(prepared: Prepared, store: Store, only: Sequence[CellFilter] = ()
             tolerance_um=config.evaluation.tolerance_um,
             loss_options=config.loss_options.get(cell.method, {}),
             seed=config.seed_of(cell.repeat),
+            scored_at=scored_at if cell.method in config.losses else (),
             code=codes[cell.method],
         )
         for cell in cells

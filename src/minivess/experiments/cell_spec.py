@@ -36,6 +36,7 @@ class CellSpec(BaseModel):
         code: The code that trains, predicts and scores; None in cells of version 0.1.
         repeat: Number of the repeat, from 1.
         groups: Group of each held-out case, such as the animal; empty without groups.
+        scored_at: Steps at which a race also scores the held-out cases, ascending; they do not change the training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +54,7 @@ class CellSpec(BaseModel):
     code: Code | None = None
     repeat: int = 1
     groups: dict[str, str] = Field(default_factory=dict)
+    scored_at: tuple[int, ...] = ()
 
     @property
     def key(self) -> CellKey:
@@ -67,6 +69,23 @@ def code_of_cell(method: str, network: NetworkSpec) -> Code:
     """
     weights = network.options.get("weights")
     return code_of([method, network.builder], None if weights is None else Path(str(weights)))
+
+
+class Pause(BaseModel):
+    """The step at which a race pauses a cell."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+
+
+class RaceScores(BaseModel):
+    """Scores of the held-out cases of a cell at a step of its training, with the averaged weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    rows: tuple[CaseRow, ...]
 
 
 class Retry(BaseModel):

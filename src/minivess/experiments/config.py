@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -26,6 +26,8 @@ from minivess.yaml_files import YamlError, line_of, parse_tree, read_yaml, to_ya
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 DEBUG: dict[str, Any] = {
     "cases": 6,
@@ -111,6 +113,25 @@ class EvaluationConfig(Settings):
             raise ValueError(f"{error.expected}; {error.cure}") from None
 
 
+class RaceConfig(Settings):
+    """When losses that are beaten are stopped, to save their time."""
+
+    at: tuple[Share, ...] = Field(
+        default=(0.3, 0.6),
+        min_length=1,
+        description="shares of the steps, between 0 and 1 and ascending, at which the held-out cases are scored and beaten "
+        "losses are stopped",
+    )
+    keep: int = Field(default=2, ge=1, le=1000, description="at least this many losses are trained to the end")
+
+    @field_validator("at")
+    @classmethod
+    def _ascend(cls, at: tuple[float, ...]) -> tuple[float, ...]:
+        if list(at) != sorted(set(at)):
+            raise ValueError("ascending shares")
+        return at
+
+
 class LimitsConfig(Settings):
     """Resources that a cell may use. None means that the value follows from the detected machine."""
 
@@ -180,6 +201,10 @@ class ExperimentConfig(Settings):
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    race: RaceConfig | None = Field(
+        default=None,
+        description="stop losses that are beaten early; without this key, every loss is trained to the end",
+    )
     limits: LimitsConfig = LimitsConfig()
     dry_start: bool = Field(
         default=True,

@@ -9,6 +9,7 @@ from typing import Any
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cell_selection import CellFilter, select_cells
 from minivess.experiments.prepare import Prepared
+from minivess.experiments.race import least_steps, reference_of
 from minivess.experiments.time_estimate import predict_seconds
 from minivess.json_files import to_plain
 
@@ -23,6 +24,7 @@ class PlannedCell:
         held_out: Names of the held-out cases.
         seconds: Estimated time; None for a baseline, for a finished cell, and if no step of the loss was timed.
         finished: Whether the cell is finished already.
+        stopped: Whether a race has stopped its loss.
     """
 
     name: str
@@ -30,6 +32,7 @@ class PlannedCell:
     held_out: tuple[str, ...]
     seconds: float | None
     finished: bool = False
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ class DryRun:
     seconds: float | None
     untimed: tuple[str, ...] = ()
 
+    @property
+    def race(self) -> dict[str, Any] | None:
+        """When losses are stopped, which one never is, and the share of the steps that is trained at best; None without."""
+        config = self.prepared.config
+        if config.race is None:
+            return None
+        return {**to_plain(config.race), "reference": reference_of(config), "least_steps": least_steps(config)}
+
     def summary(self) -> dict[str, Any]:
         """Return the configuration, preflight, plan and cells as plain values for JSON."""
         return {
@@ -59,6 +70,7 @@ class DryRun:
             "cells": to_plain(self.cells),
             "seconds": self.seconds,
             "untimed": list(self.untimed),
+            "race": self.race,
         }
 
 
@@ -74,12 +86,14 @@ def describe_dry_run(prepared: Prepared, only: Sequence[CellFilter] = ()) -> Dry
     """
     seconds = predict_seconds(prepared.config, prepared.profile, prepared.splits, prepared.plan)
     cells, untimed = [], []
+    stopped = prepared.folder.read_race().stopped.keys() - {one.loss for one in only}
     for key in select_cells(prepared.config, only):
         name, fold = key.name, prepared.splits.folds[key.fold]
         finished = prepared.folder.cell(*key).finished
-        taken = seconds[name].total if name in seconds and not finished else None
-        cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), taken, finished))
-        if taken is None and not finished and key.method not in BASELINES:
+        dropped = key.method in stopped and not finished
+        taken = seconds[name].total if name in seconds and not finished and not dropped else None
+        cells.append(PlannedCell(name, tuple(fold.train), tuple(fold.held_out), taken, finished, dropped))
+        if taken is None and not finished and not dropped and key.method not in BASELINES:
             untimed.append(key.method)
     timed = [cell.seconds for cell in cells if cell.seconds is not None]
     total = sum(timed) / prepared.at_full_speed if timed else None

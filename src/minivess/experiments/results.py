@@ -175,19 +175,29 @@ def _saved_comparison(folder: RunFolder, rows: list[dict[str, Any]], config: Exp
 
 
 def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
-    comparison = _compare(rows, config.evaluation, config.losses)
+    comparison = _compare(rows, config.evaluation, config.losses, tuple(folder.read_race().stopped))
     notes = (*comparison.notes, *_run_notes(folder))
     elsewhere, source = _elsewhere([folder]), _source(folder, rows, config)
     return comparison.model_copy(update={"elsewhere": elsewhere, "notes": notes, "source": source})
 
 
-def _compare(rows: list[dict[str, Any]], evaluation: EvaluationConfig, planned: Sequence[str] = ()) -> Comparison:
+def _compare(
+    rows: list[dict[str, Any]],
+    evaluation: EvaluationConfig,
+    planned: Sequence[str] = (),
+    stopped: Sequence[str] = (),
+) -> Comparison:
     # A known baseline is a baseline even if the configuration does not name it now.
     baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in BASELINES)
     measured = {metric: shared_metric(metric, rows) for metric in evaluation.metrics}
     metrics = tuple(dict.fromkeys(measured.values()))
     found = compare(
-        _averaged(rows, metrics), metrics, baselines=baselines, planned=planned, resamples=evaluation.resamples
+        _averaged(rows, metrics),
+        metrics,
+        baselines=baselines,
+        planned=planned,
+        stopped=stopped,
+        resamples=evaluation.resamples,
     )
     replaced = [_replaced_note(rows, *names) for names in measured.items() if names[0] != names[1]]
     return found.model_copy(update={"notes": (*replaced, *found.notes)})
@@ -243,7 +253,18 @@ def _code_notes(folder: RunFolder) -> Iterator[str]:
 
 def _run_notes(folder: RunFolder) -> list[str]:
     fairness = [record.fairness for record in folder.read_external()]
-    return [*_micro_batch_notes(folder), *_code_notes(folder), *fairness]
+    return [*_race_notes(folder), *_micro_batch_notes(folder), *_code_notes(folder), *fairness]
+
+
+def _race_notes(folder: RunFolder) -> Iterator[str]:
+    """Yield when and why each loss was stopped by a race, and what that means for the tests."""
+    race = folder.read_race()
+    if race.stopped:
+        yield from map(race.why, race.stopped)
+        yield (
+            "Losses that the race stopped are not ranked as if trained. p values are corrected for all planned losses, "
+            "the stopped ones included."
+        )
 
 
 def _source(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> str:

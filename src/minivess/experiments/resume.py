@@ -133,7 +133,7 @@ def refuse_changed_code(config: ExperimentConfig, folder: RunFolder, *, accept: 
         ConfigError: The initial weights of the network cannot be read.
         RunError: The code differs.
     """
-    if accept or all(folder.cell(*cell).finished for cell in config.cells_in_order):
+    if accept or all(folder.cell(*cell).finished for cell in folder.cells_to_finish(config)):
         return
     network = folder.read_plan().network
     for cell in folder.cells():

@@ -12,6 +12,7 @@ from minivess.experiments.cell_selection import CellFilter, Job, cell_specs, sel
 from minivess.experiments.cell_spec import CellSpec
 from minivess.experiments.dry_start import run_dry_start
 from minivess.experiments.prepare import Prepared, saved_profile, store_root
+from minivess.experiments.race import rounds
 from minivess.experiments.results import write_results
 from minivess.experiments.resume import refuse_another_experiment
 from minivess.experiments.run_folder import CellFolder, refuse_links
@@ -22,14 +23,14 @@ from minivess.tracking.provenance import describe_environment
 
 
 class Runner(Protocol):
-    """Runs cells to their end, on this machine or elsewhere."""
+    """Runs cells to their end, or to the step at which a race pauses them, on this machine or elsewhere."""
 
     def __call__(
         self, jobs: Sequence[Job], prepared: Prepared, observer: RunObserver, lock: int
     ) -> Iterator[tuple[Job, Outcome | None]]:
         """Run the jobs and yield each one as it ends, in any order, with its outcome.
 
-        A job that fails does not stop the others.
+        A race calls it once for each round, with the cells of that round. A job that fails does not stop the others.
 
         Args:
             jobs: The cells to run.
@@ -75,13 +76,14 @@ def run(
         write_state(saved_profile(prepared.config), prepared.scanned)
         prepared = run_dry_start(prepared, store, observer, lock)
         jobs = _unfinished(prepared, cell_specs(prepared, store, only), observer)
-        for job, outcome in runner(jobs, prepared, observer, lock):
-            if outcome is not None and outcome.status == "stopped":
-                raise RunError(
-                    "a run that ends by itself", f"an interrupt in {job.name}: {outcome.message}", outcome.cure
-                )
-            if outcome is not None and outcome.status == "failed":
-                failures[job.name] = outcome
+        for now in rounds(jobs, prepared, observer, only):
+            for job, outcome in runner(now, prepared, observer, lock):
+                if outcome is not None and outcome.status == "stopped":
+                    raise RunError(
+                        "a run that ends by itself", f"an interrupt in {job.name}: {outcome.message}", outcome.cure
+                    )
+                if outcome is not None and outcome.status == "failed":
+                    failures[job.name] = outcome
         if folder.read_rows():
             write_results(folder)
     return failures

@@ -3,8 +3,9 @@
 config.yaml profile.json splits.json plan.json preflight.json environment.json
 dry_start/          spec.json supervisor.json log.txt heartbeat monitor.csv outcome.json result.json
 cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.jsonl heartbeat monitor.csv checkpoints/ weights/
-                    predictions/ cases/ outcome.json result.json, retry.json after it ran out of memory,
+                    race/step-N/ of a race, predictions/ cases/ outcome.json result.json, retry.json after it ran out of memory,
                     and environment-2.json and so on of later attempts
+race.json           what a race has decided
 external/NAME/      record.json, and masks and scores of a method that was trained elsewhere (experiments.external_method)
 results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
@@ -25,9 +26,10 @@ from minivess.data.splits import Splits
 from minivess.digests import seal
 from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
-from minivess.experiments.cell_spec import CellResult, CellSpec, Retry
+from minivess.experiments.cell_spec import CellResult, CellSpec, Pause, RaceScores, Retry
 from minivess.experiments.config import CellKey, ExperimentConfig, as_yaml
 from minivess.experiments.external_method import ExternalFolder, ExternalRecord
+from minivess.experiments.race_record import RaceRecord
 from minivess.json_files import from_line, is_cut, read_state
 from minivess.models.model_profile import SPEC_FILE, WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
@@ -83,6 +85,15 @@ class CellFolder:
         return self.path / "retry.json"
 
     @property
+    def pause(self) -> Path:
+        """Names the step at which a race pauses the cell; without this file, it trains to its end."""
+        return self.path / "pause.json"
+
+    def race(self, step: int) -> Path:
+        """Folder of the scores at a step."""
+        return self.path / "race" / f"step-{step}"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 
@@ -134,6 +145,15 @@ class CellFolder:
         if not self.retry.is_file():
             return Retry(micro_batch=spec.plan.micro_batch)
         return read_state(self.retry, Retry, _REBUILT)
+
+    def read_pause(self) -> int | None:
+        """Read the step at which a race pauses the cell; None if it trains to its end."""
+        return read_state(self.pause, Pause, _REBUILT).step if self.pause.is_file() else None
+
+    def rows_at(self, step: int) -> tuple[CaseRow, ...] | None:
+        """Return the scores of the held-out cases at a step; None if they are not complete."""
+        path = self.race(step) / "scores.json"
+        return read_state(path, RaceScores, _REBUILT).rows if path.is_file() else None
 
     def read_journal(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl, one line per epoch. An incomplete last line of a killed process is left out.
@@ -232,6 +252,11 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
+    def race(self) -> Path:
+        """What a race has decided; the file is missing before the first decision."""
+        return self.path / "race.json"
+
+    @property
     def dry_start(self) -> DryStartFolder:
         return DryStartFolder(self.path / "dry_start")
 
@@ -261,6 +286,11 @@ class RunFolder:
         """Return all cells that were started, in the order of their names."""
         return [CellFolder(path.parent) for path in sorted(self.path.glob("cells/*/cell.json"))]
 
+    def cells_to_finish(self, config: ExperimentConfig) -> list[CellKey]:
+        """Return the cells that the run trains to their end: all but the unfinished ones of losses that a race stopped."""
+        stopped = self.read_race().stopped
+        return [key for key in config.cells_in_order if key.method not in stopped or self.cell(*key).finished]
+
     def read_config(self) -> ExperimentConfig:
         """Read the resolved configuration.
 
@@ -283,6 +313,12 @@ class RunFolder:
 
     def read_preflight(self) -> PreflightResult:
         return read_state(self.preflight, PreflightResult, _START_AGAIN)
+
+    def read_race(self) -> RaceRecord:
+        """Read what a race has decided so far."""
+        if not self.race.is_file():
+            return RaceRecord()
+        return read_state(self.race, RaceRecord, "restore it; without it, the race decides again")
 
     def read_environment(self) -> dict[str, Any]:
         """Read commit, packages and machine at the start of the run, from `provenance.describe_environment`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from minivess.evaluation.baselines import BASELINES
@@ -25,6 +25,14 @@ class _Running:
     steps: int = 0
     after_training_s: float | None = None
     scored: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Paused:
+    """A cell that a race has paused: the seconds it took so far, and the share of its steps that is done."""
+
+    taken_s: float
+    done: float
 
 
 @dataclass
@@ -50,6 +58,7 @@ class TimeLeft:
     _running: dict[str, _Running] = field(default_factory=dict)
     _taken: dict[str, float] = field(default_factory=dict)
     _evaluated: dict[str, float] = field(default_factory=dict)
+    _paused: dict[str, _Paused] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
         """A cell starts."""
@@ -61,9 +70,26 @@ class TimeLeft:
         """A cell has ended, or was finished already."""
         running = self._running.pop(name, None)
         if running is not None and not was_finished:
-            self._taken[name] = self.now() - running.started_s
+            self._taken[name] = self._seconds(name, running)
             if running.after_training_s is not None:
                 self._evaluated[name] = self.now() - running.after_training_s
+
+    def pause(self, name: str) -> None:
+        """A race has paused a cell. It waits with the steps that are left."""
+        running = self._running.pop(name, None)
+        if running is not None:
+            done = running.seen[-1][1] / running.steps if running.seen and running.steps else 0.0
+            self._paused[name] = _Paused(self._seconds(name, running), done)
+            self.waiting.append(name)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Cells are not trained any further, because a race has stopped their losses."""
+        dropped = set(names)
+        self.waiting = [name for name in self.waiting if name not in dropped]
+
+    def _seconds(self, name: str, running: _Running) -> float:
+        before = self._paused.get(name)
+        return self.now() - running.started_s + (before.taken_s if before else 0.0)
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """A running cell has done ``done`` of ``total`` parts of a stage."""
@@ -125,7 +151,8 @@ class TimeLeft:
         """Predict the seconds of a cell that has not trained yet."""
         predicted = self.predicted.get(name)
         if predicted is not None:
-            return predicted.total * self._slowness(name)
+            done = self._paused[name].done if name in self._paused else 0.0
+            return (predicted.total - done * predicted.training) * self._slowness(name)
         method = _method(name)
         alike = [taken for other, taken in self._taken.items() if _method(other) == method]
         if alike:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class StopFileObserver:
             raise _StopRequestedError
 
     def on_cell_end(self, name: str, outcome: Outcome | None) -> None: ...
+
+    def on_cells_dropped(self, names: Sequence[str]) -> None: ...
 
 
 def _unset_nanny_environment() -> None:

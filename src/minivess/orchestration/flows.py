@@ -65,7 +65,7 @@ def as_cell(name: str, work: Callable[[], Outcome | None]) -> Outcome | None:
             get_run_logger().info("is already finished")
             return None
         get_run_logger().info("%s: %s %s", outcome.status, outcome.message, outcome.cure)
-        return None if outcome.status == "finished" else f"{outcome.status}: {outcome.message}"
+        return None if outcome.status in ("finished", "paused") else f"{outcome.status}: {outcome.message}"
 
     return _shown(task(name="cell", task_run_name=_quoted(name)), work, judge)
 

@@ -83,6 +83,7 @@ class _StoppableObserver:
         self._stop, self._observer = stop, observer
         self.on_message, self.on_volume_stored = observer.on_message, observer.on_volume_stored
         self.on_cell_start, self.on_cell_end = observer.on_cell_start, observer.on_cell_end
+        self.on_cells_dropped = observer.on_cells_dropped
 
     def on_progress(self, name: str, stage: str, done: int, total: int) -> None:
         if self._stop.is_set():

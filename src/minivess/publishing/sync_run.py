@@ -15,6 +15,7 @@ from minivess.errors import ConfigError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
+from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
 from minivess.locks import is_held
 from minivess.masking import has_password
@@ -128,14 +129,15 @@ def experiment_name(config: ExperimentConfig) -> str:
 
 def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     tags = _provenance(folder)
-    cells = [_cell_record(cell, tags) for cell in folder.cells()]
+    race = folder.read_race()
+    cells = [_cell_record(cell, tags, race) for cell in folder.cells()]
     external = [cell for record in folder.read_external() for cell in _external_records(folder, record, tags)]
-    planned = len(set(config.cells_in_order))
+    planned = {cell.name for cell in folder.cells_to_finish(config)}
     running = is_held(folder.path / LOCK_FILE)
     files = (folder.config, folder.profile, folder.splits, folder.plan, folder.preflight, folder.environment)
     return RunRecord(
         name=experiment_name(config),
-        status="running" if running else _run_status(cells, planned),
+        status="running" if running else _run_status(cells, planned, race),
         params={
             "config": config.model_dump(mode="json"),
             "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
@@ -157,7 +159,7 @@ def _provenance(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
+def _cell_record(cell: CellFolder, tags: Mapping[str, str], race: RaceRecord) -> CellRecord:
     spec, outcome = cell.read_spec(), read_outcome(cell.path)
     status = _cell_status(cell, outcome)
     metrics: dict[str, float] = {}
@@ -171,6 +173,8 @@ def _cell_record(cell: CellFolder, tags: Mapping[str, str]) -> CellRecord:
     if cell.finished:
         metrics, note = _final_metrics(cell, _modified_ms(cell.result))
         tags |= {"note": note} if note else {}
+    if spec.method in race.stopped:
+        tags |= {"race": race.why(spec.method)}
     if outcome is not None:
         metrics = {**metrics, "peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
         tags |= {"cause": outcome.cause}
@@ -242,7 +246,8 @@ def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:
         return "finished"
     if is_held(cell.path / LOCK_FILE):
         return "running"
-    return "stopped" if outcome is None else outcome.status  # without an outcome, its supervisor was killed
+    # Without an outcome, its supervisor was killed. A paused cell waits, or its loss was stopped by the race.
+    return "stopped" if outcome is None or outcome.status == "paused" else outcome.status
 
 
 def _ended_ms(cell: CellFolder, outcome: Outcome | None) -> int | None:
@@ -253,10 +258,11 @@ def _ended_ms(cell: CellFolder, outcome: Outcome | None) -> int | None:
     return max(map(_modified_ms, signs))
 
 
-def _run_status(cells: list[CellRecord], planned: int) -> Status:
+def _run_status(cells: list[CellRecord], planned: set[str], race: RaceRecord) -> Status:
+    cells = [cell for cell in cells if cell.name in planned or cell.method not in race.stopped]
     if any(cell.status == "failed" for cell in cells):
         return "failed"
-    return "finished" if len(cells) == planned and all(cell.status == "finished" for cell in cells) else "stopped"
+    return "finished" if len(cells) == len(planned) and all(cell.status == "finished" for cell in cells) else "stopped"
 
 
 def _modified_ms(path: Path) -> int:

@@ -157,7 +157,8 @@ def _progress(facts: RunData) -> dict[str, Any]:
     on_gpu = [cell for cell in facts.cells if cell.peaks.gpu_bytes]
     return {
         "finished": sum(cell.state == "finished" for cell in facts.cells),
-        "unfinished": [cell for cell in facts.cells if cell.state not in ("finished", "not started")],
+        "planned": sum(cell.state != "stopped early" for cell in facts.cells),
+        "unfinished": [cell for cell in facts.cells if cell.state not in ("finished", "stopped early", "not started")],
         "not_started": [cell.name for cell in facts.cells if cell.state == "not started"],
         "warned": [cell for cell in facts.cells if cell.outcome and cell.outcome.warnings],
         "seconds": sum(cell.seconds or 0 for cell in facts.cells),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.cell_spec import CellResult
 from minivess.experiments.config import CellKey, ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
+from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.results import read_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.planning.plan import TrainingPlan
@@ -25,7 +26,7 @@ from minivess.supervision.recorder import Peaks
 from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
 from minivess.text import counted, format_bytes
 
-State = Literal["finished", "failed", "interrupted", "started", "not started"]
+State = Literal["finished", "stopped early", "paused", "failed", "interrupted", "started", "not started"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class CellData:
         fold: Number of the fold.
         repeat: Number of the repeat, from 1.
         folder: Folder of the cell.
-        state: State of the cell. "started": it has started but has neither a result nor an outcome.
+        state: State of the cell. "started": it has started but has neither a result nor an outcome. "stopped early": a race
+            has stopped its loss. "paused": it waits for the other losses of a race.
         result: The result; None unless the cell has finished.
         outcome: How the last attempt ended; None if it left no outcome.
         limits: Limits that the supervisor enforces.
@@ -130,6 +132,7 @@ class RunData:
             trained elsewhere, then baselines.
         cells: Every planned or started cell, in the order of ``methods``, repeats and folds.
         external: The methods that were trained elsewhere.
+        race: What a race has decided.
     """
 
     folder: RunFolder
@@ -144,6 +147,7 @@ class RunData:
     methods: tuple[str, ...]
     cells: tuple[CellData, ...]
     external: tuple[ExternalRecord, ...] = ()
+    race: RaceRecord = field(default_factory=RaceRecord)
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -172,7 +176,7 @@ def read_run_data(folder: RunFolder) -> RunData:
     specs = [cell.read_spec() for cell in folder.cells()]
     baselines = config.evaluation.baselines
     named = dict.fromkeys([*config.losses, *(spec.method for spec in specs)])
-    external = folder.read_external()
+    external, race = folder.read_external(), folder.read_race()
     methods = (
         *(method for method in named if method not in baselines),
         *(record.name for record in external),
@@ -191,8 +195,9 @@ def read_run_data(folder: RunFolder) -> RunData:
         comparison=comparison,
         rows=folder.read_rows(),
         methods=methods,
-        cells=tuple(_read_cell(folder.cell(*cell), cell) for cell in order),
+        cells=tuple(_read_cell(folder.cell(*cell), cell, race) for cell in order),
         external=tuple(external),
+        race=race,
     )
 
 
@@ -206,13 +211,13 @@ def _commits(folder: RunFolder) -> dict[str, list[str]]:
     return commits
 
 
-def _read_cell(folder: CellFolder, key: CellKey) -> CellData:
+def _read_cell(folder: CellFolder, key: CellKey, race: RaceRecord) -> CellData:
     order, outcome = folder.path / ORDER_FILE, read_outcome(folder.path)
     samples, started = read_samples(folder.monitor)
     return CellData(
         **key._asdict(),
         folder=folder,
-        state=_state(folder, outcome),
+        state=_state(folder, outcome, stopped=key.method in race.stopped),
         result=folder.read_result() if folder.finished else None,
         outcome=outcome,
         limits=SupervisorSpec.read(order).limits if order.is_file() else Limits(),
@@ -222,11 +227,15 @@ def _read_cell(folder: CellFolder, key: CellKey) -> CellData:
     )
 
 
-def _state(folder: CellFolder, outcome: Outcome | None) -> State:
+def _state(folder: CellFolder, outcome: Outcome | None, *, stopped: bool) -> State:
     if folder.finished:
         return "finished"
+    if stopped:
+        return "stopped early"
     if outcome is None:
         return "started" if folder.spec.is_file() else "not started"
+    if outcome.status == "paused":
+        return "paused"
     return "interrupted" if outcome.status == "stopped" else "failed"
 
 

@@ -34,6 +34,7 @@ class _Settings:
     level: float
     resamples: int
     seed: int
+    stopped: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def compare(
     *,
     baselines: Sequence[str] = ("threshold",),
     planned: Sequence[str] = (),
+    stopped: Sequence[str] = (),
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -71,6 +73,8 @@ def compare(
         baselines: Methods that are shown in the table but never tested and never ``best``. Names without rows are
             ignored.
         planned: Losses that should be compared. Those without a row are listed in ``absent``.
+        stopped: Losses that were stopped early because of their scores. If they have no row, the correction still counts
+            their pairs: those who remain were chosen by scores that are not independent of the final ones.
         level: Nominal coverage of the intervals. The significance level of the tests is 1 - level.
         resamples: Bootstrap resamples of an interval. The tests use at least 10,000 resamples, and more if this number
             is larger or if there are many pairs.
@@ -86,8 +90,9 @@ def compare(
     """
     metrics = known_metrics(metrics)
     table = _read(per_case_table, metrics)
-    settings = _Settings(tuple(name for name in table if name in baselines), level, resamples, seed)
-    compared = [method for method in table if method not in settings.baselines]
+    own = tuple(name for name in table if name in baselines)
+    compared = [method for method in table if method not in own]
+    settings = _Settings(own, level, resamples, seed, stopped=len(set(stopped) - table.keys()))
     _check_same_folds(table, compared)
     cases = sorted({case for rows in table.values() for case in rows})
     lacking = {method: tuple(case for case in cases if case not in rows) for method, rows in table.items()}
@@ -164,7 +169,8 @@ def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Setti
     tests = {}
     pairs_to_test = list(combinations(compared, 2))
     # Enough resamples that the smallest p is still below the significance level after Holm correction over all pairs.
-    resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * len(pairs_to_test) / (1 - settings.level)))
+    family = math.comb(len(compared) + settings.stopped, 2)
+    resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * family / (1 - settings.level)))
     for first, second in pairs_to_test:
         cases = _shared(table, (first, second))
         if not cases:
@@ -172,7 +178,8 @@ def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Setti
         a, b = ([table[method][case].scores[metric] for case in cases] for method in (first, second))
         folds = [table[first][case].fold for case in cases]
         tests[first, second] = paired_bootstrap_test(a, b, folds, resamples, settings.seed, settings.level)
-    corrected = holm([test.p_value for test in tests.values()])
+    untested = [1.0] * (family - len(pairs_to_test))
+    corrected = holm([*(test.p_value for test in tests.values()), *untested])[: len(tests)]
     pairs = []
     for ((first, second), test), p_holm in zip(tests.items(), corrected, strict=True):
         winner = first if (test.difference > 0) == METRICS[metric].higher_is_better else second

@@ -39,5 +39,7 @@ class ExitCode(IntEnum):
     """``OSError`` with ENOSPC or EDQUOT: a checkpoint or a result could not be written."""
     HOST_OUT_OF_MEMORY = 74
     """``MemoryError``, or a system memory limit of the supervisor."""
+    PAUSED = 76
+    """Trained to the step at which a race pauses the cell, and scored there; the run continues it, or stops the loss."""
     STOPPED = 75
     """Asked to stop (SIGTERM), the process wrote a checkpoint and exited; the same command resumes (EX_TEMPFAIL)."""

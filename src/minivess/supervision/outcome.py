@@ -18,6 +18,8 @@ class Cause(StrEnum):
     """Why a supervised process ended."""
 
     FINISHED = "finished"
+    PAUSED = "paused"
+    """At a step at which a race compares the losses."""
     INTERRUPTED = "interrupted"
     """By the user, or because the process that started the supervisor has ended."""
     MEMORY_LIMIT = "memory_limit"
@@ -52,6 +54,7 @@ _AGAIN = "run the same command again: it resumes"
 _SMALLER = "use a smaller patch or batch"
 _CURES = {
     Cause.FINISHED: "",
+    Cause.PAUSED: "",
     Cause.INTERRUPTED: _AGAIN,
     Cause.MEMORY_LIMIT: f"{_SMALLER}, a lower cache rate or the store on disk; or raise the limit if the machine has more memory",
     Cause.SYSTEM_MEMORY_LOW: f"close other programs and {_AGAIN}",
@@ -67,6 +70,7 @@ _CURES = {
 }
 _BY_EXIT_CODE = {
     ExitCode.FINISHED: Cause.FINISHED,
+    ExitCode.PAUSED: Cause.PAUSED,
     ExitCode.CUDA_OUT_OF_MEMORY: Cause.CUDA_OUT_OF_MEMORY,
     ExitCode.NAN_LOSS: Cause.NAN_LOSS,
     ExitCode.DISK_FULL: Cause.DISK_FULL,
@@ -90,11 +94,11 @@ class Outcome:
     """How one attempt at a cell ended.
 
     Attributes:
-        status: "finished"; "stopped" (interrupted without an error; the same command resumes); "failed" (everything
+        status: "finished"; "paused" (by a race); "stopped" (interrupted without an error; the same command resumes); "failed" (everything
             else).
         cause: Why, as a name for programs.
         message: What happened, as text; after an error with the last lines of the log.
-        cure: What the user can do; empty when finished.
+        cure: What the user can do; empty when finished or paused.
         exit_code: Exit code of the process itself; None when a signal ended it.
         signal: Number of the signal that ended it, else None.
         peak_rss_bytes: Largest resident memory measured of the process tree.
@@ -107,7 +111,7 @@ class Outcome:
         warnings: What was noticed during the attempt and did not end the process.
     """
 
-    status: Literal["finished", "failed", "stopped"]
+    status: Literal["finished", "paused", "failed", "stopped"]
     cause: Cause
     message: str
     cure: str
@@ -146,10 +150,12 @@ def read_outcome(folder: Path) -> Outcome | None:
     return read_state(path, Outcome, "delete it; the same command then continues") if path.is_file() else None
 
 
-def status_of(cause: Cause) -> Literal["finished", "failed", "stopped"]:
+def status_of(cause: Cause) -> Literal["finished", "paused", "failed", "stopped"]:
     """Return the status that belongs to a cause."""
     if cause is Cause.FINISHED:
         return "finished"
+    if cause is Cause.PAUSED:
+        return "paused"
     return "stopped" if cause is Cause.INTERRUPTED else "failed"
 
 
@@ -159,5 +165,5 @@ def cause_of(returncode: int) -> Cause:
 
 
 def cure_for(cause: Cause) -> str:
-    """Return what the user can do about a cause; empty for FINISHED."""
+    """Return what the user can do about a cause; empty for FINISHED and PAUSED."""
     return _CURES[cause]

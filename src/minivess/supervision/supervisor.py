@@ -239,7 +239,7 @@ class _Watch:
             sender = "sent by the kernel, which ran out of memory" if kernel else "sent by another process"
             last = f"the last snapshot shows that it held {held} and that the machine had {available} available"
             return f"{how}, {sender}; {last}"
-        if cause in {Cause.FINISHED, Cause.INTERRUPTED}:
+        if cause in {Cause.FINISHED, Cause.PAUSED, Cause.INTERRUPTED}:
             return how
         return "\n".join([how, *_last_lines(self._spec.folder / LOG_FILE, self._log_start_bytes)])
 

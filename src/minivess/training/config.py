@@ -69,3 +69,7 @@ class TrainingConfig(Settings):
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
         return self.max_epochs * self.steps_per_epoch
+
+    def step_at(self, share: float) -> int:
+        """Return the step at a share of all steps, between 0 and 1."""
+        return max(1, round(share * self.steps))

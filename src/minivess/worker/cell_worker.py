@@ -21,8 +21,8 @@ from minivess.data.sampling.loaders import batches
 from minivess.data.sampling.patch_sampler import PatchSampler
 from minivess.errors import RunError
 from minivess.evaluation.baselines import BASELINES
-from minivess.evaluation.evaluate import evaluate_cases
-from minivess.experiments.cell_spec import CellResult, CellSpec, code_of_cell
+from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, CaseRow, evaluate_cases
+from minivess.experiments.cell_spec import CellResult, CellSpec, RaceScores, code_of_cell
 from minivess.experiments.run_folder import CellFolder
 from minivess.geometry import patch_for
 from minivess.inference.predict_volume import predict_volume
@@ -40,7 +40,9 @@ from minivess.training.checkpoint import CheckpointManager
 from minivess.training.loop import fit
 from minivess.training.state import TrainState
 from minivess.training.step import NanLossError, Step, autocast
-from minivess.worker.exit_status import Beat, exit_code_of, heartbeat
+from minivess.worker.exit_status import Beat, PausedError, exit_code_of, heartbeat
+
+Predict = Callable[[StoredCase], Any]
 
 
 def run_cell(folder: CellFolder) -> CellResult:
@@ -54,6 +56,7 @@ def run_cell(folder: CellFolder) -> CellResult:
 
     Raises:
         NanLossError: The weights contain NaN or infinity after the last step.
+        PausedError: A race pauses the cell; it is scored there and continues from its checkpoint.
     """
     began = time.monotonic()
     spec = folder.read_spec()
@@ -67,19 +70,7 @@ def run_cell(folder: CellFolder) -> CellResult:
         if spec.method in BASELINES
         else _trained_predictor(spec, store, folder, micro_batch, beat)
     )
-    rows = evaluate_cases(
-        folder.path,
-        store,
-        spec.held_out,
-        predict,
-        method=spec.method,
-        fold=spec.fold,
-        repeat=spec.repeat,
-        groups=spec.groups,
-        tolerance_um=spec.tolerance_um,
-        scoring_processes=spec.plan.scoring_processes,
-        progress=lambda done, total: beat("score", done, total),
-    )
+    rows = _evaluate(folder.path, spec, store, predict, beat)
     result = CellResult(
         method=spec.method,
         fold=spec.fold,
@@ -92,6 +83,22 @@ def run_cell(folder: CellFolder) -> CellResult:
     )
     write_state(folder.result, result)
     return result
+
+
+def _evaluate(into: Path, spec: CellSpec, store: Store, predict: Predict, beat: Beat) -> list[CaseRow]:
+    return evaluate_cases(
+        into,
+        store,
+        spec.held_out,
+        predict,
+        method=spec.method,
+        fold=spec.fold,
+        repeat=spec.repeat,
+        groups=spec.groups,
+        tolerance_um=spec.tolerance_um,
+        scoring_processes=spec.plan.scoring_processes,
+        progress=lambda done, total: beat("score", done, total),
+    )
 
 
 def _require_code(spec: CellSpec) -> None:
@@ -122,9 +129,6 @@ def _trained_on(spec: CellSpec, store: Store) -> TrainedOn:
         intensity_min=min(volume.intensity_low or 0.0 for volume in volumes),
         intensity_max=max(volume.intensity_high or 0.0 for volume in volumes),
     )
-
-
-Predict = Callable[[StoredCase], Any]
 
 
 def _baseline_predictor(spec: CellSpec, store: Store, beat: Beat) -> tuple[Predict, str]:
@@ -217,22 +221,41 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
     )
     validation_case = spec.held_out[len(spec.held_out) // 2]
 
+    def predict(case: StoredCase) -> Any:
+        return predictor(state.average, plan, beat)(case)
+
     def measure(state: TrainState) -> dict[str, Any]:
         case = store.case(validation_case)
-        mask = predictor(state.average, plan, beat)(case)
-        return {"dsc": dsc(mask != 0, case.label != 0), "case": validation_case}
+        return {"dsc": dsc(predict(case) != 0, case.label != 0), "case": validation_case}
 
-    checkpoints = Checkpoints(manager, training)
-    callbacks = [
-        Heartbeat(beat, training.steps),
-        Journal(folder.journal, training, state.step, measure),
-        checkpoints,
-        GracefulStop(checkpoints.save),
-    ]
-    fit(state, step, batches(sampler, state.step, training.steps, plan.workers), callbacks)
-    if not all(value.isfinite().all() for value in state.average.parameters()):
-        raise NanLossError("the weights contain NaN or infinity after the last step")
+    def train_until(last: int) -> None:
+        checkpoints = Checkpoints(manager, training)
+        callbacks = [
+            Heartbeat(beat, training.steps),
+            Journal(folder.journal, training, state.step, measure),
+            checkpoints,
+            GracefulStop(checkpoints.save),
+        ]
+        fit(state, step, batches(sampler, state.step, last, plan.workers), callbacks)
+        if not all(value.isfinite().all() for value in state.average.parameters()):
+            raise NanLossError(f"the weights contain NaN or infinity after step {last}")
+
+    for last in spec.scored_at:
+        if state.step <= last:  # otherwise it was scored before training went on
+            train_until(last)
+            _score_at(last, spec, store, folder, predict, beat)
+            if folder.read_pause() == last:
+                raise PausedError(f"paused by the race after step {last} of {training.steps}")
+    train_until(training.steps)
     return state.average
+
+
+def _score_at(step: int, spec: CellSpec, store: Store, folder: CellFolder, predict: Predict, beat: Beat) -> None:
+    """Score the held-out cases for a race; the masks of weights that train on are not kept."""
+    if folder.rows_at(step) is None:
+        rows = _evaluate(folder.race(step), spec, store, predict, beat)
+        write_state(folder.race(step) / "scores.json", RaceScores(step=step, rows=tuple(rows)))
+    shutil.rmtree(folder.race(step) / PREDICTIONS_FOLDER, ignore_errors=True)
 
 
 def predictor(network: torch.nn.Module, plan: TrainingPlan, beat: Beat) -> Predict:

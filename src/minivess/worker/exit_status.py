@@ -25,6 +25,10 @@ Beat = Callable[[str, int, int], None]
 _MEMORY_REFUSED = {"host": ExitCode.HOST_OUT_OF_MEMORY, "card": ExitCode.CUDA_OUT_OF_MEMORY}
 
 
+class PausedError(Exception):
+    """The cell has reached the step at which a race pauses it, and is scored there."""
+
+
 def exit_code_of(work: Callable[[], None]) -> int:
     """Run ``work`` and return the exit code of how it ended; see `minivess.supervision.exit_codes`.
 
@@ -37,6 +41,9 @@ def exit_code_of(work: Callable[[], None]) -> int:
     except StopRequestedError as error:
         logging.info("%s", error)
         return ExitCode.STOPPED
+    except PausedError as error:
+        logging.info("%s", error)
+        return ExitCode.PAUSED
     except NanLossError as error:
         logging.error("%s", error)
         return ExitCode.NAN_LOSS
