@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minivess.data.phantoms.phantom import minivess_cases
 from minivess.data.profiler import VolumeStats
@@ -19,6 +21,9 @@ def _volumes(count: int = 70) -> list[VolumeStats]:
         VolumeStats(name=case.name, shape=case.shape, spacing_um=case.spacing_um, **facts)
         for case in minivess_cases()[:count]
     ]
+
+
+ALL = _volumes()
 
 
 class TestMakeSplits:
@@ -65,9 +70,9 @@ class TestMakeSplits:
         splits = make_splits(_volumes(7), 3)
         assert Splits.model_validate_json(splits.model_dump_json()) == splits
 
-    @pytest.mark.parametrize("folds", [1, 8])
+    @pytest.mark.parametrize("folds", [0, 8])
     def test_an_invalid_number_of_folds_is_refused(self, folds: int) -> None:
-        with pytest.raises(ConfigError, match="2 to 7 folds") as caught:
+        with pytest.raises(ConfigError, match="1 to 7 folds") as caught:
             make_splits(_volumes(7), folds)
         assert caught.value.got == str(folds)
 
@@ -75,6 +80,69 @@ class TestMakeSplits:
         with pytest.raises(ConfigError) as caught:
             make_splits(_volumes(1), 2)
         assert caught.value.got == "1"
+
+
+class TestOneFold:
+    @pytest.mark.parametrize(("cases", "held_out"), [(2, 1), (7, 1), (7, 2), (70, 14)])
+    def test_holds_out_about_a_fifth_and_trains_on_the_rest(self, cases: int, held_out: int) -> None:
+        sizes = set()
+        for seed in range(5):
+            (fold,) = make_splits(_volumes(cases), 1, seed).folds
+            assert len(fold.train) + len(fold.held_out) == len({*fold.train, *fold.held_out}) == cases
+            sizes.add(len(fold.held_out))
+        assert held_out in sizes <= {held_out - 1, held_out, held_out + 1}
+
+    def test_holds_out_whole_groups(self) -> None:
+        groups = {volume.name: str(number // 3) for number, volume in enumerate(_volumes(12))}
+        (fold,) = make_splits(_volumes(12), 1, groups=groups).folds
+        assert len({groups[name] for name in fold.held_out}) == 1
+        assert len(fold.held_out) == 3
+
+
+class TestTrainOnly:
+    def test_is_trained_on_in_every_fold_and_never_held_out(self) -> None:
+        splits = make_splits(_volumes(7), 3, train_only=["mv02", "mv05"])
+        assert all({"mv02", "mv05"} <= set(fold.train) for fold in splits.folds)
+        held_out = sorted(name for fold in splits.folds for name in fold.held_out)
+        assert held_out == ["mv01", "mv03", "mv04", "mv06", "mv07"]
+
+
+class TestGroups:
+    @settings(max_examples=300, deadline=None, derandomize=True)
+    @given(st.data())
+    def test_no_layout_of_groups_splits_one(self, data: st.DataObject) -> None:
+        """The bound of the docstring: fold sizes differ by at most the size of the largest group."""
+        group_of = data.draw(st.lists(st.integers(0, 15), min_size=2, max_size=60).filter(lambda g: len(set(g)) > 1))
+        folds, seed = data.draw(st.integers(2, len(set(group_of)))), data.draw(st.integers(0, 9))
+        names = [volume.name for volume in ALL[: len(group_of)]]
+        groups = {name: f"animal{group}" for name, group in zip(names, group_of, strict=True)}
+        splits = make_splits(ALL[: len(names)], folds, seed, groups=groups)
+        held_out = [fold.held_out for fold in splits.folds]
+        assert sorted(name for part in held_out for name in part) == sorted(names)
+        assert all(not {groups[n] for n in fold.train} & {groups[n] for n in fold.held_out} for fold in splits.folds)
+        sizes = [len(part) for part in held_out]
+        assert min(sizes) > 0
+        assert max(sizes) - min(sizes) <= max(group_of.count(group) for group in group_of)
+        assert splits == make_splits(list(reversed(ALL[: len(names)])), folds, seed, groups=groups)
+
+    def test_groups_of_one_size_give_folds_of_one_size_with_each_kind(self) -> None:
+        """Six animals of four cases, three of each spacing: each of three folds gets one animal of each spacing."""
+        volumes = [
+            volume.model_copy(update={"spacing_um": (1.0 + k // 12,) * 3, "shape": (64, 64, 9)})
+            for k, volume in enumerate(ALL[:24])
+        ]
+        groups = {volume.name: f"animal{k // 4}" for k, volume in enumerate(volumes)}
+        for seed in range(5):
+            for fold in make_splits(volumes, 3, seed, groups=groups).folds:
+                spacings = {volume.spacing_um[0] for volume in volumes if volume.name in fold.held_out}
+                assert (len(fold.held_out), len(spacings)) == (8, 2)
+
+    def test_fewer_groups_than_folds_and_a_single_group_are_refused(self) -> None:
+        two = {volume.name: str(k % 2) for k, volume in enumerate(ALL[:8])}
+        with pytest.raises(ConfigError, match="1 to 2 folds for 2 groups"):
+            make_splits(ALL[:8], 3, groups=two)
+        with pytest.raises(ConfigError, match="at least two groups"):
+            make_splits(ALL[:8], 3, groups=dict.fromkeys(two, "a"))
 
 
 class TestImportSplits:

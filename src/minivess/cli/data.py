@@ -82,17 +82,23 @@ def data() -> None:
     help="Shapes: small is 96 x 96 in plane and takes seconds; minivess has the shapes and spacings of MiniVess, "
     "up to 512 x 512 x 110.",
 )
+@click.option(
+    "--groups",
+    type=click.IntRange(2),
+    help="Number of animals: the volumes of an animal are alike, animals differ, and OUT/groups.csv says which is which.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random numbers.")
 @click.option("--quiet", is_flag=True, help="Print nothing.")
-def phantom(out: Path, count: int, like: str, seed: int, quiet: bool) -> None:
+def phantom(out: Path, count: int, like: str, groups: int | None, seed: int, quiet: bool) -> None:
     """Draw synthetic vessel volumes (phantoms) with exact labels.
 
     They look like two-photon volumes and are written to OUT/raw/ and OUT/seg/.
     """
     from minivess.cli.progress import volume_progress
-    from minivess.data.phantoms.phantom import minivess_cases, small_cases, write_phantom
+    from minivess.data.phantoms.phantom import in_groups, minivess_cases, small_cases, write_phantom
 
     cases = small_cases(count, seed) if like == "small" else minivess_cases(count, seed)
+    cases = cases if groups is None else in_groups(cases, groups, seed)
     with volume_progress("Drawing", len(cases), quiet=quiet) as advance:
         write_phantom(out, cases, lambda case: advance())
     if not quiet:

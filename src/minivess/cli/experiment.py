@@ -99,13 +99,16 @@ def run(
     from minivess.data.layouts.cases import read_layout
     from minivess.experiments.cell_selection import CellFilter, select_cells
     from minivess.experiments.config import load_config, merge
+    from minivess.experiments.design import with_folds_of_the_data
     from minivess.experiments.run_folder import RunFolder
 
     paths = {"data_dir": data_dir, "output_dir": output_dir, "name": name}
     given = {key: str(value) for key, value in paths.items() if value is not None}
     overrides: dict[str, Any] = {**given, "plan": plan_keys}
     options = {key: f"--{key.replace('_', '-')}" for key in given} | keys_of(settings)
-    resolved = load_config(config, merge(overrides, parse_settings(settings)), options, debug=debug)
+    resolved = with_folds_of_the_data(
+        load_config(config, merge(overrides, parse_settings(settings)), options, debug=debug)
+    )
     filters = [CellFilter.parse(text) for text in only]
     select_cells(resolved, filters)
     if fresh and dry_run:
@@ -132,7 +135,9 @@ def run(
 @model_name
 @plan_options
 @click.option(
-    "--num-folds", type=click.IntRange(2), default=3, show_default=True, help="Number of folds of the cross-validation."
+    "--num-folds",
+    type=click.IntRange(1),
+    help="Number of folds of the cross-validation; by default 3, or that of splits_final.json.",
 )
 @click.option("--max-epochs", type=click.IntRange(1), help="Number of epochs of 250 optimizer steps; by default 100.")
 @click.option(
@@ -169,7 +174,7 @@ def train(
     log_dir: Path,
     data_dir: Path | None,
     model: str,
-    num_folds: int,
+    num_folds: int | None,
     max_epochs: int | None,
     seed: int,
     memory_limit_gb: float | None,
@@ -193,12 +198,13 @@ def train(
         "output_dir": str(log_dir.parent),
         "data_dir": str(data_dir or "data/minivess"),
         "losses": [loss],
-        "folds": num_folds,
         "seed": seed,
         "model": {"name": model},
         "plan": plan_keys,
         "limits": {"memory_limit_gib": memory_limit_gb, "monitor_interval_s": monitor_interval},
     }
+    if num_folds is not None:
+        values["folds"] = num_folds
     if debug:
         values = merge(values, DEBUG)
     if max_epochs is not None:

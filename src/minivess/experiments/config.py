@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from minivess.data.groups import check_pattern, is_pattern
 from minivess.errors import ConfigError
 from minivess.masking import has_password
 from minivess.metrics.catalogue import known_metrics
@@ -186,13 +187,33 @@ class ExperimentConfig(Settings):
     loss_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="options of each loss, by the name of the loss"
     )
-    folds: int = Field(default=3, ge=2, le=10_000, description="number of folds of the cross-validation")
+    folds: int = Field(
+        default=3,
+        ge=1,
+        le=10_000,
+        description="number of folds of the cross-validation; 1 is a single split that holds out about a fifth of the "
+        "cases; without this key, the number of folds in splits_final.json if the data set has this file",
+    )
     repeats: int = Field(
         default=1,
         ge=1,
         le=1000,
         description="number of times that each loss is trained on each fold, each time with another seed of initial "
         "weights and patches; may be raised later",
+    )
+    groups: str | None = Field(
+        default=None,
+        description="which cases belong together, such as all volumes of one animal: a CSV file with the columns case and "
+        "group (a relative path is relative to the data set folder), or a pattern on the names of the cases with the group "
+        "in parentheses, such as ^(animal\\d+)_; a group is never split between folds, and is the unit of the statistics",
+    )
+    test: tuple[str, ...] | None = Field(
+        default=None,
+        description="cases that are never trained on and not looked at before the end; the registered network is then "
+        "scored on them, apart from the comparison; without this key, the labelled cases of imagesTs/; [] is none",
+    )
+    train_only: tuple[str, ...] = Field(
+        default=(), description="cases that are trained on in every fold and never held out"
     )
     seed: int = Field(
         default=0, ge=0, le=_LARGEST_SEED, description="random seed of splits, initial weights and patches"
@@ -270,12 +291,19 @@ class ExperimentConfig(Settings):
             raise ValueError("finite numbers") from None
         return options
 
-    @field_validator("losses")
+    @field_validator("losses", "test", "train_only")
     @classmethod
-    def _once_each(cls, losses: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(losses)) != len(losses):
-            raise ValueError("each loss once")
-        return losses
+    def _once_each(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if names is not None and len(set(names)) != len(names):
+            raise ValueError(f"each {'loss' if info.field_name == 'losses' else 'case'} once")
+        return names
+
+    @field_validator("groups")
+    @classmethod
+    def _is_usable(cls, groups: str | None) -> str | None:
+        if groups is not None and is_pattern(groups):
+            check_pattern(groups)
+        return groups
 
 
 def load_config(

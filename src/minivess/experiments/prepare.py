@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
-from minivess.data.splits import Splits, import_splits, make_splits
+from minivess.data.splits import Splits
 from minivess.errors import ConfigError
 from minivess.experiments.config import STORE_FOLDER, ExperimentConfig
+from minivess.experiments.design import find_groups, imported_folds, make_folds, with_folds_of_the_data
 from minivess.experiments.resume import (
     refuse_another_experiment,
     refuse_changed_code,
     refuse_other_data,
+    refuse_other_groups,
     refuse_other_splits,
 )
 from minivess.experiments.run_folder import RunFolder
@@ -98,7 +100,7 @@ def prepare(
         require_known(loss)
     # A worker with another working folder must find the images too.
     data_dir = config.data_dir.absolute()
-    config = config.model_copy(update={"data_dir": data_dir})
+    config = with_folds_of_the_data(config.model_copy(update={"data_dir": data_dir}))
     hardware = limited(hardware, config)
     folder = RunFolder(config.output_dir / config.name)
     started = folder.config.exists()
@@ -118,16 +120,19 @@ def prepare(
         # No plan can be made for a faulty data set, so only the findings about the data are reported.
         run_preflight(hardware, data_dir, folder.path, environ=environ, data_findings=data_findings).raise_if_critical()
     profile = scanned.some(config.cases)
+    names = [volume.name for volume in scanned.volumes]
+    groups = find_groups(config, names)
     if started:
         plan, splits = folder.read_plan(), folder.read_splits()
         refuse_other_data(profile, folder)
-        refuse_other_splits(_imported_splits(config, scanned), folder)
+        refuse_other_groups(groups, folder)
+        refuse_other_splits(imported_folds(config, names, groups), folder)
     else:
         model = load_model_profile(config.model.name, **config.model.changes())
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ), slots[0].environment) as peaks:
             plan = compute_adaptive_profile(slots[0].hardware, profile, model, config.plan, Estimator(losses, peaks))
-        splits = _imported_splits(config, scanned) or make_splits(profile.volumes, config.folds, config.seed)
+        splits = make_folds(config, profile, groups)
     preflight = run_preflight(
         hardware,
         data_dir,
@@ -148,13 +153,6 @@ def _not_started(config: ExperimentConfig, folder: RunFolder) -> int:
     trained = {(cell.method, cell.repeat) for cell in config.cells_in_order if cell.method in config.losses}
     started = {(cell.method, cell.repeat) for cell in config.cells_in_order if folder.cell(*cell).spec.is_file()}
     return len(trained - started)
-
-
-def _imported_splits(config: ExperimentConfig, scanned: DatasetProfile) -> Splits | None:
-    """Return the folds that came with the data; None if there are none. A trial on fewer cases does not use them."""
-    if config.cases is not None or config.data_dir is None:
-        return None
-    return import_splits(config.data_dir, [volume.name for volume in scanned.volumes], config.folds)
 
 
 def compute_of(plan: TrainingPlan) -> str:

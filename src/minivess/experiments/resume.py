@@ -6,6 +6,7 @@ restores its newest checkpoint (`training.checkpoint`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from minivess.data.layouts.nnunet_json import SPLITS
@@ -19,7 +20,7 @@ from minivess.text import first_few
 
 _MAY_CHANGE: dict[str, Any] = {
     **dict.fromkeys(
-        ("data_dir", "output_dir", "losses", "repeats", "limits", "dry_start", "tracking_uri", "debug"), True
+        ("data_dir", "output_dir", "losses", "repeats", "groups", "limits", "dry_start", "tracking_uri", "debug"), True
     ),
     "evaluation": {"metrics": True, "baselines": True, "resamples": True},
 }
@@ -99,6 +100,30 @@ def _changed_volumes(before: DatasetProfile, now: DatasetProfile) -> str:
     return "; ".join(f"{kind}: {first_few(sorted(names))}" for kind, names in kinds.items() if names)
 
 
+def refuse_other_groups(groups: Mapping[str, str], folder: RunFolder) -> None:
+    """Require that the groups are those with which the run was started, wherever they come from now.
+
+    Args:
+        groups: Group of every case; empty without groups.
+        folder: The run.
+
+    Raises:
+        DataError: A case is in another group, or groups were added or removed.
+    """
+    before = folder.read_splits().groups
+    changed = [
+        f"{case} in {before.get(case, 'no group')} then, in {groups.get(case, 'no group')} now"
+        for case in sorted(before.keys() | groups.keys())
+        if before.get(case) != groups.get(case)
+    ]
+    if changed:
+        raise DataError(
+            f"the groups with which {folder.path} was started",
+            first_few(changed),
+            "restore the groups, or start another run under a new name (--name)",
+        )
+
+
 def refuse_other_splits(imported: Splits | None, folder: RunFolder) -> None:
     """Require that the folds that come with the data, if there are any, are those with which the run was started.
 
@@ -111,7 +136,7 @@ def refuse_other_splits(imported: Splits | None, folder: RunFolder) -> None:
     Raises:
         DataError: The file was added or changed.
     """
-    if imported is not None and imported != folder.read_splits():
+    if imported is not None and imported.folds != folder.read_splits().folds:
         raise DataError(
             f"the folds with which {folder.path} was started",
             f"other folds in {SPLITS}, which was added or changed in the meantime",

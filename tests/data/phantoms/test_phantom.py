@@ -8,7 +8,14 @@ import pytest
 from scipy import ndimage
 
 from minivess.data.formats.nifti import read_header, read_volume
-from minivess.data.phantoms.phantom import PhantomCase, make_phantom, minivess_cases, small_cases, write_phantom
+from minivess.data.phantoms.phantom import (
+    PhantomCase,
+    in_groups,
+    make_phantom,
+    minivess_cases,
+    small_cases,
+    write_phantom,
+)
 from minivess.errors import DataError
 
 TINY = PhantomCase("tiny", (32, 40, 5), (0.99, 0.99, 5.0), seed=3)
@@ -151,3 +158,29 @@ class TestWritePhantom:
         with pytest.raises(DataError) as caught:
             write_phantom(tmp_path / "file", [TINY])
         assert caught.value.got == str(tmp_path / "file")
+
+
+class TestInGroups:
+    def test_volumes_of_an_animal_are_alike_and_animals_differ(self):
+        cases = in_groups(small_cases(7), 3)
+        assert [case.name for case in cases[:3]] == ["animal1_1", "animal1_2", "animal1_3"]
+        assert [sum(case.animal.name == f"animal{k}" for case in cases) for k in (1, 2, 3)] == [3, 2, 2]
+        assert len({(case.animal, case.spacing_um) for case in cases}) == 3
+        assert len({case.animal.photons for case in cases}) == len({case.animal.haze for case in cases}) == 3
+
+    def test_the_share_of_vessel_follows_the_animal(self):
+        cases = in_groups(small_cases(4), 2)
+        share = {case.name: make_phantom(case)[1].mean() for case in cases}
+        low, high = sorted(("animal1", "animal2"), key=lambda name: share[f"{name}_1"])
+        assert max(share[f"{low}_{k}"] for k in (1, 2)) < min(share[f"{high}_{k}"] for k in (1, 2))
+
+    def test_the_file_of_groups_lies_beside_and_is_overwritten(self, tmp_path):
+        for seed in (0, 1):
+            write_phantom(tmp_path, in_groups(small_cases(3, seed), 2))
+        assert (tmp_path / "groups.csv").read_text().split() == [
+            "case,group", "animal1_1,animal1", "animal1_2,animal1", "animal2_1,animal2"
+        ]  # fmt: skip
+
+    def test_more_animals_than_volumes_are_refused(self):
+        with pytest.raises(DataError, match="at most 3 groups"):
+            in_groups(small_cases(3), 4)

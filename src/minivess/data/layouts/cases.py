@@ -87,6 +87,28 @@ def read_layout(folder: Path) -> Layout:
     )
 
 
+def read_test_layout(folder: Path) -> tuple[Case, ...]:
+    """List the labelled cases of nnU-Net's test set, ``imagesTs/`` with ``labelsTs/``, sorted by name.
+
+    Images without a label are left out, because they cannot be scored. No file is opened.
+
+    Args:
+        folder: Folder of the data set.
+
+    Returns:
+        The cases; empty if one of the two folders is missing.
+
+    Raises:
+        DataError: A label has no image, or a file name cannot be used.
+    """
+    if not all((folder / part).is_dir() for part in ("imagesTs", "labelsTs")):
+        return ()
+    layout = _nnunet(folder, "Ts")
+    unlabelled = ("label_missing", "no_labels")
+    raise_critical([finding for finding in layout.findings if finding.check not in unlabelled], DataError)
+    return tuple(case for case in layout.cases if case.label is not None)
+
+
 def find_cases(folder: Path) -> list[Case]:
     """Return the cases of a data set folder, sorted by name, without the findings.
 
@@ -104,14 +126,14 @@ def _minivess(folder: Path) -> Layout:
     return _paired(images, labels, folders, [*twice, *label_twice])
 
 
-def _nnunet(folder: Path) -> Layout:
-    images, found = _volumes(folder / "imagesTr")
-    labels, label_twice = _volumes(folder / "labelsTr")
+def _nnunet(folder: Path, part: str = "Tr") -> Layout:
+    images, found = _volumes(folder / f"images{part}")
+    labels, label_twice = _volumes(folder / f"labels{part}")
     found += label_twice
     if _have_channels(images.keys(), labels.keys()):
-        found += [_channel_fault(name) for name in images if not name.endswith("_0000")]
+        found += [_channel_fault(name, f"images{part}") for name in images if not name.endswith("_0000")]
         images = {name.removesuffix("_0000"): path for name, path in images.items() if name.endswith("_0000")}
-    folders = Folders(folder / "imagesTr", folder / "labelsTr", folder / "metadata", "NAME.nii.gz")
+    folders = Folders(folder / f"images{part}", folder / f"labels{part}", folder / "metadata", "NAME.nii.gz")
     return _paired(images, labels, folders, found)
 
 
@@ -177,9 +199,9 @@ def _paired(images: dict[str, Path], labels: dict[str, Path], folders: Folders, 
     return Layout(tuple(cases), (*found, *pairs, *check_names(images), *check_others(folders)))
 
 
-def _channel_fault(name: str) -> Finding:
+def _channel_fault(name: str, folder: str) -> Finding:
     cure = "keep one channel per case"
-    return Finding("critical", "channels", name, "one channel per case (NAME_0000)", f"{name} in imagesTr", cure)
+    return Finding("critical", "channels", name, "one channel per case (NAME_0000)", f"{name} in {folder}", cure)
 
 
 def _no_volume(folder: Path) -> DataError:

@@ -72,25 +72,35 @@ def _inside(grid: list[np.ndarray], start_um: np.ndarray, end_um: np.ndarray, ax
     return gap <= 1.0
 
 
-def take_image(fluorescence: np.ndarray, spacing_um: Spacing, rng: np.random.Generator) -> np.ndarray:
+def take_image(
+    fluorescence: np.ndarray,
+    spacing_um: Spacing,
+    rng: np.random.Generator,
+    *,
+    photons: float | None = None,
+    haze: float = 1.0,
+) -> np.ndarray:
     """Simulate the recorded image: blur, haze, uneven background, attenuation with depth, shot noise and read noise.
 
     Args:
         fluorescence: Brightness, near 1 in a vessel, float32 ``(X, Y, Z)``. It is overwritten with the blurred one.
         spacing_um: Voxel size along X, Y and Z.
         rng: Source of the exposure, the background and the noise.
+        photons: Photons of a voxel of brightness 1; None draws a number from 10 to 25.
+        haze: Factor for the background.
 
     Returns:
         The image, uint8 with the same shape. The first slice is nearest to the objective.
     """
     background = _background(fluorescence, spacing_um, rng)
     blur(fluorescence, spacing_um)
-    photons = rng.uniform(10.0, 25.0)
+    drawn = rng.uniform(10.0, 25.0)
+    photons = drawn if photons is None else photons
     grey_a_photon = rng.uniform(60.0, 110.0) / photons
     image = np.empty(fluorescence.shape, dtype=np.uint8)
     for depth, bright in enumerate(attenuation(fluorescence.shape[2], spacing_um[2])):
-        haze = _enlarge(background[:, :, depth], fluorescence.shape[:2])
-        counts = rng.poisson(photons * bright * (fluorescence[:, :, depth] + haze))
+        veil = haze * _enlarge(background[:, :, depth], fluorescence.shape[:2])
+        counts = rng.poisson(photons * bright * (fluorescence[:, :, depth] + veil))
         read_noise = rng.standard_normal(counts.shape, dtype=np.float32)
         image[:, :, depth] = np.clip(np.rint(counts * grey_a_photon + 2.0 * read_noise + 4.0), 0, 255)
     return image

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from minivess.atomic import write_text
+from minivess.csv_text import csv_text
 from minivess.data.formats.nifti import write_volume
+from minivess.data.groups import GROUPS_FILE
 from minivess.data.phantoms.microscope_image import draw_tubes, half_axes_um, take_image
 from minivess.data.phantoms.vessel_tree import JUNCTION_SPACING_UM, Tubes, grow_network, trace_tubes
 from minivess.errors import DataError
@@ -21,6 +24,9 @@ TISSUE_DEPTH_UM = 280.0
 
 VIEWS = 32
 """Number of random views of the tissue from which one is chosen."""
+
+_SHARES = (0.06, 0.14)
+"""Smallest and largest share of vessel that a view of the tissue is chosen for."""
 
 _SMALL_PLANES = ((96, 96), (104, 88), (88, 104), (96, 112))
 _SMALL_DEPTHS = (5, 12, 16, 8, 20)
@@ -35,6 +41,23 @@ _MINIVESS_SPACINGS_UM = (
 
 
 @dataclass(frozen=True)
+class Animal:
+    """What all volumes of one animal have in common.
+
+    Attributes:
+        name: Name of the animal.
+        vessel_share: Share of the voxels that is vessel, before the variation between its volumes.
+        photons: Photons that a bright voxel emits; fewer photons give a noisier image.
+        haze: Brightness of the background, relative to that of a usual phantom.
+    """
+
+    name: str
+    vessel_share: float
+    photons: float
+    haze: float
+
+
+@dataclass(frozen=True)
 class PhantomCase:
     """Everything that a phantom volume depends on.
 
@@ -43,12 +66,14 @@ class PhantomCase:
         shape: Voxels along X, Y, Z.
         spacing_um: Voxel size along X, Y, Z.
         seed: Seed of the vessels and of the noise.
+        animal: Traits that it shares with other volumes; None draws them for this volume alone.
     """
 
     name: str
     shape: tuple[int, int, int]
     spacing_um: tuple[float, float, float]
     seed: int
+    animal: Animal | None = None
 
 
 def make_phantom(case: PhantomCase) -> tuple[np.ndarray, np.ndarray]:
@@ -65,9 +90,13 @@ def make_phantom(case: PhantomCase) -> tuple[np.ndarray, np.ndarray]:
     tissue_um = view_um + np.array([2 * MARGIN_UM, 2 * MARGIN_UM, 2 * JUNCTION_SPACING_UM])
     tissue_um[2] = max(tissue_um[2], TISSUE_DEPTH_UM)
     tubes = trace_tubes(grow_network(tissue_um, rng), rng, piece_um=2 * min(case.spacing_um))
-    seen = _choose_view(tubes, tissue_um, view_um, case.spacing_um, rng)
+    animal = case.animal
+    shares = _SHARES if animal is None else (animal.vessel_share / 1.1, animal.vessel_share * 1.1)
+    seen = _choose_view(tubes, tissue_um, view_um, case.spacing_um, shares, rng)
     label, fluorescence = draw_tubes(seen, case.shape, case.spacing_um)
-    return take_image(fluorescence, case.spacing_um, rng), label
+    if animal is None:
+        return take_image(fluorescence, case.spacing_um, rng), label
+    return take_image(fluorescence, case.spacing_um, rng, photons=animal.photons, haze=animal.haze), label
 
 
 def _choose_view(
@@ -75,12 +104,13 @@ def _choose_view(
     tissue_um: np.ndarray,
     view_um: np.ndarray,
     spacing_um: tuple[float, float, float],
+    shares: tuple[float, float],
     rng: np.random.Generator,
 ) -> Tubes:
     """Choose one of ``VIEWS`` random views and return the tubes with the origin at the corner of that view.
 
     Each view has a vessel in its middle. The chosen view is the one whose share of vessel is nearest to a share drawn
-    from 6 % to 14 %. Without this choice, a small view would often contain almost no vessel, or little except an
+    from ``shares``. Without this choice, a small view would often contain almost no vessel, or little except an
     arteriole.
     """
     low = np.array([0.0, 0.0, JUNCTION_SPACING_UM / 2])
@@ -91,7 +121,7 @@ def _choose_view(
     volume_um3 = np.pi * axes_um[:, 0] * axes_um[:, 2] * np.linalg.norm(tubes.end_um - tubes.start_um, axis=1)
     inside = [((middle_um >= corner) & (middle_um < corner + view_um)).all(axis=1) for corner in corners_um]
     share = np.array([volume_um3[rows].sum() for rows in inside]) / view_um.prod()
-    corner = corners_um[np.argmin(np.abs(np.log(np.maximum(share, 1e-9) / rng.uniform(0.06, 0.14))))]
+    corner = corners_um[np.argmin(np.abs(np.log(np.maximum(share, 1e-9) / rng.uniform(*shares))))]
     return replace(tubes, start_um=tubes.start_um - corner, end_um=tubes.end_um - corner)
 
 
@@ -143,10 +173,51 @@ def minivess_cases(count: int = 70, seed: int = 0) -> tuple[PhantomCase, ...]:
     )
 
 
+def in_groups(cases: Sequence[PhantomCase], groups: int, seed: int = 0) -> tuple[PhantomCase, ...]:
+    """Return the cases as volumes of animals: those of one animal share spacing, vessel share, noise and background.
+
+    The traits of the animals are spread evenly over their ranges, each in random order, so that animals differ even if
+    there are few. A case is named after its animal, such as animal1_2.
+
+    Args:
+        cases: The cases; animal after animal takes every ``groups``-th of them, so sizes differ by one at most.
+        groups: Number of animals.
+        seed: Seed of the traits.
+
+    Raises:
+        DataError: There are fewer cases than animals.
+    """
+    if groups > len(cases):
+        raise DataError(
+            f"at most {len(cases)} groups for {len(cases)} cases",
+            f"{groups} groups",
+            "ask for more cases or fewer groups",
+        )
+    rng = np.random.default_rng([seed, groups])
+    places = np.linspace(0.0, 1.0, groups) if groups > 1 else np.array([0.5])
+    share, photons, haze = (rng.permutation(places) for _ in range(3))
+    grouped = []
+    for number in range(groups):
+        animal = Animal(
+            name=f"animal{number + 1}",
+            vessel_share=float(0.06 * (0.14 / 0.06) ** share[number]),
+            photons=float(8 * 4 ** photons[number]),
+            haze=float(0.6 * 4 ** haze[number]),
+        )
+        own = cases[number::groups]
+        grouped += [
+            replace(case, name=f"{animal.name}_{k + 1}", spacing_um=own[0].spacing_um, animal=animal)
+            for k, case in enumerate(own)
+        ]
+    return tuple(grouped)
+
+
 def write_phantom(
     folder: Path, cases: Iterable[PhantomCase], progress: Callable[[PhantomCase], None] | None = None
 ) -> list[Path]:
     """Write cases in the layout of MiniVess, ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``; overwrite existing ones.
+
+    If the cases have animals, ``groups.csv`` names the animal of each.
 
     Args:
         folder: A new or empty folder, or a folder that contains only files of these cases.
@@ -162,13 +233,15 @@ def write_phantom(
     cases = tuple(cases)
     images = [folder / "raw" / f"{case.name}.nii.gz" for case in cases]
     labels = [folder / "seg" / f"{case.name}_y.nii.gz" for case in cases]
-    _refuse_other_files(folder, {*images, *labels})
+    _refuse_other_files(folder, {*images, *labels, folder / GROUPS_FILE})
     for case, image_path, label_path in zip(cases, images, labels, strict=True):
         image, label = make_phantom(case)
         write_volume(label_path, label, spacing_um=case.spacing_um)
         write_volume(image_path, image, spacing_um=case.spacing_um)
         if progress is not None:
             progress(case)
+    if animals := [[case.name, case.animal.name] for case in cases if case.animal is not None]:
+        write_text(folder / GROUPS_FILE, csv_text(["case", "group"], animals))
     return images
 
 

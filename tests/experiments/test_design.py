@@ -1,0 +1,131 @@
+"""Tests of the design of an experiment: groups, folds that come with the data, cases that are only trained on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minivess.data.phantoms.phantom import in_groups, small_cases, write_phantom
+from minivess.errors import ConfigError, DataError
+from minivess.experiments.config import make_config
+from minivess.experiments.prepare import Prepared, prepare
+from minivess.experiments.run import _write_decisions
+from minivess.experiments.run_folder import RunFolder
+from minivess.planning.hardware import HardwareBudget
+from minivess.text import GIB
+
+NAMES = [f"animal{animal}_{k}" for animal in (1, 2, 3) for k in (1, 2)]
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six phantoms of three animals, and groups.csv."""
+    folder = tmp_path_factory.mktemp("animals")
+    write_phantom(folder, in_groups(small_cases(6), 3))
+    return folder
+
+
+@pytest.fixture
+def data(animals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(animals, tmp_path / "data"))
+
+
+def prepared(data: Path, **more: Any) -> Prepared:
+    values = {"name": "one", "data_dir": data, "output_dir": data.parent, "losses": ["dice_ce"]}
+    values |= {"model": {"name": "example_custom", "filters": [4, 8, 8]}, "evaluation": {"baselines": []}}
+    return prepare(make_config({**values, **more}, "a test"), HardwareBudget.imagined(None, 16 * GIB), os.environ)
+
+
+def start(run: Prepared) -> None:
+    run.folder.path.mkdir(parents=True)
+    _write_decisions(run)
+
+
+def write_splits(data: Path, *held_out: list[str], train: list[str] | None = None) -> None:
+    entries = [{"train": train or [name for name in NAMES if name not in out], "val": out} for out in held_out]
+    (data / "splits_final.json").write_text(json.dumps(entries))
+
+
+class TestGroups:
+    @pytest.mark.parametrize("given", ["groups.csv", r"^(animal\d+)_"])
+    def test_each_fold_holds_out_whole_animals_and_the_run_knows_them(self, data: Path, given: str) -> None:
+        run = prepared(data, groups=given)
+        held_out = [{name.partition("_")[0] for name in fold.held_out} for fold in run.splits.folds]
+        assert sorted(map(len, held_out)) == [1, 1, 1]
+        start(run)
+        assert RunFolder(run.folder.path).read_splits().groups == {name: name.partition("_")[0] for name in NAMES}
+
+    def test_the_same_groups_from_elsewhere_continue_a_run(self, data: Path) -> None:
+        start(prepared(data, groups="groups.csv"))
+        assert prepared(data, groups=r"^(animal\d+)_").splits.groups["animal1_1"] == "animal1"
+
+    def test_other_groups_and_no_groups_do_not(self, data: Path) -> None:
+        start(prepared(data, groups="groups.csv"))
+        with pytest.raises(DataError, match="the groups with which"):
+            prepared(data)
+        file = data / "groups.csv"
+        file.write_text(file.read_text().replace("animal1_2,animal1", "animal1_2,animal2"))
+        with pytest.raises(DataError) as caught:
+            prepared(data, groups="groups.csv")
+        assert caught.value.got == "animal1_2 in animal1 then, in animal2 now"
+
+    def test_more_folds_than_animals_are_refused(self, data: Path) -> None:
+        with pytest.raises(ConfigError, match="1 to 3 folds for 3 groups"):
+            prepared(data, groups="groups.csv", folds=4)
+
+    def test_imported_folds_that_split_an_animal_are_refused_by_name(self, data: Path) -> None:
+        write_splits(data, ["animal1_1", "animal1_2"], ["animal2_1"])
+        assert len(prepared(data).splits.folds) == 2
+        with pytest.raises(DataError) as caught:
+            prepared(data, groups="groups.csv")
+        assert caught.value.got == "group animal2 in both: animal2_2 and animal2_1"
+
+
+class TestImportedFolds:
+    def test_their_number_is_used_if_the_configuration_names_none(self, data: Path) -> None:
+        write_splits(data, *([name] for name in NAMES[:5]))
+        run = prepared(data)
+        assert (len(run.splits.folds), run.config.folds) == (5, 5)
+        start(run)
+        (data / "splits_final.json").unlink()
+        assert prepared(data).config.folds == 5
+        with pytest.raises(ConfigError, match="folds: 5 then, 2 now"):
+            prepared(data, folds=2)
+
+    def test_another_number_in_the_configuration_is_refused_with_a_cure(self, data: Path) -> None:
+        write_splits(data, *([name] for name in NAMES[:5]))
+        with pytest.raises(ConfigError, match="--set folds=5"):
+            prepared(data, folds=3)
+
+    def test_a_single_fold_is_enough(self, data: Path) -> None:
+        write_splits(data, ["animal2_1"], train=["animal1_1", "animal3_1"])
+        run = prepared(data)
+        assert [(fold.train, fold.held_out) for fold in run.splits.folds] == [
+            (("animal1_1", "animal3_1"), ("animal2_1",))
+        ]
+        assert [cell.name for cell in run.config.cells_in_order] == ["dice_ce-fold0"]
+
+
+class TestTrainOnly:
+    def test_the_cases_are_in_the_training_part_of_every_fold(self, data: Path) -> None:
+        folds = prepared(data, train_only=["animal1_1", "animal1_2"], folds=2, groups="groups.csv").splits.folds
+        assert all(set(fold.train) >= {"animal1_1", "animal1_2"} for fold in folds)
+        assert sorted(name for fold in folds for name in fold.held_out) == NAMES[2:]
+
+    def test_unknown_names_and_parts_of_an_animal_are_refused(self, data: Path) -> None:
+        with pytest.raises(ConfigError, match="did you mean 'animal1_1'"):
+            prepared(data, train_only=["anmal1_1"])
+        with pytest.raises(DataError) as caught:
+            prepared(data, train_only=["animal1_1"], groups="groups.csv", folds=2)
+        assert caught.value.got == "group animal1 in both: animal1_1 and animal1_2"
+
+    def test_a_held_out_case_of_imported_folds_is_refused(self, data: Path) -> None:
+        write_splits(data, ["animal2_1"], ["animal3_1"])
+        with pytest.raises(DataError) as caught:
+            prepared(data, train_only=["animal3_1"])
+        assert caught.value.got == "animal3_1 in fold 1"
