@@ -46,12 +46,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Replay:
-    """One race: whether the answer was the same, and the share of all steps that were trained.
+    """One race.
 
-    ``lost`` counts stopped losses that the whole run shows to be better than the reference.
+    Attributes:
+        same: Whether the answer is that of the whole run.
+        tied: Whether it is, or names another loss that the whole run does not show to be worse (p above 0.05, not corrected).
+        steps: Share of all steps that were trained.
+        lost: Number of stopped losses that the whole run shows to be better than the reference.
     """
 
     same: bool
+    tied: bool
     steps: float
     lost: int
 
@@ -98,8 +103,9 @@ def replay(run: Run, losses: Sequence[str], reference: str, shares: Sequence[flo
             going.remove(one.loss)
     better = shown_better(run, losses, losses, reference)
     better_of_going = shown_better(run, losses, going, reference)
-    same = _best(run, better) == _best(run, better_of_going)
-    return Replay(same, fmean(trained.values()), len(better - set(going)))
+    whole, raced = _best(run, better), _best(run, better_of_going)
+    tied = whole == raced or bool(whole and raced) and _test(run.name, whole, raced)[0] > 0.05
+    return Replay(whole == raced, tied, fmean(trained.values()), len(better - set(going)))
 
 
 def shown_better(run: Run, planned: Sequence[str], going: Sequence[str], reference: str) -> set[str]:
@@ -139,9 +145,9 @@ def replays(
 
 def row(title: Sequence[object], found: Sequence[Replay]) -> str:
     """Return a line of the table."""
-    same, steps = fmean(one.same for one in found), fmean(one.steps for one in found)
+    same, tied, steps = (fmean(getattr(one, field) for one in found) for field in ("same", "tied", "steps"))
     lost = sum(one.lost for one in found) / len(found)
-    cells = [*title, len(found), f"{100 * same:.1f} %", f"{100 * steps:.0f} %", f"{lost:.2f}"]
+    cells = [*title, len(found), f"{100 * same:.1f} %", f"{100 * tied:.1f} %", f"{100 * steps:.0f} %", f"{lost:.2f}"]
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -156,7 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     RUNS.update({path.name: read_run(path) for path in options.runs})
     print(
-        "| run | losses | keep | level | replays | same answer | steps | better losses stopped |\n|---|---:|---:|---:|---:|---:|---:|---:|"
+        "| run | losses | keep | level | replays | same answer | same or tied | steps | better losses stopped |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
     for keep in options.keep:
         for level in options.level:

@@ -63,7 +63,7 @@ class Bench:
         self.dropped: list[str] = []
         self.scores = dict(SCORES)
         self.failing: dict[str, int] = {}
-        self.killed_after = -1
+        self.killed_after = -2
 
     def prepare(self) -> Prepared:
         return prepare(make_config(self.values, "a test"), HardwareBudget.imagined(8 * GIB, 32 * GIB), os.environ)
@@ -84,9 +84,9 @@ class Bench:
     ) -> Iterator[tuple[Job, Outcome | None]]:
         self.calls.append([f"{job.name}@{job.cell.read_pause() or 100}" for job in jobs])
         for job in jobs:
-            if self.killed_after == 0:
-                raise KeyboardInterrupt
             self.killed_after -= 1
+            if self.killed_after == -1:
+                raise KeyboardInterrupt
             cause = Cause.NAN_LOSS if self.failing.get(job.name, 0) > 0 else self.train(job)
             self.failing[job.name] = self.failing.get(job.name, 0) - 1
             found = Outcome(
@@ -190,13 +190,20 @@ class TestRounds:
         assert {name.partition("@")[2] for name in bench.calls[0]} == {"100"}
         assert not bench.folder.race.exists()
 
-    def test_repeats_and_groups_are_one_unit(self, tmp_path: Path) -> None:
-        """Four groups of two cases: the smallest p is 1/16, so nothing is stopped."""
-        bench = Bench(tmp_path, repeats=2, groups="([0-3])$|([4-7])$" if False else None)
+    def test_repeats_of_a_case_are_one_unit(self, new: Callable[..., Bench]) -> None:
+        bench = new(repeats=2)
         bench.start()
-        (first,) = {one.units for _, one in bench.folder.read_race().stopped.values()}
-        assert first == CASES
+        assert {one.units for _, one in bench.folder.read_race().stopped.values()} == {CASES}
         assert [len(call) for call in bench.calls] == [16, 8, 8]
+
+    def test_a_group_is_one_unit(self, new: Callable[..., Bench], tmp_path: Path) -> None:
+        """Four groups of two cases: the smallest p is 1/16, so nothing is stopped."""
+        groups = tmp_path / "groups.csv"
+        groups.write_text("case,group\n" + "".join(f"c{number},g{number // 2}\n" for number in range(CASES)))
+        bench = new(groups=str(groups))
+        bench.start()
+        assert bench.stopped == {}
+        assert [len(call) for call in bench.calls] == [8, 8, 8]
 
     @pytest.mark.parametrize("at", [[], [0.6, 0.3], [0.3, 0.3], [0.0], [1.0], [-0.1], ["x"]])
     def test_wrong_shares_are_refused(self, at: list[Any]) -> None:
