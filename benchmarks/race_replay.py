@@ -104,7 +104,7 @@ def replay(run: Run, losses: Sequence[str], reference: str, shares: Sequence[flo
     better = shown_better(run, losses, losses, reference)
     better_of_going = shown_better(run, losses, going, reference)
     whole, raced = _best(run, better), _best(run, better_of_going)
-    tied = whole == raced or bool(whole and raced) and _test(run.name, whole, raced)[0] > 0.05
+    tied = whole == raced or (bool(whole and raced) and _test(run.name, whole, raced)[0] > 0.05)
     return Replay(whole == raced, tied, fmean(trained.values()), len(better - set(going)))
 
 
@@ -161,9 +161,18 @@ def main() -> None:
     parser.add_argument("--against", help="replay only with this loss as the reference")
     options = parser.parse_args()
     RUNS.update({path.name: read_run(path) for path in options.runs})
-    print(
-        "| run | losses | keep | level | replays | same answer | same or tied | steps | better losses stopped |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    heading = (
+        "run",
+        "losses",
+        "keep",
+        "level",
+        "replays",
+        "same answer",
+        "same or tied",
+        "steps",
+        "better losses stopped",
     )
+    print(f"| {' | '.join(heading)} |\n|---|{'---:|' * (len(heading) - 1)}")
     for keep in options.keep:
         for level in options.level:
             everything: list[Replay] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from minivess.data.phantoms.phantom import in_groups, small_cases, write_phantom
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.config import make_config
-from minivess.experiments.prepare import Prepared, prepare
+from minivess.experiments.prepare import Prepared, prepare, saved_profile
 from minivess.experiments.run import _write_decisions
 from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.unseen import is_due
 from minivess.planning.hardware import HardwareBudget
 from minivess.text import GIB
 
@@ -129,3 +131,101 @@ class TestTrainOnly:
         with pytest.raises(DataError) as caught:
             prepared(data, train_only=["animal3_1"])
         assert caught.value.got == "animal3_1 in fold 1"
+
+
+class TestTestSet:
+    def test_is_in_no_fold_and_part_of_the_identity_of_the_run(self, data: Path) -> None:
+        run = prepared(data, test=["animal2_1"], folds=2)
+        assert run.splits.test == ("animal2_1",) == tuple(volume.name for volume in run.test)
+        assert "animal2_1" not in {name for fold in run.splits.folds for name in (*fold.train, *fold.held_out)}
+        start(run)
+        with pytest.raises(ConfigError, match="test: "):
+            prepared(data, folds=2)
+
+    def test_an_animal_in_test_and_training_is_refused(self, data: Path) -> None:
+        with pytest.raises(DataError) as caught:
+            prepared(data, test=["animal2_1"], groups="groups.csv", folds=2)
+        assert caught.value.got == "group animal2 in both: animal2_2 and animal2_1"
+
+    def test_unknown_names_and_cases_of_imported_folds_are_refused(self, data: Path) -> None:
+        with pytest.raises(ConfigError, match="did you mean 'animal2_"):
+            prepared(data, test=["animal2_l"])
+        write_splits(data, ["animal2_1"], ["animal3_1"])
+        with pytest.raises(DataError) as caught:
+            prepared(data, test=["animal3_1"])
+        assert caught.value.got == "animal3_1"
+
+    def test_its_voxels_are_not_read_before_the_end(self, data: Path) -> None:
+        """The middle of the file is damaged: its header can be read, its voxels cannot."""
+        path = data / "raw" / "animal2_1.nii.gz"
+        content, middle = path.read_bytes(), path.stat().st_size // 2
+        path.write_bytes(content[:middle] + bytes(300) + content[middle + 300 :])
+        assert [volume.shape for volume in prepared(data, test=["animal2_1"]).test] == [(104, 88, 12)]
+        with pytest.raises(DataError, match="animal2_1"):
+            prepared(data)
+
+    def test_two_profiles_of_one_data_set_do_not_replace_each_other(self, data: Path) -> None:
+        config = prepared(data).config
+        assert saved_profile(config) != saved_profile(config, ["animal1_1"])
+
+    def test_a_header_that_cannot_be_read_is_refused_at_the_start(self, data: Path) -> None:
+        (data / "raw" / "animal2_1.nii.gz").write_bytes(b"no volume")
+        with pytest.raises(DataError, match="animal2_1"):
+            prepared(data, test=["animal2_1", "animal2_2"])
+
+    def test_a_volume_wider_than_all_others_is_a_warning(self, data: Path) -> None:
+        """animal1_2 has 96 x 112 voxels in plane, the largest area; animal1_1 has 96 x 96."""
+        warned = {
+            name: [
+                found.what
+                for found in prepared(data, test=[name]).preflight.all_findings
+                if found.check == "test_width"
+            ]
+            for name in ("animal1_1", "animal1_2")
+        }
+        assert warned == {"animal1_1": [], "animal1_2": ["test set"]}
+
+    def test_a_trial_on_fewer_cases_leaves_it_alone(self, data: Path) -> None:
+        run = prepared(data, test=["animal2_1"], cases=4, folds=2)
+        for cell in run.config.cells_in_order:
+            run.folder.cell(*cell).path.mkdir(parents=True)
+            run.folder.cell(*cell).result.touch()
+        assert not is_due(run)
+        assert is_due(replace(run, config=run.config.model_copy(update={"cases": None})))
+
+
+class TestNnUnetTestSet:
+    @pytest.fixture
+    def nnunet(self, animals: Path, tmp_path: Path) -> Path:
+        """Four training cases; a test case with a label and one without."""
+        places = {"animal3_1": "Ts", "animal3_2": "Ts"}
+        for name in NAMES:
+            images, labels = (tmp_path / "nn" / f"{part}{places.get(name, 'Tr')}" for part in ("images", "labels"))
+            images.mkdir(parents=True, exist_ok=True), labels.mkdir(parents=True, exist_ok=True)
+            shutil.copy(animals / "raw" / f"{name}.nii.gz", images / f"{name}_0000.nii.gz")
+            if name != "animal3_2":
+                shutil.copy(animals / "seg" / f"{name}_y.nii.gz", labels / f"{name}.nii.gz")
+        return tmp_path / "nn"
+
+    def test_labelled_cases_are_the_test_set_and_the_others_are_left_out(self, nnunet: Path) -> None:
+        run = prepared(nnunet, folds=2)
+        assert run.splits.test == ("animal3_1",)
+        assert [volume.name for volume in run.profile.volumes] == NAMES[:4]
+        assert prepared(nnunet, folds=2, test=[]).splits.test == ()
+
+    def test_a_run_that_was_started_without_them_stays_without(self, nnunet: Path) -> None:
+        aside = nnunet.parent / "labelsTs"
+        (nnunet / "labelsTs").rename(aside)
+        start(prepared(nnunet, folds=2))
+        aside.rename(nnunet / "labelsTs")
+        assert prepared(nnunet, folds=2).splits.test == ()
+
+    def test_a_name_in_both_folders_and_a_label_without_an_image_are_refused(self, nnunet: Path) -> None:
+        for part in ("images", "labels"):
+            for path in (nnunet / f"{part}Tr").glob("animal1_1*"):
+                shutil.copy(path, nnunet / f"{part}Ts")
+        with pytest.raises(DataError, match="animal1_1 in two folders"):
+            prepared(nnunet, folds=2)
+        (nnunet / "imagesTs" / "animal1_1_0000.nii.gz").unlink()
+        with pytest.raises(DataError, match="a volume for every label"):
+            prepared(nnunet, folds=2)

@@ -110,10 +110,11 @@ def _run(
     prepare: Callable[[], Prepared], runner: Runner, only: Sequence[CellFilter], *, quiet: bool, as_json: bool
 ) -> None:
     from minivess.cli.run_view import RunView
-    from minivess.cli.terminal_tables import show_comparison, show_unfinished
+    from minivess.cli.terminal_tables import show_comparison, show_unfinished, show_unseen
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
-    from minivess.orchestration.flows import as_task, show_results
+    from minivess.experiments.unseen import NAME, is_due, read_unseen, score_unseen
+    from minivess.orchestration.flows import as_cell, as_task, show_results
     from minivess.publishing.live import live_tracking
     from minivess.publishing.register import publish_quietly
     from minivess.publishing.sync_run import own_tracking_uri
@@ -126,6 +127,9 @@ def _run(
     with live_tracking(prepared.folder, uri):
         with RunView(prepared, quiet=quiet) as view:
             failures = run(prepared, view, runner, only)
+            if is_due(prepared):
+                outcome = as_cell(NAME, partial(score_unseen, prepared, view))
+                failures |= {NAME: outcome} if outcome is not None and outcome.status != "finished" else {}
         scored = bool(prepared.folder.read_rows())
         if scored:
             comparison = as_task("compare", partial(read_results, prepared.folder))
@@ -135,12 +139,19 @@ def _run(
         click.echo(_announcement(prepared.folder, uri), err=True)
     note = publish_quietly(prepared.folder, uri)
     if scored:
+        unseen = read_unseen(prepared.folder)
         if not as_json:
             show_comparison(comparison)
+            show_unseen(unseen, prepared.config.evaluation.metrics)
         facts = read_run_data(prepared.folder)
         if as_json:
             over = {cell.name: cell.broken_budgets for cell in facts.cells if cell.broken_budgets}
-            summary = {"comparison": to_plain(comparison), "report": str(page), "over_budget": over}
+            summary = {
+                "comparison": to_plain(comparison),
+                "report": str(page),
+                "over_budget": over,
+                "test": to_plain(unseen),
+            }
             click.echo(json.dumps(summary, indent=2))
         else:
             if not quiet and (sentence := budget_sentence(facts)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # the comparison imports scipy, which takes seconds
     from minivess.data.profiler import DatasetProfile
     from minivess.experiments.config import ExperimentConfig
     from minivess.experiments.dry_run import DryRun
+    from minivess.experiments.prepare import Prepared
     from minivess.experiments.run_folder import RunFolder
+    from minivess.experiments.unseen import UnseenScores
     from minivess.planning.memory.vram_sweep import SweepRow
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
@@ -183,6 +185,8 @@ def show_outline(planned: DryRun) -> None:
     total = f", about {format_duration(planned.seconds)}{remain}" if planned.seconds is not None else ""
     if planned.untimed and planned.seconds is not None:
         total += f" and the time of {', '.join(planned.untimed)}, which is measured in the dry start"
+    for line in _design_lines(prepared):
+        console.print(line, highlight=False, markup=False)
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
     steps = prepared.config.training.steps
@@ -201,6 +205,16 @@ def show_outline(planned: DryRun) -> None:
             "That is more than two days. --debug runs a short trial in minutes; a lower training.max_epochs or a smaller "
             "network (model.filters) takes less time."
         )
+
+
+def _design_lines(prepared: Prepared) -> Iterator[str]:
+    """Yield lines about the groups and the test set of a run."""
+    if prepared.splits.groups:
+        used = {prepared.splits.groups[volume.name] for volume in prepared.profile.volumes}
+        yield f"{counted(len(used), 'group')} in the folds; none is split"
+    if prepared.test:
+        names = ", ".join(volume.name for volume in prepared.test)
+        yield f"Test set, scored at the end with the registered network: {names}"
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -230,6 +244,26 @@ def show_comparison(comparison: Comparison) -> None:
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
         console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def show_unseen(scores: UnseenScores | None, metrics: Sequence[str]) -> None:
+    """Print the scores of the test set and whose network they describe; nothing if it was not scored.
+
+    Args:
+        scores: The scores.
+        metrics: Keys of the metrics to print.
+    """
+    if scores is None:
+        return
+    from minivess.experiments.unseen import earlier_note
+    from minivess.metrics.catalogue import METRICS
+
+    groups = len({row.group or row.case for row in scores.rows})
+    over = counted(len(scores.rows), "case") + (f" in {counted(groups, 'group')}" if groups < len(scores.rows) else "")
+    found = "; ".join(f"{METRICS[name].heading} {scores.interval(name)}" for name in metrics)
+    console.print(f"\n[bold]Test set[/] ({over}, network of {escape(scores.place)}): {escape(found)}", highlight=False)
+    if scores.earlier:
+        console.print(f"- {earlier_note(scores)}", highlight=False, markup=False)
 
 
 def show_unfinished(folder: RunFolder, command: str) -> None:

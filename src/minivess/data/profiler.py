@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def scan_dataset(
     folder: Path | str,
     *,
     voxels: bool = False,
+    without: Collection[str] = (),
     progress: Callable[[str], None] | None = None,
     processes: int | None = None,
 ) -> DatasetProfile:
@@ -115,47 +116,66 @@ def scan_dataset(
     Args:
         folder: Folder of the data set.
         voxels: Whether to read the voxels too.
+        without: Names of cases whose files are not opened, such as a test set.
         progress: Called with the name of each case after it is scanned, in any order.
         processes: Number of processes that read; None chooses it by file sizes, CPU count and free memory.
 
     Returns:
-        The profile of the data set.
+        The profile of the data set, without these cases.
 
     Raises:
         DataError: The folder is missing, has no known layout, or contains no volume.
     """
     folder = Path(folder)
     layout = read_layout(folder)
+    cases = [case for case in layout.cases if case.name not in without]
     # Before the files are read, so that a file that changes during the scan is read again next time.
-    stamp = _stamp(folder, layout)
-    sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in layout.cases}
+    stamp = _stamp(folder, layout, cases)
+    volumes, unread = scan_cases(cases, voxels=voxels, progress=progress, processes=processes)
+    problems = [
+        *layout.findings,
+        *unread,
+        *check_copies(volumes),
+        *check_sidecars(cases, volumes),
+        *check_dataset(folder, layout.cases),
+        *check_splits(folder, [case.name for case in cases]),
+    ]
+    return DatasetProfile(folder=str(folder), volumes=volumes, problems=tuple(problems), stamp=stamp)
+
+
+def scan_cases(
+    cases: Sequence[Case],
+    *,
+    voxels: bool = False,
+    progress: Callable[[str], None] | None = None,
+    processes: int | None = None,
+) -> tuple[tuple[VolumeStats, ...], tuple[Finding, ...]]:
+    """Describe these cases alone, as `scan_dataset` does.
+
+    Returns:
+        Every volume whose header could be read, in the order of ``cases``, and the findings about the others.
+    """
+    sizes = {case: sum(stat.st_size for _, stat in _file_stats(case.files)) for case in cases}
     if processes is None:
         processes = choose_processes(sum(sizes.values()), len(sizes)) if voxels else 1
     # The largest first, so that no process is still reading a large one when the others have finished.
-    order = sorted(layout.cases, key=lambda case: sizes[case], reverse=True)
+    order = sorted(cases, key=lambda case: sizes[case], reverse=True)
     results = map_in_processes(
         partial(_scan_case, voxels=voxels), order, processes, lambda case: progress(case.name) if progress else None
     )
     by_name = dict(zip((case.name for case in order), results, strict=True))
-    scanned = [by_name[case.name] for case in layout.cases]
-    volumes = [result for result in scanned if isinstance(result, VolumeStats)]
-    problems = [
-        *layout.findings,
-        *(finding for result in scanned if isinstance(result, tuple) for finding in result),
-        *check_copies(volumes),
-        *check_sidecars(layout.cases, volumes),
-        *check_dataset(folder, layout.cases),
-        *check_splits(folder, [case.name for case in layout.cases]),
-    ]
-    return DatasetProfile(folder=str(folder), volumes=tuple(volumes), problems=tuple(problems), stamp=stamp)
+    scanned = [by_name[case.name] for case in cases]
+    unread = (finding for result in scanned if isinstance(result, tuple) for finding in result)
+    return tuple(result for result in scanned if isinstance(result, VolumeStats)), tuple(unread)
 
 
-def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
+def load_profile(path: Path, folder: Path, without: Collection[str] = ()) -> DatasetProfile | None:
     """Load the profile saved at ``path``.
 
     Args:
         path: JSON file with a saved profile.
         folder: Folder of the data set.
+        without: Names of cases that are not in the profile.
 
     Returns:
         The profile; None if it is missing or invalid, if another version of the scan made it, or if a file of the data
@@ -168,7 +188,9 @@ def load_profile(path: Path, folder: Path) -> DatasetProfile | None:
         profile = read_state(path, DatasetProfile, "")
     except RunError:
         return None
-    return profile if profile.stamp == _stamp(folder, read_layout(folder)) else None
+    layout = read_layout(folder)
+    cases = [case for case in layout.cases if case.name not in without]
+    return profile if profile.stamp == _stamp(folder, layout, cases) else None
 
 
 def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
@@ -258,9 +280,9 @@ def _measure_artefacts(bits: LabelBits, header: Header) -> LabelArtefacts:
     return measure_artefacts(bits.packed(header.shape), header.shape, header.spacing_um)
 
 
-def _stamp(folder: Path, layout: Layout) -> str:
+def _stamp(folder: Path, layout: Layout, cases: Sequence[Case]) -> str:
     files = [folder / DATASET, folder / SPLITS]
-    for case in layout.cases:
+    for case in cases:
         files += [*case.files, *([case.sidecar] if case.sidecar else [])]
     lines = [_VERSION, str(folder.absolute()), *map(str, layout.findings)]
     lines += [

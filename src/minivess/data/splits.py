@@ -140,7 +140,7 @@ def _assign_groups(
     def attempt(number: int) -> list[list[VolumeStats]]:
         order = rng.sample(list(members.values()), len(members))
         if number % 2 == 0:
-            order.sort(key=len, reverse=True)  # stable: groups of the same size stay in random order
+            order.sort(key=len, reverse=True)  # stable: groups of equal size stay in random order
         filled: list[list[VolumeStats]] = [[] for _ in range(folds)]
         for group in order:
             fewest = min(map(len, filled))

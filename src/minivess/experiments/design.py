@@ -49,12 +49,14 @@ def find_test_cases(config: ExperimentConfig, folder: RunFolder) -> tuple[Case, 
         ConfigError: ``test`` names an unknown case.
         DataError: A test case has no label, is also a training case, or is in ``splits_final.json``.
     """
-    data_dir = _data_dir(config)
+    data_dir, given = _data_dir(config), config.test
+    if given is None and folder.config.exists():
+        given = folder.read_splits().test
+    if given == ():
+        return ()
     training = {case.name: case for case in read_layout(data_dir).cases}
     extra = {case.name: case for case in read_test_layout(data_dir)}
-    names: Sequence[str] = sorted(extra) if config.test is None else config.test
-    if config.test is None and folder.config.exists():
-        names = folder.read_splits().test
+    names = tuple(extra) if given is None else given
     known = {**extra, **training}
     if absent := [name for name in names if name not in known]:
         cure = did_you_mean(absent[0], known) or "correct the key test, or restore the files"

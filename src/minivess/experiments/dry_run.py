@@ -68,6 +68,8 @@ class DryRun:
             "plan": to_plain(self.prepared.plan),
             "steps": self.prepared.config.training.steps,
             "cells": to_plain(self.cells),
+            "test": [volume.name for volume in self.prepared.test],
+            "groups": self.prepared.splits.groups,
             "seconds": self.seconds,
             "untimed": list(self.untimed),
             "race": self.race,

@@ -10,6 +10,7 @@ from minivess.data.dataset_profile import DatasetProfile
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import compare_runs
 from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.unseen import read_unseen
 from minivess.planning.plan import TrainingPlan
 from minivess.statistics.comparison import Comparison
 from minivess.supervision.outcome import read_outcome
@@ -29,6 +30,7 @@ class LoadedRun:
         profile: The volumes of the run.
         comparison: Intervals, tests and verdicts of the finished cells.
         cases: One row per scored case: method, fold, repeat, group, case and every metric.
+        test: One row per case of the test set, with the same columns; empty if it was not scored.
         scores: One row per metric and method: mean over the cases of the method, with its confidence interval.
         pairs: One row per metric and pair of losses: difference first - second, interval, p value, p value after the
             Holm correction.
@@ -43,6 +45,7 @@ class LoadedRun:
     profile: DatasetProfile
     comparison: Comparison
     cases: pd.DataFrame
+    test: pd.DataFrame
     scores: pd.DataFrame
     pairs: pd.DataFrame
     epochs: pd.DataFrame
@@ -61,7 +64,7 @@ def load_run(path: Path | str) -> LoadedRun:
     import pandas as pd
 
     folder = RunFolder(Path(path))
-    comparison = compare_runs([folder])
+    comparison, unseen = compare_runs([folder]), read_unseen(folder)
     return LoadedRun(
         path=folder.path,
         config=folder.read_config(),
@@ -69,6 +72,7 @@ def load_run(path: Path | str) -> LoadedRun:
         profile=folder.read_profile(),
         comparison=comparison,
         cases=pd.DataFrame([row.flat() for row in folder.read_rows()]),
+        test=pd.DataFrame([row.flat() for row in unseen.rows] if unseen else []),
         scores=_scores(comparison),
         pairs=_pairs(comparison),
         epochs=_epochs(folder),

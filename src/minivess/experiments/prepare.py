@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset
+from minivess.data.groups import refuse_shared_groups
+from minivess.data.profiler import DatasetProfile, VolumeStats, load_profile, scan_cases, scan_dataset
 from minivess.data.splits import Splits
 from minivess.errors import ConfigError
 from minivess.experiments.config import STORE_FOLDER, ExperimentConfig
-from minivess.experiments.design import find_groups, imported_folds, make_folds, with_folds_of_the_data
+from minivess.experiments.design import (
+    find_groups,
+    find_test_cases,
+    imported_folds,
+    make_folds,
+    with_folds_of_the_data,
+)
 from minivess.experiments.resume import (
     refuse_another_experiment,
     refuse_changed_code,
@@ -20,6 +27,7 @@ from minivess.experiments.resume import (
     refuse_other_splits,
 )
 from minivess.experiments.run_folder import RunFolder
+from minivess.findings import Finding
 from minivess.losses.registry import require_known
 from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile
@@ -31,7 +39,7 @@ from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult, run_preflight
 from minivess.planning.resources import bytes_to_write
 from minivess.planning.validation import check_plan
-from minivess.text import GIB
+from minivess.text import GIB, first_few, format_shape
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Prepared:
         splits: The folds.
         plan: Patch, batch, precision and network.
         preflight: Findings of the preflight.
+        test: The test set, with what its headers say.
     """
 
     config: ExperimentConfig
@@ -57,6 +66,7 @@ class Prepared:
     splits: Splits
     plan: TrainingPlan
     preflight: PreflightResult
+    test: tuple[VolumeStats, ...] = ()
 
     @property
     def hardware(self) -> HardwareBudget:
@@ -113,15 +123,22 @@ def prepare(
         config.limits.cells_at_a_time,
         environ.get("OMP_NUM_THREADS"),
     )
-    scanned = load_profile(saved_profile(config), data_dir) or scan_dataset(data_dir, voxels=True, progress=progress)
+    unseen = find_test_cases(config, folder)
+    without = [case.name for case in unseen]
+    scanned = load_profile(saved_profile(config, without), data_dir, without) or scan_dataset(
+        data_dir, voxels=True, without=without, progress=progress
+    )
+    test, unread = scan_cases(unseen)
     # A data set without labels can be predicted, but not used for training.
     data_findings = [replace(f, level="critical") if f.check == "no_labels" else f for f in scanned.findings]
+    data_findings += [*unread, *(finding for volume in test for finding in volume.findings)]
     if any(finding.level == "critical" for finding in data_findings):
         # No plan can be made for a faulty data set, so only the findings about the data are reported.
         run_preflight(hardware, data_dir, folder.path, environ=environ, data_findings=data_findings).raise_if_critical()
     profile = scanned.some(config.cases)
     names = [volume.name for volume in scanned.volumes]
-    groups = find_groups(config, names)
+    groups = find_groups(config, [*names, *without])
+    refuse_shared_groups(groups, names, without, "no group both in the test set and in training")
     if started:
         plan, splits = folder.read_plan(), folder.read_splits()
         refuse_other_data(profile, folder)
@@ -132,20 +149,33 @@ def prepare(
         losses = {loss: config.loss_options.get(loss, {}) for loss in config.losses}
         with PeakCache(cache_folder(environ), slots[0].environment) as peaks:
             plan = compute_adaptive_profile(slots[0].hardware, profile, model, config.plan, Estimator(losses, peaks))
-        splits = make_folds(config, profile, groups)
+        splits = make_folds(config, profile, groups).model_copy(update={"test": tuple(without)})
     preflight = run_preflight(
         hardware,
         data_dir,
         folder.path,
         environ=environ,
         data_findings=data_findings,
-        plan_findings=check_plan(plan, profile, slots[0].hardware, started=started),
+        plan_findings=[*check_plan(plan, profile, slots[0].hardware, started=started), *_wide_tests(profile, test)],
         needed_bytes=bytes_to_write(
             profile, store_root(config), plan, losses=_not_started(config, folder), folds=len(splits.folds)
-        ),
+        )
+        + sum(volume.cached_bytes for volume in test),
     )
     preflight.raise_if_critical()
-    return Prepared(config, folder, slots, scanned, profile, splits, plan, preflight)
+    return Prepared(config, folder, slots, scanned, profile, splits, plan, preflight, test)
+
+
+def _wide_tests(profile: DatasetProfile, test: Sequence[VolumeStats]) -> list[Finding]:
+    """Return a warning if a test volume is wider than all others: the memory to predict it is not in the plan."""
+    widest = max((volume.shape[0] * volume.shape[1] for volume in profile.volumes), default=0)
+    wider = [volume for volume in test if volume.shape[0] * volume.shape[1] > widest]
+    if not wider:
+        return []
+    got = first_few([f"{volume.name} with {format_shape(volume.shape)}" for volume in wider])
+    expected = "test volumes that are no wider than the others, because the plan does not depend on them"
+    cure = "if the memory is not enough to predict them at the end, run the command again on a machine with more"
+    return [Finding("warning", "test_width", "test set", expected, got, cure)]
 
 
 def _not_started(config: ExperimentConfig, folder: RunFolder) -> int:
@@ -176,7 +206,8 @@ def store_root(config: ExperimentConfig) -> Path:
     return config.output_dir / STORE_FOLDER
 
 
-def saved_profile(config: ExperimentConfig) -> Path:
-    """Return the file in which the profile of the data set is saved for the next run."""
-    digest = hashlib.blake2b(str(config.data_dir).encode(), digest_size=8).hexdigest()
+def saved_profile(config: ExperimentConfig, test: Sequence[str] = ()) -> Path:
+    """Return the file in which the profile of the data set without its test cases is saved for the next run."""
+    text = "\n".join([str(config.data_dir), *test])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return store_root(config) / f"profile-{digest}.json"

@@ -73,7 +73,7 @@ def run(
         _refuse_changed_run(prepared)
         _write_decisions(prepared)
         store = build_store(prepared.profile, store_root(prepared.config), observer.on_volume_stored)
-        write_state(saved_profile(prepared.config), prepared.scanned)
+        write_state(saved_profile(prepared.config, prepared.splits.test), prepared.scanned)
         prepared = run_dry_start(prepared, store, observer, lock)
         jobs = _unfinished(prepared, cell_specs(prepared, store, only), observer)
         for now in rounds(jobs, prepared, observer, only):

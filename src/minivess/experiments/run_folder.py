@@ -7,7 +7,9 @@ cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.j
                     and environment-2.json and so on of later attempts
 race.json           what a race has decided
 external/NAME/      record.json, and masks and scores of a method that was trained elsewhere (experiments.external_method)
-results/            cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
+test/LOSS-foldK/     spec.json supervisor.json log.txt heartbeat monitor.csv predictions/ cases/ outcome.json result.json:
+                    the test set, as the registered network segments it
+results/            test.csv test.json cases.csv comparison.json comparison.md comparison.tex comparison.csv figures/
 report.html
 
 The folder of a cell is LOSS-foldK-repeatR from the second repeat on.
@@ -222,6 +224,25 @@ class DryStartFolder:
 
 
 @dataclass(frozen=True)
+class UnseenFolder:
+    """Files of the scoring of the test set with one network."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / PREDICTIONS_FOLDER
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """Files of one run."""
 
@@ -275,6 +296,18 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def test_cases(self) -> Path:
+        return self.path / "results" / "test.csv"
+
+    @property
+    def test_scores(self) -> Path:
+        return self.path / "results" / "test.json"
+
+    def unseen(self, cell: str) -> UnseenFolder:
+        """Return the folder of the test set as the network of this cell segments it."""
+        return UnseenFolder(self.path / "test" / cell)
 
     def cell(self, method: str, fold: int, repeat: int = 1) -> CellFolder:
         return self.cell_named(CellKey(method, fold, repeat).name)

@@ -22,8 +22,7 @@ from minivess.experiments.run_folder import CellFolder
 from minivess.orchestration.dask_work import STOP_FILE, work
 from minivess.orchestration.flows import as_cell
 from minivess.supervision.exit_codes import HEARTBEAT_FILE
-from minivess.supervision.outcome import Cause, Outcome
-from minivess.supervision.recorder import now_iso
+from minivess.supervision.outcome import Outcome, failure
 
 _POLL_S = 0.2
 _CONNECT_S = 10
@@ -135,32 +134,14 @@ def _result(future: Future, job: Job) -> Outcome | None:
     try:
         outcome: Outcome | None = future.result()
     except RunError as error:
-        return _failed(f"expected {error.expected}; got {error.got}", error.cure)
+        return failure(f"expected {error.expected}; got {error.got}", error.cure)
     except CancelledError as error:
-        return _failed(f"the scheduler was lost ({error})", _REPEAT)
+        return failure(f"the scheduler was lost ({error})", _REPEAT)
     except Exception as error:  # the worker died several times with this cell, or a bug of minivess on the worker
-        return _failed(
+        return failure(
             f"{type(error).__name__}: {error}", f"read {job.cell.path}/log.txt and the log of the worker; {_REPEAT}"
         )
     return outcome
-
-
-def _failed(message: str, cure: str) -> Outcome:
-    return Outcome(
-        status="failed",
-        cause=Cause.ERROR,
-        message=message,
-        cure=cure,
-        exit_code=None,
-        signal=None,
-        peak_rss_bytes=0,
-        peak_anonymous_bytes=0,
-        peak_gpu_bytes=None,
-        swap_growth_bytes=0,
-        started_iso=now_iso(),
-        ended_iso=now_iso(),
-        duration_s=0.0,
-    )
 
 
 def _beat_ns(cell: CellFolder) -> int:

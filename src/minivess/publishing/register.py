@@ -14,6 +14,7 @@ from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.experiments.unseen import read_unseen
 from minivess.masking import mask_uri
 from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.publishing.scores import CASES, Judge
@@ -95,6 +96,8 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> Mo
     comparison = write_results(folder)
     kept = (folder.config, folder.plan, folder.splits, folder.profile, folder.comparison)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
+    if folder.test_scores.is_file():
+        evidence[folder.test_scores.name] = folder.test_scores.read_text(encoding="utf-8")
     evidence["environment.json"] = found.cell.environment.read_text(encoding="utf-8")
     evidence[CASES] = seal(json.dumps({"rows": [row.flat() for row in found.rows]}, indent=1))
     return ModelRecord(
@@ -108,7 +111,11 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> Mo
         example=[[[float(x * y + z) for z in range(4)] for y in range(8)] for x in range(8)],
         requirements=environment["frozen"],
         evidence=evidence,
-        tags={**_provenance(folder, config, environment), **_figures(found, comparison)},
+        tags={
+            **_provenance(folder, config, environment),
+            **_figures(found, comparison),
+            **_test_figures(folder, found, comparison),
+        },
     )
 
 
@@ -134,6 +141,17 @@ def _figures(found: BestModel, comparison: Comparison) -> dict[str, str]:
     for metric in comparison.metrics:
         figures[metric.metric] = f"{metric.score(found.loss).interval} {metric.unit}".strip()
     return figures
+
+
+def _test_figures(folder: RunFolder, found: BestModel, comparison: Comparison) -> dict[str, str]:
+    """Return mean and interval over the test set of this network, as tags ``test_NAME``; none without a test set."""
+    unseen = read_unseen(folder)
+    if unseen is None or unseen.cell != found.cell.path.name:
+        return {}
+    return {
+        f"test_{metric.metric}": f"{unseen.interval(metric.metric)} {metric.unit}".strip()
+        for metric in comparison.metrics
+    }
 
 
 def _digest(cell: CellFolder) -> str:

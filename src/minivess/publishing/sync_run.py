@@ -17,6 +17,7 @@ from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
+from minivess.experiments.unseen import UnseenScores, read_unseen
 from minivess.locks import is_held
 from minivess.masking import has_password
 from minivess.metrics.catalogue import METRICS
@@ -129,8 +130,11 @@ def experiment_name(config: ExperimentConfig) -> str:
 
 def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
     tags = _provenance(folder)
-    race = folder.read_race()
-    cells = [_cell_record(cell, tags, race) for cell in folder.cells()]
+    race, unseen = folder.read_race(), read_unseen(folder)
+    cells = [
+        _cell_record(cell, tags, race, unseen if unseen is not None and unseen.cell == cell.path.name else None)
+        for cell in folder.cells()
+    ]
     external = [cell for record in folder.read_external() for cell in _external_records(folder, record, tags)]
     planned = {cell.name for cell in folder.cells_to_finish(config)}
     running = is_held(folder.path / LOCK_FILE)
@@ -142,7 +146,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
             "config": config.model_dump(mode="json"),
             "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
         },
-        tags=tags,
+        tags={**tags, "repeats": str(config.repeats)},
         artifacts=(*files, folder.path / "results", folder.report) if not running else (),
         cells=[*cells, *external],
         started_ms=_modified_ms(folder.splits),
@@ -159,7 +163,9 @@ def _provenance(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def _cell_record(cell: CellFolder, tags: Mapping[str, str], race: RaceRecord) -> CellRecord:
+def _cell_record(
+    cell: CellFolder, tags: Mapping[str, str], race: RaceRecord, unseen: UnseenScores | None
+) -> CellRecord:
     spec, outcome = cell.read_spec(), read_outcome(cell.path)
     status = _cell_status(cell, outcome)
     metrics: dict[str, float] = {}
@@ -175,6 +181,8 @@ def _cell_record(cell: CellFolder, tags: Mapping[str, str], race: RaceRecord) ->
         tags |= {"note": note} if note else {}
     if spec.method in race.stopped:
         tags |= {"race": race.why(spec.method)}
+    if unseen is not None:
+        metrics = {**metrics, **_test_metrics(unseen)}
     if outcome is not None:
         metrics = {**metrics, "peak_memory_bytes": float(outcome.peak_anonymous_bytes), "seconds": outcome.duration_s}
         tags |= {"cause": outcome.cause}
@@ -239,6 +247,16 @@ def _mean_metrics(scored: Sequence[CaseRow]) -> tuple[dict[str, float], str]:
         metrics |= {name: interval.mean, f"{name}/low": interval.low, f"{name}/high": interval.high}
     few = len(rows) < SMALLEST_STRATUM
     return metrics, f"Only {counted(len(rows), 'case')}: the intervals are too narrow." if few else ""
+
+
+def _test_metrics(unseen: UnseenScores) -> dict[str, float]:
+    """Return mean and interval of the test set for every metric; they do not describe the fold, so they are ``test/NAME``."""
+    intervals = {name: unseen.interval(name) for name in METRICS}
+    return {
+        f"test/{name}{end}": value
+        for name, found in intervals.items()
+        for end, value in (("", found.mean), ("/low", found.low), ("/high", found.high))
+    }
 
 
 def _cell_status(cell: CellFolder, outcome: Outcome | None) -> Status:

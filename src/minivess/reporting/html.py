@@ -18,6 +18,7 @@ from markupsafe import Markup
 from minivess.atomic import write_text
 from minivess.experiments.config import as_yaml
 from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.unseen import earlier_note
 from minivess.findings import grouped
 from minivess.metrics.catalogue import METRICS, connectivity_note
 from minivess.metrics.older_scores import shared_metric
@@ -140,6 +141,7 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
         configuration=as_yaml(facts.config),
         commands=list(_commands(facts)),
         card=model_card(facts),
+        earlier_note=earlier_note(facts.unseen) if facts.unseen else "",
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -20,6 +20,7 @@ def model_card(facts: RunData) -> list[tuple[str, str]]:
         ("network", _network(facts, found)),
         ("intended use", _purpose(facts)),
         ("scores", _scores(facts, found)),
+        *_test_scores(facts, found),
         ("lowest DSC", _weakest(found)),
         ("limitations", _unknown(facts)),
         ("use", f"minivess predict {shlex.quote(str(found.cell.path))} volume.nii.gz -o masks/"),
@@ -57,6 +58,17 @@ def _scores(facts: RunData, found: BestModel) -> str:
         f"{'; '.join(means)} over {cases}, each scored by a network that was not trained on it. "
         f"These scores describe {found.loss} on such volumes, not this single network."
     )
+
+
+def _test_scores(facts: RunData, found: BestModel) -> list[tuple[str, str]]:
+    """Return the scores of this network on the test set; empty if it was not scored on one."""
+    unseen = facts.unseen
+    if unseen is None or unseen.cell != found.cell.path.name:
+        return []
+    metrics = facts.comparison.metrics
+    means = [f"{metric.title} {unseen.interval(metric.metric)} {metric.unit}".strip() for metric in metrics]
+    cases = counted(len(unseen.rows), "case")
+    return [("test set", f"{'; '.join(means)} over {cases} that no network of this run was trained on or chosen by.")]
 
 
 def _weakest(found: BestModel) -> str:

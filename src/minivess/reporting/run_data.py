@@ -17,6 +17,7 @@ from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.results import read_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.experiments.unseen import UnseenScores, read_unseen
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
 from minivess.statistics.comparison import Comparison
@@ -128,6 +129,7 @@ class RunData:
         commits: Names of the trained cells for each commit.
         comparison: Comparison of all methods.
         rows: Scores of every method on every case.
+        unseen: Scores of the test set; None if it was not scored.
         methods: Losses in the order of the configuration, then other methods found on disk, then methods that were
             trained elsewhere, then baselines.
         cells: Every planned or started cell, in the order of ``methods``, repeats and folds.
@@ -144,6 +146,7 @@ class RunData:
     commits: dict[str, list[str]]
     comparison: Comparison
     rows: list[CaseRow]
+    unseen: UnseenScores | None
     methods: tuple[str, ...]
     cells: tuple[CellData, ...]
     external: tuple[ExternalRecord, ...] = ()
@@ -194,6 +197,7 @@ def read_run_data(folder: RunFolder) -> RunData:
         commits=_commits(folder),
         comparison=comparison,
         rows=folder.read_rows(),
+        unseen=read_unseen(folder),
         methods=methods,
         cells=tuple(_read_cell(folder.cell(*cell), cell, race) for cell in order),
         external=tuple(external),

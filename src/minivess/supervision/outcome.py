@@ -10,6 +10,7 @@ from typing import Literal
 
 from minivess.json_files import read_state, write_state
 from minivess.supervision.exit_codes import ExitCode
+from minivess.supervision.recorder import now_iso
 
 OUTCOME_FILE = "outcome.json"
 
@@ -135,6 +136,26 @@ class Outcome:
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Write ``outcome.json`` in ``folder``, atomically."""
     write_state(folder / OUTCOME_FILE, outcome)
+
+
+def failure(message: str, cure: str) -> Outcome:
+    """Return the outcome of work that failed before its process started, or whose process is unknown."""
+    now = now_iso()
+    return Outcome(
+        status="failed",
+        cause=Cause.ERROR,
+        message=message,
+        cure=cure,
+        exit_code=None,
+        signal=None,
+        peak_rss_bytes=0,
+        peak_anonymous_bytes=0,
+        peak_gpu_bytes=None,
+        swap_growth_bytes=0,
+        started_iso=now,
+        ended_iso=now,
+        duration_s=0.0,
+    )
 
 
 def read_outcome(folder: Path) -> Outcome | None:

@@ -104,6 +104,8 @@ class ModelRegistry:
     ) -> Registered:
         """Register a model unless its weights are registered already, and give the best version the alias ``staging``.
 
+        A version that is registered already gets the tags that it lacks, such as the scores of a test set.
+
         One process at a time registers in a SQLite database. On a server, two processes may register the same weights at the
         same time; then the one with the higher number deletes its version again.
 
@@ -125,6 +127,9 @@ class ModelRegistry:
                 if first.number < version.number:
                     self._client.delete_model_version(record.name, str(version.number))
                     version, known = first, first
+            else:
+                for key in flat_tags(record.tags).keys() - known.tags.keys():
+                    self._client.set_model_version_tag(record.name, str(known.number), key, flat_tags(record.tags)[key])
             return Registered(version, known is None, self._stage_best(record.name, is_better))
 
     @contextmanager

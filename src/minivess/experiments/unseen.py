@@ -1,0 +1,227 @@
+"""Score the test set at the end of a run, by the network that is registered.
+
+Until every cell has finished, only the headers of the test cases are read. Then their voxels are measured and stored
+like those of the other cases, and a process predicts and scores them. The scores are in no comparison.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from minivess.atomic import write_text
+from minivess.csv_text import csv_text
+from minivess.data.array_store import build_store
+from minivess.data.checks.dataset import check_copies
+from minivess.data.dataset_profile import DatasetProfile
+from minivess.data.layouts.cases import Case
+from minivess.data.profiler import scan_cases
+from minivess.digests import digest_of_file
+from minivess.errors import DataError, MinivessError, RunError
+from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.best_model import BestModel, find_best_model
+from minivess.experiments.cell_process import RunObserver, supervise
+from minivess.experiments.config import CellKey
+from minivess.experiments.prepare import Prepared, store_root
+from minivess.experiments.run_folder import CellFolder, RunFolder, UnseenFolder
+from minivess.findings import raise_critical
+from minivess.json_files import read_state, write_state
+from minivess.locks import hold
+from minivess.models.model_profile import WEIGHTS_FILE
+from minivess.planning.plan import TrainingPlan
+from minivess.statistics.resampling import Interval, mean_interval
+from minivess.supervision.outcome import Outcome, failure
+from minivess.text import first_few
+
+NAME = "test set"
+_REPEAT = "correct this and run the same command again: nothing is trained again"
+
+
+class UnseenSpec(BaseModel):
+    """Input of the process that predicts and scores the test set.
+
+    Attributes:
+        key: The cell whose network is used: loss, fold, repeat.
+        weights: Folder with the weights of this network.
+        weights_digest: Digest of the weights, which tells them from those of a cell that was trained again.
+        store: Folder of the store with the test set.
+        names: Names of the test cases.
+        groups: Group of each test case; empty without groups.
+        plan: Patch, overlap and precision of the prediction.
+        tolerance_um: Tolerance of the normalised surface distance, in micrometre.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: CellKey
+    weights: Path
+    weights_digest: str
+    store: Path
+    names: tuple[str, ...]
+    groups: dict[str, str]
+    plan: TrainingPlan
+    tolerance_um: float
+
+
+class UnseenScores(BaseModel):
+    """Scores of the test set.
+
+    Attributes:
+        cell: Name of the cell whose network was scored.
+        content_hash: Digest of the files of the test set.
+        rows: One row for each test case.
+        earlier: Cells whose networks were scored on the test set before. If there are any, it was not unseen any more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: str
+    content_hash: str
+    rows: tuple[CaseRow, ...]
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Loss, fold and repeat of the network, in words."""
+        row = self.rows[0]
+        return f"{row.method}, {CellKey(row.method, row.fold, row.repeat).place}"
+
+    def interval(self, metric: str) -> Interval:
+        """Return mean and interval over the groups, each the mean of its cases; over the cases without groups."""
+        values: dict[str, list[float]] = {}
+        for row in self.rows:
+            values.setdefault(row.group or row.case, []).append(float(getattr(row.metrics, metric)))
+        return mean_interval([sum(group) / len(group) for group in values.values()])
+
+
+def earlier_note(scores: UnseenScores) -> str:
+    """Return a sentence about networks that were scored on the test set before; empty if there were none."""
+    if not scores.earlier:
+        return ""
+    return (
+        f"The test set was scored before, with {first_few(scores.earlier)}. It was not unseen any more when the present "
+        "network was chosen."
+    )
+
+
+def read_unseen(folder: RunFolder) -> UnseenScores | None:
+    """Return the scores of the test set; None if it was not scored.
+
+    Raises:
+        RunError: Their file is damaged.
+    """
+    if not folder.test_scores.is_file():
+        return None
+    return read_state(folder.test_scores, UnseenScores, "delete it; the same command then writes it again")
+
+
+def is_due(prepared: Prepared) -> bool:
+    """Whether the run has a test set and all of its cells are finished. A trial on fewer cases leaves the test set alone."""
+    config, folder = prepared.config, prepared.folder
+    finished = all(folder.cell(*cell).finished for cell in config.cells_in_order)
+    return bool(prepared.test) and config.cases is None and finished
+
+
+def score_unseen(prepared: Prepared, observer: RunObserver) -> Outcome | None:
+    """Predict and score the test set with the registered network, and write ``results/test.csv`` and ``test.json``.
+
+    Args:
+        prepared: The run, all of whose cells are finished (`is_due`).
+        observer: Receives progress.
+
+    Returns:
+        How the scoring ended; None if this network was scored before.
+
+    Raises:
+        RunError: The scoring was interrupted, or another process holds the run folder.
+    """
+    folder = prepared.folder
+    with hold(folder.path / ".lock") as lock:
+        found = find_best_model(folder)
+        assert found is not None, "a loss finished, because all cells did"
+        place, scored = folder.unseen(found.cell.path.name), read_unseen(folder)
+        if not found.cell.trained:
+            cure = "delete its result.json and repeat the run: it trains that cell again"
+            return failure(f"the weights of {found.cell.path.name} are missing", cure)
+        digest = digest_of_file(found.cell.weights / WEIGHTS_FILE)
+        if not _is_same_network(place, digest):
+            shutil.rmtree(place.path, ignore_errors=True)
+        if place.result.is_file() and scored is not None and scored.cell == found.cell.path.name:
+            return None
+        try:
+            profile = _measure(prepared)
+            store = build_store(profile, store_root(prepared.config), observer.on_volume_stored)
+        except MinivessError as error:
+            return failure(f"expected {error.expected}; got {error.got}", f"{error.cure}; {_REPEAT}")
+        write_state(place.spec, _spec(prepared, found, store.folder.absolute(), digest))
+        outcome = supervise(place.path, "unseen", prepared, partial(observer.on_progress, NAME), lock)
+        if outcome.status == "stopped":
+            raise RunError("a run that ends by itself", f"an interrupt in the {NAME}: {outcome.message}", outcome.cure)
+        if outcome.status == "finished":
+            _write(folder, found.cell, profile)
+    return outcome
+
+
+def _is_same_network(place: UnseenFolder, digest: str) -> bool:
+    """Whether the scores in the folder, if there are any, are of the network with this digest."""
+    if not place.spec.is_file():
+        return False
+    return read_state(place.spec, UnseenSpec, f"delete {place.path}; {_REPEAT}").weights_digest == digest
+
+
+def _measure(prepared: Prepared) -> DatasetProfile:
+    """Read the voxels of the test set for the first time.
+
+    Raises:
+        DataError: A file is damaged, or a test image is also a training image.
+    """
+    cases = [
+        Case(volume.name, Path(volume.image), None if volume.label is None else Path(volume.label))
+        for volume in prepared.test
+    ]
+    volumes, unread = scan_cases(cases, voxels=True)
+    copies = check_copies([*prepared.profile.volumes, *volumes])
+    names = {case.name for case in cases}
+    shared = [finding for finding in copies if names & set(finding.what.split(" = "))]
+    raise_critical([*unread, *(finding for volume in volumes for finding in volume.findings), *shared], DataError)
+    return DatasetProfile(folder=prepared.profile.folder, volumes=volumes)
+
+
+def _spec(prepared: Prepared, found: BestModel, store: Path, digest: str) -> UnseenSpec:
+    spec, names = found.cell.read_spec(), [volume.name for volume in prepared.test]
+    groups = prepared.splits.groups
+    return UnseenSpec(
+        key=spec.key,
+        weights=found.cell.weights.absolute(),
+        weights_digest=digest,
+        store=store,
+        names=tuple(names),
+        groups={name: groups[name] for name in names if name in groups},
+        plan=spec.plan,
+        tolerance_um=spec.tolerance_um,
+    )
+
+
+def _write(folder: RunFolder, cell: CellFolder, profile: DatasetProfile) -> None:
+    rows = read_state(folder.unseen(cell.path.name).result, UnseenRows, _REPEAT).rows
+    others = (path.parent.name for path in folder.path.glob("test/*/result.json"))
+    scores = UnseenScores(
+        cell=cell.path.name,
+        content_hash=str(profile.content_hash),
+        rows=rows,
+        earlier=tuple(sorted(name for name in others if name != cell.path.name)),
+    )
+    flat = [row.flat() for row in rows]
+    write_text(folder.test_cases, csv_text(list(flat[0]), [list(row.values()) for row in flat]))
+    write_state(folder.test_scores, scores)
+
+
+class UnseenRows(BaseModel):
+    """Result of the process that scored the test set: one row for each case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: tuple[CaseRow, ...]
