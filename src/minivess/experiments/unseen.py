@@ -119,9 +119,12 @@ def read_unseen(folder: RunFolder) -> UnseenScores | None:
 
 
 def is_due(prepared: Prepared) -> bool:
-    """Whether the run has a test set and all of its cells are finished. A trial on fewer cases leaves the test set alone."""
+    """Whether the run has a test set and all cells that it trains to their end are finished.
+
+    A trial on fewer cases leaves the test set alone.
+    """
     config, folder = prepared.config, prepared.folder
-    finished = all(folder.cell(*cell).finished for cell in config.cells_in_order)
+    finished = all(folder.cell(*cell).finished for cell in folder.cells_to_finish(config))
     return bool(prepared.test) and config.cases is None and finished
 
 
