@@ -99,6 +99,10 @@ centrelines masks="10000":
 statistics *options:
     python benchmarks/false_positives.py "$@"
 
+# Measure false claims, coverage and power of the verdicts with groups and repeats, for docs/benchmarks/statistics.md.
+verdicts *options:
+    python benchmarks/verdict_simulation.py "$@"
+
 # Every package is pinned, without index addresses, and torch without a build tag. Pinned versions stay unless `--upgrade` is given.
 # Update requirements.lock from pyproject.toml; `just lock --upgrade` takes newer versions.
 lock *options:

@@ -80,6 +80,11 @@ def format_p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
 
 
+def format_percent(share: float) -> str:
+    """A share in percent with three significant digits: "95%", "97.5%", "98.3%"."""
+    return f"{100 * share:.3g}%"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``(2, "case")`` as "2 cases"; ``plural`` is for nouns that do not simply take an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

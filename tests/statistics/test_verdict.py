@@ -73,15 +73,15 @@ class TestGeneralNotes:
         assert all(value in note for value in ("4 cases", "95%", "86%", "50%"))
         assert "too narrow" not in " ".join(compared(0.8, 0.7, n=5).notes)
 
-    def test_the_unit_the_level_and_the_correction_are_always_stated(self):
-        unit, _ = compared(0.8, 0.7).notes
-        assert all(word in unit for word in ("the case", "95%", "Holm", "seed", "not over metrics"))
+    def test_the_unit_the_luck_and_the_correction_are_always_stated(self):
+        unit, luck, correction, _ = compared(0.8, 0.7).notes
+        assert unit == "The unit of analysis is the case."
+        assert "seed" in luck
+        assert all(word in correction for word in ("95%", "Holm", "pairs of each metric", "not over metrics"))
 
-    def test_the_assumption_of_p_is_stated_if_a_pair_was_tested(self):
-        note = compared(0.8, 0.7).notes[-1]
-        assert all(value in note for value in ("p is exact", "exchangeable", "26%", "11%", "8%"))
-        (only,) = compared(0.8).notes
-        assert "p is exact" not in only
+    def test_without_a_rule_it_is_stated_that_nothing_was_fixed_beforehand(self):
+        assert any("Nothing was fixed before the run" in note for note in compared(0.8, 0.7).notes)
+        assert not any("Nothing was fixed" in note for note in compared(0.8).notes)
 
     def test_folds_that_are_too_small_to_stratify_are_reported(self):
         assert any("fewer than 5 cases" in note for note in compared(0.8, 0.7, n=14).notes)  # folds of 5, 5 and 4

@@ -15,6 +15,7 @@ from minivess.cli.execute import execute
 from minivess.cli.options import (
     FILE,
     FOLDER,
+    PATH,
     as_json,
     data_dir,
     keys_of,
@@ -25,7 +26,7 @@ from minivess.cli.options import (
     tracking_uri,
     trust_code,
 )
-from minivess.errors import RunError
+from minivess.errors import ConfigError, RunError
 from minivess.json_files import to_plain
 
 if TYPE_CHECKING:
@@ -220,7 +221,14 @@ def train(
 
 
 @click.command()
-@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.option("--csv", "from_csv", is_flag=True, help="RUNS are CSV files with scores per case, of any tool.")
+@click.option(
+    "--lower-is-better",
+    "lower",
+    multiple=True,
+    help="Column of --csv in which a lower score is better; may be repeated.",
+)
 @click.option(
     "--metric",
     "metrics",
@@ -235,19 +243,41 @@ def train(
     show_default=True,
     help="Format of the output.",
 )
+@click.option("--primary", help="Decide by this metric, after the run; by default that of the run.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, min_open=True),
+    help="Largest difference that does not matter, chosen after the run.",
+)
+@click.option("--against", help="Reference method, chosen after the run.")
+@click.option(
+    "--level", type=click.FloatRange(0.5, 0.999), help="Confidence of all verdicts together, chosen after the run."
+)
 @as_json
-def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json: bool) -> None:
-    """Compare the losses of one run or several: means, intervals, tests.
+def compare(
+    runs: tuple[Path, ...],
+    from_csv: bool,
+    lower: tuple[str, ...],
+    metrics: tuple[str, ...],
+    form: str,
+    as_json: bool,
+    **rule: Any,
+) -> None:
+    """Compare losses: means, intervals, tests and verdicts.
 
-    The tests are paired by case. The metrics are those of the first run, unless --metric names others.
+    The tests are paired by case. The metrics are those of the first run, unless --metric names others. --primary,
+    --margin, --against and --level change what was fixed before the run; nothing is written, and the answer says so.
     """
-    from minivess.cli.terminal_tables import show_comparison, show_unfinished
-    from minivess.experiments.results import compare_runs
+    from minivess.cli.terminal_tables import show_comparison, show_false_claims, show_unfinished
+    from minivess.experiments.results import compare_csv, compare_runs
     from minivess.experiments.run_folder import RunFolder
     from minivess.reporting.tables import csv_table, latex_table, markdown_table
 
-    folders = [RunFolder(run) for run in runs]
-    comparison = compare_runs(folders, metrics)
+    chosen = {key: value for key, value in rule.items() if value is not None}
+    if files := [run for run in runs if run.is_file() and not from_csv]:
+        raise ConfigError("a run folder", f"the file {files[0]}", "add --csv to compare CSV files")
+    folders = [] if from_csv else [RunFolder(run) for run in runs]
+    comparison = compare_csv(runs, metrics, lower, chosen) if from_csv else compare_runs(folders, metrics, chosen)
     texts = {"markdown": markdown_table, "latex": latex_table, "csv": csv_table}
     if as_json or form == "json":
         click.echo(json.dumps(to_plain(comparison), indent=2))
@@ -255,6 +285,8 @@ def compare(runs: tuple[Path, ...], metrics: tuple[str, ...], form: str, as_json
         click.echo(texts[form](comparison), nl=False)
     else:
         show_comparison(comparison)
+        if from_csv:
+            show_false_claims(comparison)
         for folder in folders:
             show_unfinished(folder, "the command that started it")
 

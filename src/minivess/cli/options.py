@@ -19,6 +19,7 @@ class _Path(click.Path):
 
 
 FOLDER, FILE = _Path(path_type=Path, file_okay=False), _Path(path_type=Path, dir_okay=False)
+PATH = _Path(path_type=Path)
 
 data_dir = click.option(
     "--data-dir",

@@ -189,6 +189,7 @@ def show_outline(planned: DryRun) -> None:
         console.print(line, highlight=False, markup=False)
     if len(prepared.slots) > 1:
         total += f", {len(prepared.slots)} cells at a time"
+    _show_power(planned)
     steps = prepared.config.training.steps
     console.print(
         f"{steps} optimizer steps per cell{total}; nothing was written. The run folder would be {prepared.folder.path}"
@@ -217,6 +218,21 @@ def _design_lines(prepared: Prepared) -> Iterator[str]:
         yield f"Test set, scored at the end with the registered network: {names}"
 
 
+def _show_power(planned: DryRun) -> None:
+    """Print what is fixed by the comparison, and what it can show; nothing without one."""
+    from minivess.metrics.catalogue import METRICS
+    from minivess.statistics.decision_text import describe_rule, power_sentences
+
+    rule, power = planned.prepared.config.comparison, planned.power
+    if rule is None:
+        return
+    metric = METRICS[rule.primary]
+    console.print(f"\nFixed by this configuration: {describe_rule(rule, metric.title, metric.unit)}.", markup=False)
+    for sentence in power_sentences(power, metric.title, metric.unit) if power else ():
+        console.print(sentence, highlight=False, markup=False)
+    console.print()
+
+
 def show_comparison(comparison: Comparison) -> None:
     """Print mean and interval of each loss in each metric, the tests against the best loss, and the verdict.
 
@@ -240,6 +256,10 @@ def show_comparison(comparison: Comparison) -> None:
     if note := topology_note(comparison):
         console.print(note, style="dim", highlight=False)
     _show_tests(comparison)
+    if comparison.decision:
+        console.print()
+        for sentence in comparison.decision.text:
+            console.print(sentence, highlight=False, markup=False)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
@@ -264,6 +284,15 @@ def show_unseen(scores: UnseenScores | None, metrics: Sequence[str]) -> None:
     console.print(f"\n[bold]Test set[/] ({over}, network of {escape(scores.place)}): {escape(found)}", highlight=False)
     if scores.earlier:
         console.print(f"- {earlier_note(scores)}", highlight=False, markup=False)
+
+
+def show_false_claims(comparison: Comparison) -> None:
+    """Print the risk of claiming the best mean in each metric, by a published formula."""
+    from minivess.statistics.false_claims import false_claim_sentence
+
+    for metric in comparison.metrics:
+        if metric.false_claim:
+            console.print(f"- {false_claim_sentence(metric.false_claim, metric.title)}", highlight=False, markup=False)
 
 
 def show_unfinished(folder: RunFolder, command: str) -> None:

@@ -20,6 +20,7 @@ from minivess.metrics.catalogue import known_metrics
 from minivess.models.model_profile import MOST_LEVELS, Channels
 from minivess.planning.plan import PlanRequest
 from minivess.settings import Settings
+from minivess.statistics.rule import ComparisonConfig
 from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE
 from minivess.training.config import TrainingConfig
 from minivess.validation_errors import config_error
@@ -226,6 +227,11 @@ class ExperimentConfig(Settings):
         default=None,
         description="stop losses that are beaten early; without this key, every loss is trained to the end",
     )
+    comparison: ComparisonConfig | None = Field(
+        default=None,
+        description="which difference counts, fixed before the run: primary metric, margin, reference loss (against) and "
+        "level; None compares all pairs, with nothing fixed",
+    )
     limits: LimitsConfig = LimitsConfig()
     dry_start: bool = Field(
         default=True,
@@ -290,6 +296,17 @@ class ExperimentConfig(Settings):
         except ValueError:
             raise ValueError("finite numbers") from None
         return options
+
+    @field_validator("comparison")
+    @classmethod
+    def _complete(cls, rule: ComparisonConfig | None, info: ValidationInfo) -> ComparisonConfig | None:
+        if rule is None or not info.data.get("losses"):
+            return rule
+        try:
+            known_metrics([rule.primary])
+        except ConfigError as error:
+            raise ValueError(f"primary: {error.expected}; {error.cure}") from None
+        return rule.completed(info.data["losses"])
 
     @field_validator("losses", "test", "train_only")
     @classmethod

@@ -8,10 +8,12 @@ from typing import Any
 
 from minivess.evaluation.baselines import BASELINES
 from minivess.experiments.cell_selection import CellFilter, select_cells
+from minivess.experiments.power_of_run import predict_power
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.race import least_steps, reference_of
 from minivess.experiments.time_estimate import predict_seconds
 from minivess.json_files import to_plain
+from minivess.statistics.power import Power
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class DryRun:
         cells: The cells in the order in which they run.
         seconds: Estimated time of the cells that remain, without the untimed ones; None if it is not known.
         untimed: Losses of remaining cells of which no step was timed, such as a loss that was added to a started run.
+        power: What the comparison can show; None if none was fixed.
     """
 
     prepared: Prepared
     cells: tuple[PlannedCell, ...]
     seconds: float | None
     untimed: tuple[str, ...] = ()
+    power: Power | None = None
 
     @property
     def race(self) -> dict[str, Any] | None:
@@ -73,6 +77,7 @@ class DryRun:
             "seconds": self.seconds,
             "untimed": list(self.untimed),
             "race": self.race,
+            "power": to_plain(self.power),
         }
 
 
@@ -99,4 +104,5 @@ def describe_dry_run(prepared: Prepared, only: Sequence[CellFilter] = ()) -> Dry
             untimed.append(key.method)
     timed = [cell.seconds for cell in cells if cell.seconds is not None]
     total = sum(timed) / prepared.at_full_speed if timed else None
-    return DryRun(prepared, tuple(cells), total, tuple(dict.fromkeys(untimed)))
+    power = predict_power(prepared.config, prepared.splits)
+    return DryRun(prepared, tuple(cells), total, tuple(dict.fromkeys(untimed)), power)

@@ -52,8 +52,13 @@ def rounds(
 
 
 def reference_of(config: ExperimentConfig) -> str:
-    """Return the loss that a race never stops."""
-    return config.losses[0]
+    """Return the loss that a race never stops: the reference of the comparison, else the first loss."""
+    return config.losses[0] if config.comparison is None else str(config.comparison.against)
+
+
+def metric_of(config: ExperimentConfig) -> str:
+    """Return the metric by which a race stops losses: the primary one of the comparison, else the first."""
+    return config.evaluation.metrics[0] if config.comparison is None else config.comparison.primary
 
 
 def least_steps(config: ExperimentConfig) -> float:
@@ -83,7 +88,7 @@ def _decide(config: ExperimentConfig, folder: RunFolder, share: float, observer:
     """Take the decision at a share and write it; none is taken if fewer than two losses can be compared."""
     assert config.race is not None
     record, step = folder.read_race(), config.training.step_at(share)
-    metric = config.evaluation.metrics[0]
+    metric = metric_of(config)
     scores = []
     judged = [loss for loss in config.losses if loss not in record.stopped and _has_reached(config, folder, loss, step)]
     for loss in judged:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from minivess.atomic import write_text
 from minivess.csv_text import csv_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
-from minivess.experiments.config import CellKey, EvaluationConfig, ExperimentConfig
+from minivess.evaluation.score_files import read_score_files
+from minivess.experiments.config import CellKey, ExperimentConfig
 from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
 from minivess.metrics.catalogue import METRICS, known_metrics
 from minivess.metrics.older_scores import shared_metric
-from minivess.statistics.centreline_gap import CENTRELINES
-from minivess.statistics.compare_methods import compare
+from minivess.statistics.compare_methods import Fixed, compare
 from minivess.statistics.comparison import Comparison
+from minivess.statistics.rule import ComparisonConfig
 from minivess.text import first_few
 
-_VERSION = 6
+_VERSION = 7
 """Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
 _SCORE_AGAIN = "delete result.json of these cells and repeat the run with --accept-changed-code, which scores the saved masks again"
 
@@ -56,16 +56,20 @@ def read_results(folder: RunFolder) -> Comparison:
     return read_state(folder.comparison, Comparison, "run `minivess report`, which makes it again")
 
 
-def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> Comparison:
+def compare_runs(
+    folders: Sequence[RunFolder], metrics: Sequence[str] = (), rule: Mapping[str, Any] | None = None
+) -> Comparison:
     """Compare the finished cells of one or several run folders, and write nothing.
 
     Args:
         folders: The run folders. With several, each method is named "run/method", with as many parent folders of the
             run as are needed to distinguish the runs.
         metrics: Metrics to compare; by default those of the configuration of the first run.
+        rule: Keys of ``ComparisonConfig`` that are chosen now, after the run; the others are those of the run. None or
+            empty: a single run is compared by its own rule, several runs without a rule.
 
     Raises:
-        ConfigError: A metric is unknown, or a run is given twice.
+        ConfigError: A metric is unknown, a run is given twice, or the reference of the rule has no scores.
         RunError: A folder is not a run folder, or no cell has finished in any of them.
         DataError: A case is in different folds of two runs, is another volume, was scored with another tolerance, or
             was scored by an older version that did not measure one of ``metrics``.
@@ -77,10 +81,68 @@ def compare_runs(folders: Sequence[RunFolder], metrics: Sequence[str] = ()) -> C
         config = config.model_copy(
             update={"evaluation": config.evaluation.model_copy(update={"metrics": tuple(metrics)})}
         )
-    if len(folders) == 1:
-        return _saved_comparison(folders[0], rows, config) or _compare_one_run(folders[0], rows, config)
-    _require_one_data_set(folders, rows)
-    return _compare(rows, config.evaluation).model_copy(update={"elsewhere": _elsewhere(folders)})
+    if len(folders) > 1:
+        _require_one_data_set(folders, rows)
+        chosen = _chosen_now(None, rule) if rule else None
+        return _compare(rows, config, chosen, Fixed(beforehand=False), elsewhere=_elsewhere(folders))
+    if rule:
+        chosen = _chosen_now(config.comparison, rule)
+        if chosen != config.comparison:
+            return _compare_one_run(folders[0], rows, config, chosen)
+    return _saved_comparison(folders[0], rows, config) or _compare_one_run(folders[0], rows, config)
+
+
+def compare_csv(
+    paths: Sequence[Path],
+    metrics: Sequence[str] = (),
+    lower: Sequence[str] = (),
+    rule: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Compare the methods of CSV files with scores per case, such as those of another tool.
+
+    Args:
+        paths: The files, as `read_score_files` takes them.
+        metrics: Columns to compare; by default those that minivess knows, or all.
+        lower: Further metrics of which a lower value is better.
+        rule: Keys of ``ComparisonConfig``; by default the first metric decides, against the first method. None or
+            empty: without a rule.
+
+    Raises:
+        ConfigError: A metric or the reference is unknown.
+        DataError: The scores cannot be used.
+    """
+    files = read_score_files(paths, metrics, lower)
+    chosen = None
+    if rule:
+        first = {"primary": files.metrics[0], "against": files.rows[0]["method"]}
+        chosen = ComparisonConfig.model_validate({**first, **rule})
+        if chosen.primary not in files.metrics:
+            raise ConfigError(
+                f"a metric of the files ({', '.join(files.metrics)})", repr(chosen.primary), "name one of them"
+            )
+    return compare(
+        files.rows,
+        files.metrics,
+        baselines=(),
+        rule=chosen,
+        fixed=Fixed(beforehand=False),
+        others=files.others,
+    )
+
+
+def _chosen_now(before: ComparisonConfig | None, rule: Mapping[str, Any]) -> ComparisonConfig:
+    """Return the rule with what is chosen now; the margin of another metric is not kept.
+
+    Raises:
+        ConfigError: The metric is unknown.
+    """
+    values = before.model_dump() if before else {}
+    changes = dict(rule)
+    if "primary" in changes:
+        changes["primary"] = known_metrics([changes["primary"]])[0]
+        if before and changes["primary"] != before.primary:
+            values["margin"] = None
+    return ComparisonConfig.model_validate({**values, **changes})
 
 
 def _require_measured(rows: list[dict[str, Any]], metrics: Sequence[str]) -> None:
@@ -174,46 +236,50 @@ def _saved_comparison(folder: RunFolder, rows: list[dict[str, Any]], config: Exp
     return comparison if comparison.source == _source(folder, rows, config) else None
 
 
-def _compare_one_run(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> Comparison:
-    comparison = _compare(rows, config.evaluation, config.losses, tuple(folder.read_race().stopped))
+def _compare_one_run(
+    folder: RunFolder,
+    rows: list[dict[str, Any]],
+    config: ExperimentConfig,
+    chosen: ComparisonConfig | None = None,
+) -> Comparison:
+    """Compare by the rule of the configuration, or by one that is chosen after the run."""
+    fixed = Fixed(beforehand=chosen is None, before=config.comparison)
+    special = {"elsewhere": _elsewhere([folder]), "stopped": tuple(folder.read_race().stopped)}
+    comparison = _compare(rows, config, chosen or config.comparison, fixed, config.losses, **special)
     notes = (*comparison.notes, *_run_notes(folder))
-    elsewhere, source = _elsewhere([folder]), _source(folder, rows, config)
-    return comparison.model_copy(update={"elsewhere": elsewhere, "notes": notes, "source": source})
+    return comparison.model_copy(update={"notes": notes, "source": _source(folder, rows, config)})
 
 
 def _compare(
     rows: list[dict[str, Any]],
-    evaluation: EvaluationConfig,
+    config: ExperimentConfig,
+    rule: ComparisonConfig | None,
+    fixed: Fixed,
     planned: Sequence[str] = (),
+    *,
+    elsewhere: Sequence[str] = (),
     stopped: Sequence[str] = (),
 ) -> Comparison:
     # A known baseline is a baseline even if the configuration does not name it now.
     baselines = tuple(name for row in rows if (name := row["method"]).rpartition("/")[2] in BASELINES)
-    measured = {metric: shared_metric(metric, rows) for metric in evaluation.metrics}
+    wanted = (*([rule.primary] if rule else []), *config.evaluation.metrics)
+    measured = {metric: shared_metric(metric, rows) for metric in wanted}
     metrics = tuple(dict.fromkeys(measured.values()))
+    if rule:
+        rule = rule.model_copy(update={"primary": measured[rule.primary]})
     found = compare(
-        _averaged(rows, metrics),
+        rows,
         metrics,
         baselines=baselines,
         planned=planned,
+        elsewhere=elsewhere,
         stopped=stopped,
-        resamples=evaluation.resamples,
+        rule=rule,
+        fixed=fixed,
+        resamples=config.evaluation.resamples,
     )
     replaced = [_replaced_note(rows, *names) for names in measured.items() if names[0] != names[1]]
     return found.model_copy(update={"notes": (*replaced, *found.notes)})
-
-
-def _averaged(rows: list[dict[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one row for each method and case: the repeats are averaged within the case."""
-    repeats: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        repeats.setdefault((row["method"], row["fold"], row["case"]), []).append(row)
-    averaged = []
-    for own in repeats.values():
-        values = {metric: [row[metric] for row in own] for metric in {*metrics, *CENTRELINES}}
-        means = {metric: fmean(each) for metric, each in values.items() if None not in each}
-        averaged.append({**own[0], **means, "empty": next((row["empty"] for row in own if row["empty"]), "")})
-    return averaged
 
 
 def _replaced_note(rows: list[dict[str, Any]], metric: str, other: str) -> str:
@@ -268,7 +334,8 @@ def _race_notes(folder: RunFolder) -> Iterator[str]:
 
 
 def _source(folder: RunFolder, rows: list[dict[str, Any]], config: ExperimentConfig) -> str:
-    facts = [config.losses, config.evaluation.model_dump(mode="json"), _run_notes(folder)]
+    rule = config.comparison and config.comparison.model_dump(mode="json")
+    facts = [config.losses, config.evaluation.model_dump(mode="json"), rule, _run_notes(folder)]
     source = json.dumps([version("minivess"), _VERSION, rows, *facts])
     return hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
 

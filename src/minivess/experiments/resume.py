@@ -40,6 +40,12 @@ def refuse_another_experiment(config: ExperimentConfig, folder: RunFolder) -> No
     before = folder.read_config().model_dump(mode="json", exclude=_MAY_CHANGE)
     now = config.model_dump(mode="json", exclude=_MAY_CHANGE)
     changed = sorted(_differences(before, now))
+    if changed and all(difference.startswith("comparison") for difference in changed):
+        raise ConfigError(
+            f"the comparison that was fixed before {folder.path} was started",
+            "; ".join(changed),
+            _compare_afterwards(config, folder),
+        )
     if changed:
         raise ConfigError(
             f"the settings with which {folder.path} was started",
@@ -58,6 +64,15 @@ def _refuse_fewer_repeats(config: ExperimentConfig, folder: RunFolder) -> None:
             f"set repeats to {most} (--set repeats={most}); or, to drop these cells, delete their folders in "
             f"{folder.path / 'cells'}",
         )
+
+
+def _compare_afterwards(config: ExperimentConfig, folder: RunFolder) -> str:
+    """Return the cure for a comparison that was chosen after the run was started."""
+    rule, restore = config.comparison, "restore the key comparison to continue"
+    if rule is None:
+        return restore
+    options = f"--primary {rule.primary} --margin {rule.margin:g} --against {rule.against} --level {rule.level:g}"
+    return f"{restore}; minivess compare {folder.path} {options} evaluates the new one, as chosen after the run"
 
 
 def _differences(before: object, now: object, path: str = "") -> list[str]:

@@ -17,11 +17,16 @@ class Metric:
         title: Name in the literature.
         higher_is_better: Whether a higher value is better.
         unit: Unit of the value; empty for a number without a unit.
+        margin: Largest difference between two losses that does not matter, if the user gives none.
+        spread: Standard deviation of the difference between two losses on one volume, measured on seven volumes
+            (docs/benchmarks/statistics.md); used to plan a run if no earlier run was measured.
     """
 
     title: str
     higher_is_better: bool
     unit: str = ""
+    margin: float = 0.01
+    spread: float = 0.05
 
     @property
     def heading(self) -> str:
@@ -31,14 +36,14 @@ class Metric:
 
 METRICS = {
     "cldice": Metric("clDice", higher_is_better=True),
-    "dsc": Metric("DSC", higher_is_better=True),
+    "dsc": Metric("DSC", higher_is_better=True, spread=0.03),
     "centreline_dsc": Metric("clDice (Lee skeleton)", higher_is_better=True),
-    "measured_masd": Metric("MASD", higher_is_better=False, unit="µm"),
-    "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels"),
-    "normalised_surface_distance": Metric("NSD", higher_is_better=True),
-    "hausdorff_95": Metric("HD95", higher_is_better=False, unit="µm"),
-    "betti0_error": Metric("Betti-0 error", higher_is_better=False),
-    "betti1_error": Metric("Betti-1 error", higher_is_better=False),
+    "measured_masd": Metric("MASD", higher_is_better=False, unit="µm", margin=0.1, spread=0.46),
+    "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels", margin=0.1, spread=0.3),
+    "normalised_surface_distance": Metric("NSD", higher_is_better=True, spread=0.06),
+    "hausdorff_95": Metric("HD95", higher_is_better=False, unit="µm", margin=1, spread=2.5),
+    "betti0_error": Metric("Betti-0 error", higher_is_better=False, margin=1, spread=170),
+    "betti1_error": Metric("Betti-1 error", higher_is_better=False, margin=1, spread=145),
 }
 """All metrics that can be compared. The keys are attributes of ``CaseMetrics``."""
 

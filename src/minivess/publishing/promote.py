@@ -60,7 +60,7 @@ class Promotion:
         if self.test is None:
             return ""
         test, interval = self.test, self.test.interval
-        bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]" if interval.resamples else f"({interval.method})"
+        bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]" if interval.known else f"({interval.method})"
         return (
             f"mean {self.metric} {self.candidate:.4f} against {self.champion:.4f} of version {self.before} on {test.n} shared cases: "
             f"difference {test.difference:+.4f} {bounds}, p = {test.p_value:.3g}"

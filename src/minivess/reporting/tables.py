@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from minivess.csv_text import csv_text
-from minivess.metrics.catalogue import METRICS, connectivity_note
+from minivess.metrics.catalogue import connectivity_note
 from minivess.statistics.comparison import Comparison, MetricComparison
 from minivess.statistics.resampling import Interval
 from minivess.text import counted
@@ -93,7 +93,7 @@ def _score(metric: MetricComparison, method: str) -> Score:
 
 def column_title(metric: MetricComparison) -> str:
     """Return title, unit and better direction of a metric, such as ``"MASD (µm) ↓"``."""
-    return f"{METRICS[metric.metric].heading} {'↑' if metric.higher_is_better else '↓'}"
+    return f"{metric.heading} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def best_mean(comparison: Comparison) -> str:
@@ -190,9 +190,10 @@ def csv_table(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Return all sentences of a comparison: verdict and limits of every metric, then the notes."""
+    """Return all sentences of a comparison: the decision, verdict and limits of every metric, then the notes."""
+    decided = comparison.decision.text if comparison.decision else ()
     own = [line for metric in comparison.metrics for line in (*metric.verdict, *metric.limits)]
-    return [*own, *comparison.notes]
+    return [*decided, *own, *comparison.notes]
 
 
 def _latex_title(metric: MetricComparison) -> str:

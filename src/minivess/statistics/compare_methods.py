@@ -1,4 +1,4 @@
-"""Compare methods from a table of scores per case: means with intervals, paired tests and a verdict."""
+"""Compare methods from a table of scores per case: means with intervals, tests of pairs, and a decision by a rule."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minivess.errors import DataError
-from minivess.metrics.catalogue import METRICS, known_metrics
+from minivess.errors import ConfigError
+from minivess.metrics.catalogue import METRICS, Metric, known_metrics
 from minivess.statistics.centreline_gap import CENTRELINES, centreline_gap
 from minivess.statistics.comparison import (
     CentrelineGap,
@@ -22,10 +22,47 @@ from minivess.statistics.comparison import (
     MetricComparison,
     Pair,
 )
-from minivess.statistics.resampling import Interval, holm, mean_interval, paired_bootstrap_test
+from minivess.statistics.decide import baselines_not_beaten, decide_losses
+from minivess.statistics.decision import Decision, LossDecision
+from minivess.statistics.decision_text import decision_text
+from minivess.statistics.false_claims import find_false_claim
+from minivess.statistics.resampling import (
+    Interval,
+    PairedTest,
+    holm,
+    mean_interval,
+    nested_test,
+    paired_bootstrap_test,
+)
+from minivess.statistics.rule import ComparisonConfig
+from minivess.statistics.score_table import (
+    Rows,
+    Table,
+    cases_of,
+    check_same_folds,
+    paired,
+    read_table,
+    repeats_of,
+    scored,
+    shared_cases,
+)
 from minivess.statistics.verdict import general_notes, metric_limits, metric_verdict
+from minivess.suggestions import did_you_mean
 
 _TEST_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """When the rule of a comparison was chosen.
+
+    Attributes:
+        beforehand: Whether it was fixed before the run started.
+        before: The rule that was fixed before the run started; None if there was none.
+    """
+
+    beforehand: bool = True
+    before: ComparisonConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -34,19 +71,9 @@ class _Settings:
     level: float
     resamples: int
     seed: int
-    stopped: int
-
-
-@dataclass(frozen=True)
-class _Row:
-    method: str
-    fold: int
-    case: str
-    empty: str
-    scores: dict[str, float]
-
-
-_Table = dict[str, dict[str, _Row]]  # by method, then by case, cases sorted
+    known: Mapping[str, Metric]
+    elsewhere: tuple[str, ...] = ()
+    stopped: int = 0
 
 
 def compare(
@@ -55,194 +82,286 @@ def compare(
     *,
     baselines: Sequence[str] = ("threshold",),
     planned: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
     stopped: Sequence[str] = (),
+    rule: ComparisonConfig | None = None,
+    fixed: Fixed = Fixed(),
+    others: Mapping[str, Metric] | None = None,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
     """Compare methods on their per-case scores.
 
-    The unit of analysis is the case. The mean of a method is over all its cases. A pair of methods is tested on the
-    cases that both have, and p is Holm-corrected over all pairs of the metric. The cases that a method is missing are
-    listed in ``missing`` and mentioned in ``notes``.
+    The unit of analysis is the group of cases (the animal) if rows have groups, else the case. Repeats are averaged
+    within a case. The mean of a method is over all its groups. Two methods are compared on the cases that both have.
+    The cases that a method is missing are listed in ``missing`` and mentioned in ``notes``.
+
+    With a rule, each loss is tested against the reference loss in the primary metric, with Holm's correction over these
+    tests, and ``decision`` says what is shown. All other pairs are exploratory, Holm-corrected among themselves. Without
+    a rule p is corrected over all pairs of a metric.
 
     Args:
-        per_case_table: One row for each method and case: "method", "fold", "case", the metrics, and optionally "empty"
-            as in ``CaseMetrics``. Other keys are ignored. Text that is a number (from a CSV file) is converted.
-        metrics: Keys or titles of ``METRICS``.
+        per_case_table: One row for each method, case and repeat: "method", "fold", "case", the metrics, and optionally
+            "repeat" (from 1), "group" and "empty" as in ``CaseMetrics``. Other keys are ignored. Text that is a number
+            (from a CSV file) is converted.
+        metrics: Keys or titles of ``METRICS``, or keys of ``others``.
         baselines: Methods that are shown in the table but never tested and never ``best``. Names without rows are
             ignored.
         planned: Losses that should be compared. Those without a row are listed in ``absent``.
-        stopped: Losses that were stopped early because of their scores. If they have no row, the correction still counts
-            their pairs: those who remain were chosen by scores that are not independent of the final ones.
+        elsewhere: Methods that were trained elsewhere. They are tested like losses, but their pairs are always
+            exploratory: adding one later must not change what a rule decides.
+        stopped: Losses that were stopped early because of their scores. If they have no row, corrections still count
+            their tests: those who remain were chosen by scores that are not independent of the final ones.
+        rule: Primary metric, margin, reference loss and level; its level replaces ``level``.
+        fixed: Whether the rule was fixed before the run.
+        others: Metrics that are not in ``METRICS``.
         level: Nominal coverage of the intervals. The significance level of the tests is 1 - level.
-        resamples: Bootstrap resamples of an interval. The tests use at least 10,000 resamples, and more if this number
-            is larger or if there are many pairs.
+        resamples: Bootstrap resamples of an interval. The sign-flip tests use at least 10,000 resamples, and more if
+            this number is larger or if there are many pairs.
         seed: The same seed and table give the same comparison.
 
     Returns:
-        The comparison of all metrics, in the order of ``metrics``.
+        The comparison of all metrics, the primary one first, then in the order of ``metrics``.
 
     Raises:
-        ConfigError: A metric is unknown.
-        DataError: The table has no rows, a key is missing, a score is not a finite number, a method has a case twice,
-            or a case is in different folds of two compared methods.
+        ConfigError: A metric is unknown, or the reference of the rule has no rows.
+        DataError: The table has no rows, a key is missing, a score is not a finite number, a method has a case twice in
+            a repeat, a case is in two groups, or a case is in different folds of two compared methods.
     """
-    metrics = known_metrics(metrics)
-    table = _read(per_case_table, metrics)
-    own = tuple(name for name in table if name in baselines)
-    compared = [method for method in table if method not in own]
-    settings = _Settings(own, level, resamples, seed, stopped=len(set(stopped) - table.keys()))
-    _check_same_folds(table, compared)
-    cases = sorted({case for rows in table.values() for case in rows})
-    lacking = {method: tuple(case for case in cases if case not in rows) for method, rows in table.items()}
+    known = {**METRICS, **(others or {})}
+    metrics = tuple(name if others and name in others else known_metrics([name])[0] for name in metrics)
+    metrics = tuple(dict.fromkeys([*([rule.primary] if rule else []), *metrics]))
+    table = read_table(per_case_table, metrics)
+    found = tuple(name for name in table if name in baselines)
+    outside = tuple(name for name in table if name in elsewhere)
+    left = len(set(stopped) - table.keys())
+    settings = _Settings(found, rule.level if rule else level, resamples, seed, known, outside, left)
+    compared = [method for method in table if method not in settings.baselines]
+    check_same_folds(table, compared)
+    own = [method for method in compared if method not in outside]
+    complete = _complete(rule, own, planned) if rule else None
+    decision = _decide(table, own, complete, fixed, settings) if complete else None
+    rows = [row for scored_rows in table.values() for row in scored_rows]
+    cases = sorted({row.case for row in rows})
+    lacking = {method: tuple(sorted(set(cases) - cases_of(each))) for method, each in table.items()}
+    grouped = any(row.group != row.case for row in rows)
     comparison = Comparison(
         methods=tuple(table),
         baselines=settings.baselines,
+        elsewhere=settings.elsewhere,
         cases=tuple(cases),
-        folds=tuple(sorted({row.fold for rows in table.values() for row in rows.values()})),
-        level=level,
-        metrics=tuple(_compare_metric(metric, table, compared, settings) for metric in metrics),
+        folds=tuple(sorted({row.fold for row in rows})),
+        groups=tuple(sorted({row.group for row in rows})) if grouped else (),
+        repeats=max(len(repeats_of(own)) for own in table.values()),
+        level=settings.level,
+        metrics=tuple(_compare_metric(metric, table, compared, settings, decision) for metric in metrics),
         missing={method: cases for method, cases in lacking.items() if cases},
         absent=tuple(name for name in planned if name not in table),
         empty=tuple(
-            EmptyCase(method=row.method, case=row.case, which=row.empty)
-            for rows in table.values()
-            for row in rows.values()
-            if row.empty
+            EmptyCase(method=row.method, case=row.case, which=row.empty, repeat=row.repeat) for row in rows if row.empty
         ),
         centreline_gap=_centreline_gap(table, compared) if set(CENTRELINES) & set(metrics) else None,
+        decision=decision,
     )
+    if decision:
+        decision = decision.model_copy(update={"text": decision_text(comparison, decision)})
+        comparison = comparison.model_copy(update={"decision": decision})
     return comparison.model_copy(update={"notes": general_notes(comparison)})
 
 
-def _centreline_gap(table: _Table, compared: Sequence[str]) -> CentrelineGap | None:
-    scores = {(row.method, row.case): row.scores for rows in table.values() for row in rows.values()}
-    if not all(set(CENTRELINES) <= values.keys() for values in scores.values()):
+def _complete(rule: ComparisonConfig, compared: Sequence[str], planned: Sequence[str]) -> ComparisonConfig | None:
+    """Return the rule with all values; None if its reference is planned but has no rows yet.
+
+    Raises:
+        ConfigError: The reference is not one of the compared methods.
+    """
+    if rule.against in planned and rule.against not in compared:
         return None
-    shared = _shared(table, compared)
-    complete, lee = (_best(metric, table, compared, shared) for metric in CENTRELINES)
+    try:
+        return rule.completed(compared or [*planned, ""])
+    except ValueError:
+        cure = did_you_mean(str(rule.against), compared) or "compare against one of them"
+        raise ConfigError(f"a reference with scores ({', '.join(compared)})", repr(rule.against), cure) from None
+
+
+def _decide(
+    table: Table, compared: Sequence[str], rule: ComparisonConfig, fixed: Fixed, settings: _Settings
+) -> Decision:
+    reference = str(rule.against)
+    rivals = [loss for loss in compared if loss != reference]
+    tested = [loss for loss in rivals if shared_cases(table, (loss, reference))]
+    behind = {
+        loss: baselines_not_beaten(table, loss, settings.baselines, settings.known[rule.primary], rule)
+        for loss in compared
+    }
+    losses = tuple(
+        found.model_copy(update={"not_above": tuple(behind[found.method])})
+        for found in decide_losses(table, tested, rule, settings.known[rule.primary], settings.stopped)
+    )
+    return Decision(
+        rule=rule,
+        beforehand=fixed.beforehand,
+        fixed=rule if fixed.beforehand else fixed.before,
+        losses=losses,
+        untested=tuple(loss for loss in rivals if loss not in tested),
+        reference_not_above=tuple(behind[reference]),
+        best=_best_shown(table, losses, tested == rivals and not settings.stopped, behind, rule, settings),
+    )
+
+
+def _best_shown(
+    table: Table,
+    losses: Sequence[LossDecision],
+    complete: bool,
+    behind: Mapping[str, Sequence[str]],
+    rule: ComparisonConfig,
+    settings: _Settings,
+) -> str:
+    """Return the loss that may be called best, or "": see `Decision.best`."""
+    better = [found.method for found in losses if found.verdict == "better"]
+    if not better and complete and losses and all(found.verdict == "worse" for found in losses):
+        better = [str(rule.against)]
+    leader = _best(rule.primary, table, better, shared_cases(table, better), settings)
+    return "" if behind.get(leader) else leader
+
+
+def _centreline_gap(table: Table, compared: Sequence[str]) -> CentrelineGap | None:
+    rows = [row for own in table.values() for row in own]
+    if not all(set(CENTRELINES) <= row.scores.keys() for row in rows):
+        return None
+    scores = {(row.method, row.case): row.scores for row in rows}
+    shared = shared_cases(table, compared)
+    known = _Settings((), 0.95, 1000, 0, METRICS)
+    complete, lee = (_best(metric, table, compared, shared, known) for metric in CENTRELINES)
     return centreline_gap(scores, (complete, lee))
 
 
-def _compare_metric(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> MetricComparison:
-    shared = _shared(table, compared)
+def _compare_metric(
+    metric: str, table: Table, compared: Sequence[str], settings: _Settings, decision: Decision | None
+) -> MetricComparison:
+    shared = shared_cases(table, compared)
+    primary = decision if decision and decision.rule.primary == metric else None
+    best = _best(metric, table, compared, shared, settings)
+    means = {}
+    for method in compared if shared else ():
+        design, values = scored(_only(table[method], cases=shared), metric)
+        means[method] = design.case_means(values)
     found = MetricComparison(
         metric=metric,
-        higher_is_better=METRICS[metric].higher_is_better,
-        unit=METRICS[metric].unit,
+        title=settings.known[metric].title,
+        higher_is_better=settings.known[metric].higher_is_better,
+        unit=settings.known[metric].unit,
         methods=tuple(_method_score(metric, rows, shared, settings) for rows in table.values()),
-        pairs=_pairs(metric, table, compared, settings),
+        pairs=_pairs(metric, table, compared, settings, primary, ruled=decision is not None),
         shared_cases=len(shared),
-        best=_best(metric, table, compared, shared),
+        best=best,
+        false_claim=find_false_claim(means, higher_is_better=settings.known[metric].higher_is_better),
+        grouped=any(row.group != row.case for rows in table.values() for row in rows),
     )
     return found.model_copy(update={"verdict": metric_verdict(found), "limits": metric_limits(found, settings.level)})
 
 
-def _method_score(metric: str, by_case: Mapping[str, _Row], shared: Sequence[str], settings: _Settings) -> MethodScore:
-    rows = list(by_case.values())
-    by_fold = {fold: [row for row in rows if row.fold == fold] for fold in sorted({row.fold for row in rows})}
+def _method_score(metric: str, rows: Rows, shared: Sequence[str], settings: _Settings) -> MethodScore:
+    by_fold = {fold: _only(rows, fold=fold) for fold in sorted({row.fold for row in rows})}
     interval = _interval(metric, rows, settings)
     return MethodScore(
         method=rows[0].method,
         baseline=rows[0].method in settings.baselines,
         interval=interval,
         folds=tuple(FoldScore(fold=fold, interval=_interval(metric, own, settings)) for fold, own in by_fold.items()),
-        shared=interval if by_case.keys() == set(shared) else _shared_interval(metric, by_case, shared, settings),
+        shared=interval if cases_of(rows) == set(shared) else _shared_interval(metric, rows, shared, settings),
     )
 
 
-def _shared_interval(
-    metric: str, by_case: Mapping[str, _Row], shared: Sequence[str], settings: _Settings
-) -> Interval | None:
-    if not shared or not by_case.keys() >= set(shared):
+def _only(rows: Rows, *, fold: int | None = None, cases: Sequence[str] | None = None) -> Rows:
+    kept = None if cases is None else set(cases)
+    return tuple(row for row in rows if (fold is None or row.fold == fold) and (kept is None or row.case in kept))
+
+
+def _shared_interval(metric: str, rows: Rows, shared: Sequence[str], settings: _Settings) -> Interval | None:
+    if not shared or not cases_of(rows) >= set(shared):
         return None
-    return _interval(metric, [by_case[case] for case in shared], settings)
+    return _interval(metric, _only(rows, cases=shared), settings)
 
 
-def _interval(metric: str, rows: Sequence[_Row], settings: _Settings) -> Interval:
-    values, folds = [row.scores[metric] for row in rows], [row.fold for row in rows]
-    return mean_interval(values, folds, settings.level, settings.resamples, settings.seed)
+def _interval(metric: str, rows: Rows, settings: _Settings) -> Interval:
+    design, values = scored(rows, metric)
+    means = design.group_means(values)
+    return mean_interval(means, design.fold_of_group, settings.level, settings.resamples, settings.seed)
 
 
-def _pairs(metric: str, table: _Table, compared: Sequence[str], settings: _Settings) -> tuple[Pair, ...]:
-    tests = {}
+def _pairs(
+    metric: str,
+    table: Table,
+    compared: Sequence[str],
+    settings: _Settings,
+    primary: Decision | None,
+    *,
+    ruled: bool,
+) -> tuple[Pair, ...]:
+    """Return the pairs with their tests: those that the decision already made, and all others, corrected together."""
+    tests: dict[tuple[str, str], PairedTest] = {}
+    decided: dict[tuple[str, str], LossDecision] = {}
     pairs_to_test = list(combinations(compared, 2))
     # Enough resamples that the smallest p is still below the significance level after Holm correction over all pairs.
-    family = math.comb(len(compared) + settings.stopped, 2)
+    # Tests with losses that were stopped count as tests that show nothing.
+    untested = math.comb(len(compared) + settings.stopped, 2) - len(pairs_to_test)
+    family = len(pairs_to_test) + untested
     resamples = max(_TEST_RESAMPLES, settings.resamples, math.ceil(2 * family / (1 - settings.level)))
+    of_rule = {loss.method: loss for loss in primary.losses} if primary else {}
     for first, second in pairs_to_test:
-        cases = _shared(table, (first, second))
-        if not cases:
+        if not cases_of(table[first]) & cases_of(table[second]):
             continue
-        a, b = ([table[method][case].scores[metric] for case in cases] for method in (first, second))
-        folds = [table[first][case].fold for case in cases]
-        tests[first, second] = paired_bootstrap_test(a, b, folds, resamples, settings.seed, settings.level)
-    untested = [1.0] * (family - len(pairs_to_test))
-    corrected = holm([*(test.p_value for test in tests.values()), *untested])[: len(tests)]
+        loss = next(
+            (name for name in (first, second) if name in of_rule and of_rule[name].against in (first, second)), ""
+        )
+        if loss:
+            decided[first, second] = of_rule[loss]
+        tests[first, second] = _test(metric, table[first], table[second], settings, resamples, nested=bool(loss))
+    exploratory = [pair for pair in tests if pair not in decided]
+    p_values = [*(tests[pair].p_value for pair in exploratory), *[1.0] * untested]
+    corrected = dict(zip(exploratory, holm(p_values), strict=False))
+    higher = settings.known[metric].higher_is_better
     pairs = []
-    for ((first, second), test), p_holm in zip(tests.items(), corrected, strict=True):
-        winner = first if (test.difference > 0) == METRICS[metric].higher_is_better else second
-        better = winner if p_holm <= 1 - settings.level else ""
-        pairs.append(Pair(first=first, second=second, test=test, p_holm=p_holm, better=better))
+    for (first, second), test in tests.items():
+        found = decided.get((first, second))
+        # Within the rule, p is corrected as the interval of the decision is, so that the two never contradict.
+        times = (1 - settings.level) / (1 - found.level) if found else 1
+        p_holm = min(1.0, times * test.p_value) if found else corrected[first, second]
+        winner = first if (test.difference > 0) == higher else second
+        shown = bool(found.shown) if found else p_holm <= 1 - settings.level
+        pairs.append(
+            Pair(
+                first=first,
+                second=second,
+                test=test,
+                p_holm=p_holm,
+                better=winner if shown else "",
+                exploratory=ruled and found is None,
+            )
+        )
     return tuple(pairs)
 
 
-def _best(metric: str, table: _Table, methods: Sequence[str], cases: Sequence[str]) -> str:
+def _test(metric: str, first: Rows, second: Rows, settings: _Settings, resamples: int, *, nested: bool) -> PairedTest:
+    """Test one pair: with random signs if each fold was trained once, else with the luck of training included."""
+    design, values = paired(first, second, metric)
+    if nested or design.repeated:
+        return nested_test(design, values, settings.level)
+    means = design.group_means(values)
+    return paired_bootstrap_test(
+        means, np.zeros(len(means)), design.fold_of_group, resamples, settings.seed, settings.level
+    )
+
+
+def _best(metric: str, table: Table, methods: Sequence[str], cases: Sequence[str], settings: _Settings) -> str:
     """Return the method with the best mean over the cases, or "" if there are no cases or no methods."""
     if not cases or not methods:
         return ""
-    means = np.array([[table[method][case].scores[metric] for case in cases] for method in methods]).mean(axis=1)
-    return methods[int(means.argmax() if METRICS[metric].higher_is_better else means.argmin())]
-
-
-def _shared(table: _Table, methods: Sequence[str]) -> list[str]:
-    return sorted(set.intersection(*(set(table[method]) for method in methods))) if methods else []
-
-
-def _read(per_case_table: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -> _Table:
-    table: _Table = {}
-    for values in per_case_table:
-        row = _row(values, metrics)
-        rows = table.setdefault(row.method, {})
-        if row.case in rows:
-            raise DataError(
-                "each case once per method", f"{row.case} twice for {row.method}", "remove one of the two rows"
-            )
-        rows[row.case] = row
-    if not table:
-        raise DataError(
-            "at least one row with scores", "an empty table", "run the experiment until a cell has finished"
-        )
-    return {method: dict(sorted(rows.items())) for method, rows in table.items()}
-
-
-def _row(values: Mapping[str, Any], metrics: Sequence[str]) -> _Row:
-    if absent := [key for key in ("method", "fold", "case", *metrics) if values.get(key) in (None, "")]:
-        expected, got = "method, fold, case and every metric in each row", f"a row without {', '.join(absent)}"
-        raise DataError(expected, got, "add the missing values, score the cases again, or compare other metrics")
-    method, case, empty = str(values["method"]), str(values["case"]), values.get("empty")
-    try:
-        fold, scores = int(values["fold"]), {metric: float(values[metric]) for metric in metrics}
-        beside = {metric: float(values[metric]) for metric in CENTRELINES if values.get(metric) not in (None, "")}
-    except (TypeError, ValueError) as error:
-        got = f"{error} for {method} on {case}"
-        raise DataError("a number for the fold and for every metric", got, "score the case again") from error
-    for metric, score in scores.items():
-        if not math.isfinite(score):
-            got = f"{metric} = {score} for {method} on {case}"
-            raise DataError("finite scores", got, "score the case with score_case, whose scores are always finite")
-    scores |= {metric: score for metric, score in beside.items() if math.isfinite(score)}
-    return _Row(method, fold, case, empty if isinstance(empty, str) else "", scores)
-
-
-def _check_same_folds(table: _Table, compared: Sequence[str]) -> None:
-    seen: dict[str, _Row] = {}
-    for method in compared:
-        for case, row in table[method].items():
-            other = seen.setdefault(case, row)
-            if other.fold != row.fold:
-                got = f"{case} in fold {other.fold} of {other.method} and fold {row.fold} of {method}"
-                raise DataError(
-                    "each case in the same fold for all methods", got, "compare runs that use the same splits"
-                )
+    means = []
+    for method in methods:
+        design, values = scored(_only(table[method], cases=cases), metric)
+        means.append(float(design.group_means(values).mean()))
+    higher = settings.known[metric].higher_is_better
+    return methods[int(np.argmax(means) if higher else np.argmin(means))]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from minivess.metrics.catalogue import METRICS
+from minivess.statistics.decision import Decision
+from minivess.statistics.false_claims import FalseClaim
 from minivess.statistics.resampling import Interval, PairedTest
 
 
@@ -45,8 +46,10 @@ class Pair(_Frozen):
         first: Name of the first method.
         second: Name of the second method.
         test: Test of first - second.
-        p_holm: p, Holm-corrected over all pairs of the metric.
+        p_holm: p, Holm-corrected: without a rule over all pairs of the metric; with a rule over the losses that are
+            tested against the reference, or over the exploratory pairs.
         better: The method that is shown to be better at the level of the comparison; "" if no difference is shown.
+        exploratory: Whether a rule was set and this pair is not part of it.
     """
 
     first: str
@@ -54,6 +57,7 @@ class Pair(_Frozen):
     test: PairedTest
     p_holm: float
     better: str
+    exploratory: bool = False
 
     @property
     def reversed(self) -> Pair:
@@ -65,32 +69,45 @@ class MetricComparison(_Frozen):
     """The comparison in one metric.
 
     Attributes:
-        metric: Key in ``METRICS``.
+        metric: Key in ``METRICS``, or the name of another metric.
+        title: Name in tables.
         higher_is_better: Whether a higher value is better.
         unit: Unit of the values; "" for a number without a unit.
         methods: The score of every method.
         pairs: The test of every pair of losses that share a case.
         shared_cases: Number of cases that all losses share.
+        grouped: Whether the means are over groups of cases, such as animals, instead of cases.
         best: The loss with the best mean over the shared cases (the first in the table if means are equal); "" if the
             losses share no case. This is the best mean in this sample, not a proven difference: see ``pairs`` and
             ``verdict``.
+        false_claim: Risk of claiming the loss with the best mean, by a published formula, on the shared cases; None with
+            one loss or one case.
         verdict: Sentences with the conclusions.
         limits: Sentences about pairs that could not be tested and about too few cases.
     """
 
     metric: str
+    title: str
     higher_is_better: bool
     unit: str
     methods: tuple[MethodScore, ...]
     pairs: tuple[Pair, ...]
     shared_cases: int
     best: str
+    grouped: bool = False
+    false_claim: FalseClaim | None = None
     verdict: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
     @property
-    def title(self) -> str:
-        return METRICS[self.metric].title
+    def heading(self) -> str:
+        """Title with unit, such as ``"MASD (µm)"``."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def sample(self) -> str:
+        """What the means are over: "group" or "case"."""
+        return "group" if self.grouped else "case"
 
     @property
     def losses(self) -> tuple[MethodScore, ...]:
@@ -121,6 +138,7 @@ class EmptyCase(_Frozen):
     method: str
     case: str
     which: str
+    repeat: int = 1
 
 
 class CentrelineGap(_Frozen):
@@ -152,12 +170,15 @@ class Comparison(_Frozen):
         elsewhere: Methods that were trained elsewhere; they are tested like losses.
         cases: Every case with a score of at least one method, sorted.
         folds: Every fold, sorted.
+        groups: Every group of cases, such as animals, sorted; empty if the cases are not grouped.
+        repeats: The largest number of repeats (trainings of one fold) of a method.
         level: Nominal coverage of all intervals. The significance level of the tests is 1 - level.
         metrics: One comparison per metric, in the requested order.
         missing: The missing cases of each method that does not have all of ``cases``.
         absent: Planned losses that have no case.
         empty: Cases with an empty mask. They count like any other case.
         centreline_gap: What the choice of the centreline changes; None if that is little or not known.
+        decision: The answer by the rule; None without a rule, or while the reference loss has no scores.
         notes: Sentences that apply to all metrics.
         source: Digest of the cases and settings of this comparison. A run folder uses it to detect an outdated
             comparison.
@@ -168,12 +189,15 @@ class Comparison(_Frozen):
     elsewhere: tuple[str, ...] = ()
     cases: tuple[str, ...]
     folds: tuple[int, ...]
+    groups: tuple[str, ...] = ()
+    repeats: int = 1
     level: float
     metrics: tuple[MetricComparison, ...]
     missing: dict[str, tuple[str, ...]]
     absent: tuple[str, ...]
     empty: tuple[EmptyCase, ...]
     centreline_gap: CentrelineGap | None = None
+    decision: Decision | None = None
     notes: tuple[str, ...] = ()
     source: str = ""
 

@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from minivess.errors import DataError
+from minivess.statistics.confidence import bounds, confidence_above
+from minivess.statistics.nested import Design
 from minivess.text import format_together
 
 SMALLEST_STRATUM = 5  # resampling within a smaller stratum hides most of its variance
@@ -36,9 +38,9 @@ class Interval:
         low: Lower bound.
         high: Upper bound.
         level: Nominal coverage, between 0 and 1.
-        resamples: Number of bootstrap resamples; 0 without an interval.
+        resamples: Number of bootstrap resamples; 0 without an interval, and for Student's t.
         method: How the interval was computed, or why there is none.
-        n: Number of cases.
+        n: Number of cases; of groups, if the cases are grouped.
     """
 
     mean: float
@@ -50,10 +52,15 @@ class Interval:
     n: int
 
     @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return self.low < self.high
+
+    @property
     def parts(self) -> tuple[str, str]:
         """The formatted mean and "[low, high]"; without an interval, the reason instead of the bounds."""
         mean, low, high = format_together(self.mean, self.low, self.high)
-        return mean, f"[{low}, {high}]" if self.resamples else f"({self.method})"
+        return mean, f"[{low}, {high}]" if self.known else f"({self.method})"
 
     @property
     def too_narrow(self) -> bool:
@@ -92,6 +99,11 @@ class PairedTest:
     b_larger: int
     smallest_p: float
     method: str
+
+    @property
+    def by_signs(self) -> bool:
+        """Whether p comes from random signs, so that it cannot be small with few cases."""
+        return self.smallest_p > 0
 
     @property
     def difference(self) -> float:
@@ -215,6 +227,37 @@ def paired_bootstrap_test(
         b_larger=int((differences < 0).sum()),
         smallest_p=2 / 2 ** len(differences) if exact else 1 / (resamples + 1),
         method=f"wild bootstrap of the paired differences with random signs (sign-flip test), {patterns}",
+    )
+
+
+def nested_test(design: Design, values: ArrayLike, level: float = 0.95) -> PairedTest:
+    """Test a mean difference of cases in groups, folds and repeats; the luck of training is included if it was measured.
+
+    Args:
+        design: Groups, folds and repeats of the cases.
+        values: Differences a - b, (cases, repeats).
+        level: Nominal coverage of the interval.
+
+    Returns:
+        The test of the mean over the groups, with the interval of `confidence.bounds`. With one group, or if all groups
+        have the same difference, no variance is known: there is no interval, and p is 1.
+    """
+    array = np.asarray(values, float)
+    estimate, groups = design.estimate(array), design.group_means(array)
+    mean, known = float(estimate.mean), bool(estimate.freedom > 0)
+    low, high = map(float, bounds(estimate, level)) if known else (mean, mean)
+    unit = "group" if design.grouped else "case"
+    reason = f"one {unit}, no interval" if design.groups == 1 else f"all {unit}s equal, no interval"
+    method = f"Student's t with {estimate.freedom:.1f} degrees of freedom, corrected for skewness" if known else reason
+    confidence = confidence_above(estimate, 0.0)
+    return PairedTest(
+        interval=Interval(mean, low, high, level, 0, method, design.groups),
+        p_value=2 * min(confidence, 1 - confidence),
+        effect_size=_rank_biserial(groups),
+        a_larger=int((groups > 0).sum()),
+        b_larger=int((groups < 0).sum()),
+        smallest_p=0.0 if design.groups > 1 else 1.0,
+        method=method,
     )
 
 

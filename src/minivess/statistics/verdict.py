@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from minivess.statistics.centreline_gap import gap_sentence
-from minivess.statistics.comparison import Comparison, MetricComparison, Pair
+from minivess.statistics.comparison import Comparison, EmptyCase, MetricComparison, Pair
 from minivess.statistics.pareto import pareto_front, trade_off_metrics
 from minivess.statistics.resampling import SMALLEST_STRATUM, can_stratify
-from minivess.text import counted, first_few, format_p_value, format_together
+from minivess.text import counted, first_few, format_p_value, format_percent, format_together
 
 _EMPTY = {
     "prediction": "the prediction is empty; overlaps count as 0, distances as the diagonal of the volume",
@@ -28,7 +28,7 @@ def metric_verdict(found: MetricComparison) -> tuple[str, ...]:
 
 def metric_limits(found: MetricComparison, level: float) -> tuple[str, ...]:
     """Return sentences for one metric: the pairs that could not be tested, and a warning if there are too few cases."""
-    return (*_untested(found), *_too_few_cases(found.pairs, level))
+    return (*_untested(found), *_too_few_cases(found.pairs, level, found.sample))
 
 
 def general_notes(comparison: Comparison) -> tuple[str, ...]:
@@ -38,26 +38,48 @@ def general_notes(comparison: Comparison) -> tuple[str, ...]:
         if comparison.absent
         else []
     )
-    empty = [f"{row.method} on {row.case}: {_EMPTY[row.which]}." for row in comparison.empty]
+    empty = [f"{row.method} on {row.case}{_repeat(row)}: {_EMPTY[row.which]}." for row in comparison.empty]
     gap = [gap_sentence(comparison.centreline_gap)] if comparison.centreline_gap else []
     notes = (*gap, *_front(comparison), *_unstratified(comparison), *_too_narrow(comparison), *meaning(comparison))
     return (*absent, *missing_cases(comparison), *empty, *notes)
 
 
 def meaning(comparison: Comparison) -> Iterator[str]:
-    """Yield what intervals and tests mean, and what p assumes. The numbers come from docs/benchmarks/statistics.md."""
+    """Yield what intervals and tests mean: unit of analysis, luck of training, corrections, and what was fixed."""
+    grouped = bool(comparison.groups)
+    unit = "group of cases, such as an animal: a group counts once, however many cases it has" if grouped else "case"
+    yield f"The unit of analysis is the {unit}."
+    yield _luck(comparison)
+    level = format_percent(comparison.level)
     yield (
-        "The unit of analysis is the case: intervals and tests describe how these trained networks would perform on "
-        "other similar volumes. Whether training with another seed would give the same ranking is not tested. "
-        f"Intervals have a level of {comparison.level:.0%} and are not corrected for the number of pairs. "
-        "p values are corrected with Holm's method over the pairs of each metric, but not over metrics."
+        f"Intervals have a level of {level} and are not corrected for the number of pairs. p values are corrected with "
+        f"Holm's method {_family(comparison)}, but not over metrics."
     )
-    if any(metric.pairs for metric in comparison.metrics):
+    if comparison.decision is None and len(comparison.losses) > 1:
         yield (
-            "p is exact if two losses are exchangeable: on each case, either could have had the score of the other. "
-            "If one loss fails on a few volumes and is better on the others, so that only their means are equal, "
-            "the rate of false positives at a nominal 5% rises to about 26% with 7 cases, 11% with 24 and 8% with 70."
+            "Nothing was fixed before the run, neither a leading metric nor a margin nor a reference loss: all pairs of "
+            "losses are compared, and a result is a suggestion for the next study. The key comparison of an experiment fixes "
+            "them; minivess compare with --margin evaluates a margin afterwards."
         )
+
+
+def _luck(comparison: Comparison) -> str:
+    if comparison.repeats > 1:
+        return (
+            f"Folds were trained up to {comparison.repeats} times with different seeds. The repeats are averaged within a "
+            "case, and tests of pairs that were both repeated include the luck of training."
+        )
+    return (
+        "Each fold was trained once, so intervals and tests describe how these trained networks would perform on other "
+        "similar volumes. Whether training with another seed would give the same ranking is not tested."
+    )
+
+
+def _family(comparison: Comparison) -> str:
+    if comparison.decision is None:
+        return "over the pairs of each metric"
+    against = comparison.decision.rule.against
+    return f"over the losses that are compared with {against}, and over the other pairs, which are exploratory"
 
 
 def _unstratified(comparison: Comparison) -> Iterator[str]:
@@ -89,6 +111,10 @@ def missing_cases(comparison: Comparison) -> tuple[str, ...]:
     )
 
 
+def _repeat(row: EmptyCase) -> str:
+    return f" in repeat {row.repeat}" if row.repeat > 1 else ""
+
+
 def _front(comparison: Comparison) -> tuple[str, ...]:
     front, compared = pareto_front(comparison), trade_off_metrics(comparison)
     if not front or compared is None or len(comparison.losses) < 2:
@@ -106,7 +132,7 @@ def _best(found: MetricComparison) -> str:
     if not found.best:
         return f"{found.title}: the losses have no case in common, so they are not ranked."
     interval = found.score(found.best).interval
-    value = f"{interval}{_unit(found)} over its {counted(interval.n, 'case')}"
+    value = f"{interval}{_unit(found)} over its {counted(interval.n, found.sample)}"
     if len(found.losses) == 1:
         return f"{found.title}: {found.best} is the only loss ({value}); there is no other loss to compare it with."
     extreme = "highest" if found.higher_is_better else "lowest"
@@ -126,7 +152,7 @@ def _shown(found: MetricComparison, pair: Pair) -> str:
     return (
         f"{found.title}: {pair.better} is better than {worse}: mean difference {test}"
         f"{_unit(found)}, p = {format_p_value(pair.p_holm)}, effect size {test.effect_size:+.2f}, "
-        f"better on {wins} of {counted(test.n, 'case')}."
+        f"better on {wins} of {counted(test.n, found.sample)}."
     )
 
 
@@ -141,7 +167,7 @@ def _undecided(found: MetricComparison, pair: Pair) -> str:
     interval = pair.test.interval
     low, high = format_together(interval.low, interval.high)
     difference = f"interval of the difference {low} to {high}{_unit(found)}"
-    if not interval.resamples:
+    if not interval.known:
         difference = f"difference {pair.test.parts[0]}{_unit(found)}, {interval.method}"
     p = f"p = {format_p_value(pair.p_holm)}, effect size {pair.test.effect_size:+.2f}"
     return f"{pair.first} and {pair.second} ({p}, {difference})"
@@ -158,8 +184,9 @@ def _untested(found: MetricComparison) -> tuple[str, ...]:
     )
 
 
-def _too_few_cases(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
+def _too_few_cases(pairs: Sequence[Pair], level: float, sample: str) -> tuple[str, ...]:
     """Warn if no difference can be shown: the p of a sign-flip test of n cases is at least 2 / 2^n."""
+    pairs = [pair for pair in pairs if pair.test.by_signs]
     if not pairs:
         return ()
     most = min((pair.test for pair in pairs), key=lambda test: test.smallest_p)
@@ -168,9 +195,9 @@ def _too_few_cases(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
         return ()
     needed = 1 + math.ceil(math.log2(len(pairs) / (1 - level)))
     return (
-        f"With {counted(most.n, 'case')} the smallest possible p of a pair is {most.smallest_p:.2g}, or {reach:.2g} after "
+        f"With {counted(most.n, sample)} the smallest possible p of a pair is {most.smallest_p:.2g}, or {reach:.2g} after "
         f"Holm's correction over {counted(len(pairs), 'pair')}. No difference can be shown at the {1 - level:.0%} level, "
-        f"even if it is large. At least {needed} cases are needed.",
+        f"even if it is large. At least {needed} {sample}s are needed.",
     )
 
 
