@@ -103,6 +103,10 @@ statistics *options:
 verdicts *options:
     python benchmarks/verdict_simulation.py "$@"
 
+# Replay races on finished runs: the same answer, and at which share of the steps?
+race-replay *options:
+    python benchmarks/race_replay.py "$@"
+
 # Every package is pinned, without index addresses, and torch without a build tag. Pinned versions stay unless `--upgrade` is given.
 # Update requirements.lock from pyproject.toml; `just lock --upgrade` takes newer versions.
 lock *options:

@@ -28,6 +28,7 @@ from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.json_files import read_state
 from minivess.metrics.case import CaseMetrics
 from minivess.metrics.catalogue import METRICS
+from minivess.statistics import racing
 from minivess.statistics.racing import find_beaten, mean_by_unit
 from minivess.statistics.resampling import holm, sign_flip_p_value
 
@@ -151,7 +152,13 @@ def row(title: Sequence[object], found: Sequence[Replay]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+@cache
+def _flip(differences: tuple[float, ...]) -> float:
+    return sign_flip_p_value(differences)
+
+
 def main() -> None:
+    racing.sign_flip_p_value = lambda differences: _flip(tuple(differences))  # the same pairs are in many subsets
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--at", type=float, nargs="+", help="shares of the steps; by default all that the runs have")

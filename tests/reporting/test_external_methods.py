@@ -11,13 +11,19 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tests.reporting.conftest import write_data
 
 from minivess.cli.main import cli
+from minivess.data.array_store import build_store
+from minivess.data.profiler import scan_dataset
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.best_model import find_best_model
+from minivess.experiments.config import CellKey
 from minivess.experiments.results import compare_runs, write_results
 from minivess.experiments.run_folder import RunFolder
 from minivess.experiments.score_masks import score_masks
+from minivess.experiments.unseen import UnseenScores, UnseenSpec
+from minivess.json_files import write_state
 from minivess.publishing.sync_run import sync_run
 from minivess.reporting.html import write_report
 from minivess.reporting.overlays import make_overlays
@@ -181,3 +187,43 @@ class TestCommand:
         assert (found["new"], found["cases"], found["means"]["dsc"]) == (True, 5, 1.0)
         assert Path(found["report"]) == run.report
         assert not json.loads(CliRunner().invoke(cli, command).stdout)["new"]
+
+
+class TestTestSet:
+    @pytest.fixture
+    def tested(self, run: RunFolder, tmp_path: Path) -> RunFolder:
+        """The run with a test set of two cases, t1 and t2, that its registered network was scored on."""
+        write_data(tmp_path / "extra", ("t1", "t2"))
+        store = build_store(scan_dataset(tmp_path / "extra", voxels=True), tmp_path / "extra-store")
+        write_state(run.splits, run.read_splits().model_copy(update={"test": ("t1", "t2")}))
+        spec = UnseenSpec(
+            key=CellKey("dice_ce", 0), weights=tmp_path, weights_digest="", store=store.folder, names=("t1", "t2"),
+            groups={}, plan=run.read_plan(), tolerance_um=2.0,
+        )  # fmt: skip
+        write_state(run.unseen("dice_ce-fold0").spec, spec)
+        write_state(
+            run.test_scores, UnseenScores(cell="dice_ce-fold0", content_hash="", rows=tuple(run.read_rows()[:1]))
+        )
+        return run
+
+    def test_masks_of_test_cases_are_scored_apart(self, tested: RunFolder, masks: Path, tmp_path: Path) -> None:
+        for name in ("t1", "t2"):
+            shutil.copy(tmp_path / "extra" / "seg" / f"{name}_y.nii.gz", masks)
+        record = score_masks(tested, "nnunet", [str(masks)]).record
+        assert [(row.case, row.metrics.dsc) for row in record.test_rows] == [("t1", 1.0), ("t2", 1.0)]
+        assert not {"t1", "t2"} & {row.case for row in tested.read_rows()}
+        write_results(tested)
+        assert "nnunet <small>trained elsewhere</small>: mean" in write_report(tested).read_text()
+
+    def test_they_may_all_be_missing_but_not_some(self, tested: RunFolder, masks: Path, tmp_path: Path) -> None:
+        assert score_masks(tested, "nnunet", [str(masks)]).record.test_rows == ()
+        shutil.copy(tmp_path / "extra" / "seg" / "t1_y.nii.gz", masks)
+        with pytest.raises(DataError, match="t2"):
+            score_masks(tested, "nnunet", [str(masks)], replace=True)
+
+    def test_a_test_set_that_the_run_has_not_scored_is_left_alone(
+        self, tested: RunFolder, masks: Path, tmp_path: Path
+    ) -> None:
+        tested.test_scores.unlink()
+        (masks / "t1.nii.gz").write_bytes(b"not read")
+        assert score_masks(tested, "nnunet", [str(masks)]).record.test_rows == ()

@@ -61,6 +61,7 @@ def score(
             "new": scored.is_new,
             "cases": len(scored.record.rows),
             "means": {metric: interval.mean for metric, interval in means.items()},
+            "test_cases": len(scored.record.test_rows),
             "report": str(page),
         }
         click.echo(json.dumps(summary, indent=2))
@@ -69,6 +70,8 @@ def score(
     click.echo(f"{name} {state} {len(scored.record.rows)} cases")
     for metric in comparison.metrics:
         click.echo(f"  {metric.title}: {means[metric.metric]} {metric.unit}".rstrip())
+    if scored.record.test_rows:
+        click.echo(f"  {len(scored.record.test_rows)} cases of the test set, apart: see the report")
     click.echo(f"{scored.record.fairness}\nReport: {page}")
 
 

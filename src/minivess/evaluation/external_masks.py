@@ -36,12 +36,13 @@ _MOST_SHIFT_VOXELS = 0.5
 _ON_THE_GRID = "write the mask on the grid of its image, with the affine of the image"
 
 
-def find_masks(given: Sequence[str], cases: Iterable[str]) -> dict[str, Path]:
+def find_masks(given: Sequence[str], cases: Iterable[str], *, optional: bool = False) -> dict[str, Path]:
     """Find one mask for each case.
 
     Args:
         given: Folders, files and patterns such as ``fold_*/validation``. Other files in a folder are ignored.
         cases: Names of the cases that need a mask.
+        optional: Whether all of them may be missing; the result is then empty.
 
     Returns:
         The file of each case, in the order of ``cases``.
@@ -55,6 +56,8 @@ def find_masks(given: Sequence[str], cases: Iterable[str]) -> dict[str, Path]:
         exact.setdefault(_ENDING.sub("", path.name), []).append(path)
         shortened.setdefault(_MASK.sub("", path.name), []).append(path)
     files = {case: exact.get(case) or shortened.get(case, []) for case in cases}
+    if optional and not any(files.values()):
+        return {}
     raise_critical(_faults(files, sorted(exact)), DataError)
     return {case: path for case, (path,) in files.items()}
 

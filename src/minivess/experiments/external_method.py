@@ -41,6 +41,7 @@ class ExternalRecord(BaseModel):
         minivess: Version of minivess that scored the masks.
         scored_iso: Local time of the scoring.
         rows: Scores of each held-out case; the fold is the one in which the run holds the case out.
+        test_rows: Scores of the test cases, if they had masks; they are reported apart. The fold is 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +55,7 @@ class ExternalRecord(BaseModel):
     minivess: str
     scored_iso: str
     rows: tuple[CaseRow, ...]
+    test_rows: tuple[CaseRow, ...] = ()
 
     @property
     def fairness(self) -> str:

@@ -24,7 +24,8 @@ from minivess.experiments.config import STORE_FOLDER, ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord, TrainedOn
 from minivess.experiments.resume import refuse_other_data
 from minivess.experiments.run_folder import RunFolder, refuse_links
-from minivess.json_files import write_state
+from minivess.experiments.unseen import UnseenSpec, read_unseen
+from minivess.json_files import read_state, write_state
 from minivess.locks import hold
 from minivess.losses.registry import require_known
 from minivess.planning.resources import store_exists
@@ -60,7 +61,8 @@ def score_masks(
     Args:
         folder: The run folder.
         name: Name of the method.
-        given: Folders, files and patterns of the masks; each held-out case of the run needs one.
+        given: Folders, files and patterns of the masks; each held-out case of the run needs one. If the run has scored
+            its test set, masks of all test cases are scored too, apart; without any of them, only the held-out cases are.
         trained_on: What is known about the training of the method.
         replace: Whether a method that was scored under this name before is replaced.
         progress: Called with the number of scored cases and of all cases.
@@ -74,27 +76,34 @@ def score_masks(
     _check_name(name, config)
     folds = held_out_folds(splits)
     masks = find_masks(given, folds)
+    test = _test_store(folder)
+    test_masks = {} if test is None else find_masks(given, splits.test, optional=True)
     own = folder.external(name)
     with hold(folder.path / ".lock"):
         refuse_links(folder.path)
-        digests = {case: digest_of_file(path) for case, path in masks.items()}
+        everything = {**masks, **test_masks}
+        digests = {case: digest_of_file(path) for case, path in everything.items()}
         before, masks_id = own.read(), _identity(digests)
         if before is not None and (before.masks, before.trained_on) == (masks_id, trained_on):
             return Scored(before, is_new=False)
         if before is not None and not replace:
             got = f"{name}, scored on {before.scored_iso[:10]} from {before.source}"
             raise ConfigError("a name that no other masks have", got, "choose another --name, or give --replace")
-        check_masks(masks, {volume.name: volume for volume in profile.volumes})
+        volumes = [*profile.volumes, *(test.profile.volumes if test else ())]
+        check_masks(everything, {volume.name: volume for volume in volumes})
         record = ExternalRecord(
             name=name,
             trained_on=trained_on,
             source=_source(given),
-            files={case: path.name for case, path in masks.items()},
+            files={case: path.name for case, path in everything.items()},
             digests=digests,
             masks=masks_id,
             minivess=version("minivess"),
             scored_iso=now_iso(),
-            rows=_score(folder, own.masks(masks_id), name, masks, folds, progress),
+            rows=_score(folder, _store_of(folder), own.masks(masks_id), name, masks, folds, progress),
+            test_rows=()
+            if test is None
+            else _score(folder, test, own.masks(masks_id), name, test_masks, dict.fromkeys(test_masks, 0), progress),
         )
         write_state(own.record, record)
         for other in own.path.iterdir():
@@ -127,6 +136,7 @@ def _is_loss(name: str) -> bool:
 
 def _score(
     folder: RunFolder,
+    store: Store,
     into: Path,
     name: str,
     masks: Mapping[str, Path],
@@ -134,7 +144,6 @@ def _score(
     progress: Callable[[int, int], None],
 ) -> tuple[CaseRow, ...]:
     """Score the masks of all folds; cases that a killed scoring has scored are read from disk."""
-    store = _store_of(folder)
     rows: list[CaseRow] = []
     for fold in sorted(set(folds.values())):
         rows += evaluate_cases(
@@ -154,6 +163,17 @@ def _score(
 
 def _report(progress: Callable[[int, int], None], before: int, total: int, done: int, _: int) -> None:
     progress(before + done, total)
+
+
+def _test_store(folder: RunFolder) -> Store | None:
+    """Return the store of the test set; None if the run has none, or has not scored it yet: it stays unseen until then."""
+    scores = read_unseen(folder)
+    if scores is None:
+        return None
+    spec = read_state(
+        folder.unseen(scores.cell).spec, UnseenSpec, "run the same experiment again; it scores the test set"
+    )
+    return Store(spec.store)
 
 
 def _store_of(folder: RunFolder) -> Store:

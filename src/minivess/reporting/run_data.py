@@ -160,6 +160,15 @@ class RunData:
         """Return the cells of a method, in the order of the folds."""
         return [cell for cell in self.cells if cell.method == method]
 
+    @property
+    def external_test(self) -> dict[str, UnseenScores]:
+        """Scores of the test set by methods that were trained elsewhere, if it was given to them."""
+        return {
+            record.name: UnseenScores(cell=record.name, content_hash="", rows=record.test_rows)
+            for record in self.external
+            if record.test_rows
+        }
+
     def prediction(self, row: CaseRow) -> Path:
         """Return the file of the mask that a row scores."""
         for record in self.external:
