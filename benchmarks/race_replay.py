@@ -158,7 +158,8 @@ def _flip(differences: tuple[float, ...]) -> float:
 
 
 def main() -> None:
-    racing.sign_flip_p_value = lambda differences: _flip(tuple(differences))  # the same pairs are in many subsets
+    # The same pairs are in many subsets.
+    racing.sign_flip_p_value = lambda differences: _flip(tuple(differences))  # type: ignore[assignment,misc]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--at", type=float, nargs="+", help="shares of the steps; by default all that the runs have")
