@@ -218,7 +218,7 @@ class TestNnUnetTestSet:
         (nnunet / "labelsTs").rename(aside)
         start(prepared(nnunet, folds=2))
         aside.rename(nnunet / "labelsTs")
-        assert prepared(nnunet, folds=2).splits.test == ()
+        assert prepared(nnunet, folds=2).test == ()
 
     def test_a_name_in_both_folders_and_a_label_without_an_image_are_refused(self, nnunet: Path) -> None:
         for part in ("images", "labels"):

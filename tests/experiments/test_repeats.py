@@ -13,6 +13,8 @@ from minivess.cli.main import cli
 from minivess.experiments.load_run import load_run
 from minivess.experiments.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow  # two real runs
+
 
 @pytest.fixture(scope="module")
 def raised(

@@ -15,7 +15,7 @@ from minivess.data.phantoms.phantom import in_groups, small_cases, write_phantom
 from minivess.experiments.best_model import find_best_model
 from minivess.experiments.load_run import load_run
 from minivess.experiments.run_folder import RunFolder
-from minivess.experiments.unseen import read_unseen
+from minivess.experiments.unseen_scores import read_unseen
 
 TEST = ("animal3_1", "animal3_2")
 RECORD = """\
@@ -26,6 +26,8 @@ def record(event, arguments):
             print(*sys.orig_argv[1:4], str(arguments[0]), file=log)
 sys.addaudithook(record)
 """
+
+pytestmark = pytest.mark.slow  # two real runs
 
 
 @dataclass

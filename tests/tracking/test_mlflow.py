@@ -102,7 +102,7 @@ class TestSync:
         assert runs.keys() == {"night 1", "dice_ce-fold0"}
         assert runs["night 1"].data.params == {"seed": "1"}
         assert tracked.cell().data.tags["mlflow.parentRunId"] == runs["night 1"].info.run_id
-        assert tracked.cell().data.params == {"method": "dice_ce", "fold": "0", "training.epochs": "2"}
+        assert tracked.cell().data.params == {"method": "dice_ce", "fold": "0", "repeat": "1", "training.epochs": "2"}
         assert tracked.cell().data.metrics == {"loss": 0.5, "dsc/mean": 0.75}
         assert (tracked.cell().info.start_time, tracked.cell().info.end_time) == (1000, 5000)
         assert done.cell_run_ids == {"dice_ce-fold0": tracked.cell().info.run_id}
@@ -140,7 +140,7 @@ class TestSync:
     def test_more_values_than_one_batch_of_mlflow(self, tracked: Tracked) -> None:
         cell = {"history": history(*range(1, 1502)), "params": {f"p{i}": i for i in range(150)}}
         tracked.sync(with_cell(**cell))
-        assert len(tracked.cell().data.params) == 152
+        assert len(tracked.cell().data.params) == 153
         assert tracked.steps() == list(range(1, 1502))
 
     def test_runs_with_the_same_name_share_an_experiment(self, tracked: Tracked) -> None:

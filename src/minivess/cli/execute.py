@@ -113,7 +113,8 @@ def _run(
     from minivess.cli.terminal_tables import show_comparison, show_unfinished, show_unseen
     from minivess.experiments.results import read_results
     from minivess.experiments.run import run
-    from minivess.experiments.unseen import NAME, is_due, read_unseen, score_unseen
+    from minivess.experiments.unseen import NAME, is_due, score_unseen
+    from minivess.experiments.unseen_scores import read_unseen
     from minivess.orchestration.flows import as_cell, as_task, show_results
     from minivess.publishing.live import live_tracking
     from minivess.publishing.register import publish_quietly

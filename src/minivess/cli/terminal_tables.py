@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the comparison imports scipy, which takes seconds
     from minivess.experiments.dry_run import DryRun
     from minivess.experiments.prepare import Prepared
     from minivess.experiments.run_folder import RunFolder
-    from minivess.experiments.unseen import UnseenScores
+    from minivess.experiments.unseen_scores import UnseenScores
     from minivess.planning.memory.vram_sweep import SweepRow
     from minivess.planning.plan import TrainingPlan
     from minivess.planning.preflight import PreflightResult
@@ -275,7 +275,7 @@ def show_unseen(scores: UnseenScores | None, metrics: Sequence[str]) -> None:
     """
     if scores is None:
         return
-    from minivess.experiments.unseen import earlier_note
+    from minivess.experiments.unseen_scores import earlier_note
     from minivess.metrics.catalogue import METRICS
 
     groups = len({row.group or row.case for row in scores.rows})

@@ -10,7 +10,7 @@ from minivess.data.dataset_profile import DatasetProfile
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import compare_runs
 from minivess.experiments.run_folder import RunFolder
-from minivess.experiments.unseen import read_unseen
+from minivess.experiments.unseen_scores import read_unseen
 from minivess.planning.plan import TrainingPlan
 from minivess.statistics.comparison import Comparison
 from minivess.supervision.outcome import read_outcome

@@ -27,14 +27,13 @@ from minivess.experiments.cell_process import RunObserver, supervise
 from minivess.experiments.config import CellKey
 from minivess.experiments.prepare import Prepared, store_root
 from minivess.experiments.run_folder import CellFolder, RunFolder, UnseenFolder
+from minivess.experiments.unseen_scores import UnseenScores, read_unseen
 from minivess.findings import raise_critical
 from minivess.json_files import read_state, write_state
 from minivess.locks import hold
 from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.planning.plan import TrainingPlan
-from minivess.statistics.resampling import Interval, mean_interval
 from minivess.supervision.outcome import Outcome, failure
-from minivess.text import first_few
 
 NAME = "test set"
 _REPEAT = "correct this and run the same command again: nothing is trained again"
@@ -64,58 +63,6 @@ class UnseenSpec(BaseModel):
     groups: dict[str, str]
     plan: TrainingPlan
     tolerance_um: float
-
-
-class UnseenScores(BaseModel):
-    """Scores of the test set.
-
-    Attributes:
-        cell: Name of the cell whose network was scored.
-        content_hash: Digest of the files of the test set.
-        rows: One row for each test case.
-        earlier: Cells whose networks were scored on the test set before. If there are any, it was not unseen any more.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cell: str
-    content_hash: str
-    rows: tuple[CaseRow, ...]
-    earlier: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """Loss, fold and repeat of the network, in words."""
-        row = self.rows[0]
-        return f"{row.method}, {CellKey(row.method, row.fold, row.repeat).place}"
-
-    def interval(self, metric: str) -> Interval:
-        """Return mean and interval over the groups, each the mean of its cases; over the cases without groups."""
-        values: dict[str, list[float]] = {}
-        for row in self.rows:
-            values.setdefault(row.group or row.case, []).append(float(getattr(row.metrics, metric)))
-        return mean_interval([sum(group) / len(group) for group in values.values()])
-
-
-def earlier_note(scores: UnseenScores) -> str:
-    """Return a sentence about networks that were scored on the test set before; empty if there were none."""
-    if not scores.earlier:
-        return ""
-    return (
-        f"The test set was scored before, with {first_few(scores.earlier)}. It was not unseen any more when the present "
-        "network was chosen."
-    )
-
-
-def read_unseen(folder: RunFolder) -> UnseenScores | None:
-    """Return the scores of the test set; None if it was not scored.
-
-    Raises:
-        RunError: Their file is damaged.
-    """
-    if not folder.test_scores.is_file():
-        return None
-    return read_state(folder.test_scores, UnseenScores, "delete it; the same command then writes it again")
 
 
 def is_due(prepared: Prepared) -> bool:

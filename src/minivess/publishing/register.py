@@ -14,7 +14,7 @@ from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
-from minivess.experiments.unseen import read_unseen
+from minivess.experiments.unseen_scores import read_unseen
 from minivess.masking import mask_uri
 from minivess.models.model_profile import WEIGHTS_FILE
 from minivess.publishing.scores import CASES, Judge

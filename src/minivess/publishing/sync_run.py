@@ -17,7 +17,7 @@ from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
-from minivess.experiments.unseen import UnseenScores, read_unseen
+from minivess.experiments.unseen_scores import UnseenScores, read_unseen
 from minivess.locks import is_held
 from minivess.masking import has_password
 from minivess.metrics.catalogue import METRICS

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from minivess.atomic import write_text
 from minivess.experiments.config import as_yaml
 from minivess.experiments.run_folder import RunFolder
-from minivess.experiments.unseen import earlier_note
+from minivess.experiments.unseen_scores import earlier_note
 from minivess.findings import grouped
 from minivess.metrics.catalogue import METRICS, connectivity_note
 from minivess.metrics.older_scores import shared_metric

@@ -17,7 +17,7 @@ from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.results import read_results
 from minivess.experiments.run_folder import CellFolder, RunFolder
-from minivess.experiments.unseen import UnseenScores, read_unseen
+from minivess.experiments.unseen_scores import UnseenScores, read_unseen
 from minivess.planning.plan import TrainingPlan
 from minivess.planning.preflight import PreflightResult
 from minivess.statistics.comparison import Comparison
