@@ -27,11 +27,11 @@ from minivess.topology.thinning import thin
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, ...]
-Method = Callable[[Mask, Spacing], NDArray[np.intp]]
+Method = Callable[[Mask, Spacing], NDArray[np.integer]]
 WIDTHS = ((1.2, 2), (2, 4), (4, 8), (8, 16))
 
 
-def _gaara(mask: Mask, spacing: Spacing) -> NDArray[np.intp]:
+def _gaara(mask: Mask, spacing: Spacing) -> NDArray[np.integer]:
     import gaara
 
     return np.argwhere(gaara.thin(mask.astype(np.uint8), binary_image=True, preserve_endpoints=True))

@@ -5,15 +5,29 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from minivess.metrics import nearest
-from minivess.metrics.nearest import nearest_distances
+from minivess.topology.packed import pack
 
 SHAPE, SPACING_UM = (40, 30, 70), (0.99, 0.5, 5.0)
+METHODS = {"steps and rows": (1.0, 1.0), "transform": (-1.0, 1.0), "transform to far voxels": (-1.0, -1.0)}
 
 
-@pytest.fixture(params=["rows", "transform"])
+@pytest.fixture(params=METHODS)
 def method(request, monkeypatch):
-    """Use one of the two methods for all voxels."""
-    monkeypatch.setattr(nearest, "_FEW", {"rows": 1.0, "transform": -1.0}[request.param])
+    """Use one of the methods for all voxels."""
+    few, most = METHODS[request.param]
+    monkeypatch.setattr(nearest, "_FEW", few)
+    monkeypatch.setattr(nearest, "_MOST", most)
+
+
+def nearest_distances(voxels, others, spacing):
+    packed = pack(voxels), pack(others)
+    return nearest.nearest_distances(np.argwhere(voxels), *packed, voxels.shape[2], spacing)
+
+
+def single(place, shape=SHAPE):
+    mask = np.zeros(shape, bool)
+    mask[place] = True
+    return mask
 
 
 @pytest.mark.usefixtures("method")
@@ -23,15 +37,22 @@ class TestNearestDistances:
         rng = np.random.default_rng(0)
         others, voxels = rng.random(SHAPE) < share, rng.random(SHAPE) < 0.05
         others[3, 4, 5] = True
-        found = nearest_distances(np.argwhere(voxels), np.argwhere(others), SHAPE, SPACING_UM)
+        found = nearest_distances(voxels, others, SPACING_UM)
         assert found == pytest.approx(distance_transform_edt(~others, sampling=SPACING_UM)[voxels], rel=1e-6)
 
     def test_one_voxel_far_away(self):
-        found = nearest_distances(np.array([[39, 0, 69]]), np.array([[0, 29, 0]]), SHAPE, (1, 1, 1))
+        found = nearest_distances(single((39, 0, 69)), single((0, 29, 0)), (1, 1, 1))
         assert found == pytest.approx([np.sqrt(39**2 + 29**2 + 69**2)])
 
     def test_long_and_narrow_volume(self):
         shape, rng = (3, 400, 5), np.random.default_rng(1)
         others, voxels = rng.random(shape) < 0.003, rng.random(shape) < 0.3
-        found = nearest_distances(np.argwhere(voxels), np.argwhere(others), shape, (1, 1, 1))
+        found = nearest_distances(voxels, others, (1, 1, 1))
         assert found == pytest.approx(distance_transform_edt(~others)[voxels], rel=1e-6)
+
+    @pytest.mark.parametrize("step", [(0, 0, 0), (2, -1, 3), (-1, 0, -4), (0, 3, 1)])
+    def test_every_voxel_of_two_words_is_a_step_away(self, step):
+        mask = np.random.default_rng(2).random((20, 20, 100)) < 0.01
+        moved = np.roll(mask, step, axis=(0, 1, 2))
+        found = nearest_distances(mask, moved, SPACING_UM)
+        assert found == pytest.approx(distance_transform_edt(~moved, sampling=SPACING_UM)[mask], rel=1e-6)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from minivess.topology.packed import border, euler_characteristic, indices, pack, pack_voxels
+from minivess.topology.packed import (
+    block_around,
+    border,
+    euler_characteristic,
+    extent_of,
+    indices,
+    pack,
+    pack_voxels,
+    strides,
+)
 
 
 def masks():
@@ -45,3 +54,15 @@ def test_the_two_bytes_around_the_last_voxel_are_within_its_row(depth, row_bytes
     packed = pack(np.ones((1, 1, depth), bool))
     assert packed.shape == (3, 3, row_bytes)
     assert (depth - 2) // 8 + 1 < row_bytes  # block_around reads from the byte of the voxel before, and the next one
+
+
+def test_block_around_the_first_voxel_reads_nothing_before_the_array():
+    packed = pack(np.ones((2, 2, 2), bool))
+    memory = np.full(packed.size + 16, 255, np.uint8)
+    memory[8:-8] = packed.reshape(-1)
+    block = block_around(memory[8:-8], sum(strides(packed)), *strides(packed))
+    assert block == 0b110_110_000_110_110_000_000_000_000
+
+
+def test_extent_of_two_sets_of_voxels():
+    assert extent_of(np.array([[3, 0, 2], [0, 5, 1]]), np.array([[1, 1, 9]])) == (4, 6, 10)

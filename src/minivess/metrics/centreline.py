@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivess.topology.lee_thinning import thin_as_scikit_image
+from minivess.topology.packed import indices, pack
 from minivess.topology.thinning import thin
 
 
-def centreline(mask: NDArray[np.bool_], spacing_um: Sequence[float]) -> NDArray[np.intp]:
+def centreline(mask: NDArray[np.bool_], spacing_um: Sequence[float]) -> NDArray[np.int32]:
     """Find the voxels of the complete centreline: every piece of the mask keeps at least one voxel.
 
     Args:
@@ -24,7 +25,7 @@ def centreline(mask: NDArray[np.bool_], spacing_um: Sequence[float]) -> NDArray[
     return thin(mask, spacing_um)
 
 
-def lee_skeleton(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+def lee_skeleton(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Find the voxels of the skeleton on which published clDice values rest. It ignores the spacing.
 
     The thinning is that of Lee, Kashyap and Chu 1994 in scikit-image (foreground 26-connected). It deletes whole
@@ -38,14 +39,14 @@ def lee_skeleton(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
         Indices of the voxels, (N, 3).
     """
     left = thin_as_scikit_image(mask)
-    return left if len(left) else np.argwhere(mask)
+    return left if len(left) else indices(pack(mask))
 
 
 def cldice(
     prediction: NDArray[np.bool_],
     reference: NDArray[np.bool_],
-    prediction_line: NDArray[np.intp],
-    reference_line: NDArray[np.intp],
+    prediction_line: NDArray[np.integer],
+    reference_line: NDArray[np.integer],
 ) -> float:
     """Centreline Dice (Shit et al., CVPR 2021): harmonic mean of the shares of each line in the other mask.
 

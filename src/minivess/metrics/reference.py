@@ -15,8 +15,8 @@ from minivess.metrics.betti import BettiNumbers, betti_numbers
 from minivess.metrics.centreline import centreline, lee_skeleton
 from minivess.metrics.surface import border
 
-_VERSION = 1
-"""Version of what is computed from a mask. Increase it when a value changes, so that kept arrays are not used again."""
+_VERSION = 2
+"""Version of what is computed from a mask. Increase it when a value or an array changes, so that kept arrays are not used again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,9 @@ class Reference:
     mask: NDArray[np.bool_]
     spacing_um: tuple[float, float, float]
     voxels: int
-    centreline: NDArray[np.intp]
-    skeleton: NDArray[np.intp]
-    border: NDArray[np.intp]
+    centreline: NDArray[np.int32]
+    skeleton: NDArray[np.int32]
+    border: NDArray[np.int32]
     betti: BettiNumbers
 
     @classmethod
@@ -59,7 +59,7 @@ class Reference:
         corner, part = _crop(whole)
         part = np.ascontiguousarray(part)  # once: files are often read in the other memory order
         voxels = int(np.count_nonzero(part))
-        line = skeleton = edge = np.empty((0, 3), np.intp)
+        line = skeleton = edge = np.empty((0, 3), np.int32)
         if voxels:
             line, skeleton, edge = centreline(part, spacing), lee_skeleton(part), border(part)
             for found in (line, skeleton, edge):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from minivess.metrics.nearest import nearest_distances
 from minivess.topology.packed import border as packed_border
-from minivess.topology.packed import indices, pack
+from minivess.topology.packed import extent_of, indices, pack, pack_voxels
 
 _ROUNDING = 1 + 1e-6
 """Allows for rounding: 3 x 0.2 is slightly above 0.6, more so from a transform in float32, but is within 0.6."""
@@ -29,27 +29,28 @@ class SurfaceDistances:
     from_reference: NDArray[np.float64]
 
 
-def border(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+def border(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Indices (N, 3) of the voxels with a 6-neighbour outside the mask. Outside the array is outside the mask."""
     return indices(packed_border(pack(mask)))
 
 
 def surface_distances(
-    prediction_border: NDArray[np.intp], reference_border: NDArray[np.intp], spacing: Sequence[float]
+    prediction_border: NDArray[np.integer], reference_border: NDArray[np.integer], spacing: Sequence[float]
 ) -> SurfaceDistances:
     """Compute the nearest distances between two borders.
 
     The values are those of two Euclidean distance transforms of the volume.
 
     Args:
-        prediction_border: Voxel indices (N, 3), not empty.
-        reference_border: Voxel indices (M, 3), not empty.
+        prediction_border: Voxel indices (N, 3) in the order of the array, not empty.
+        reference_border: Voxel indices (M, 3) in the order of the array, not empty.
         spacing: Voxel size along X, Y and Z. (1, 1, 1) gives distances in voxels.
     """
-    x, y, z = (np.maximum(prediction_border.max(axis=0), reference_border.max(axis=0)) + 1).tolist()
+    shape = extent_of(prediction_border, reference_border)
+    prediction, reference = pack_voxels(prediction_border, shape), pack_voxels(reference_border, shape)
     return SurfaceDistances(
-        nearest_distances(prediction_border, reference_border, (x, y, z), spacing),
-        nearest_distances(reference_border, prediction_border, (x, y, z), spacing),
+        nearest_distances(prediction_border, prediction, reference, shape[2], spacing),
+        nearest_distances(reference_border, reference, prediction, shape[2], spacing),
     )
 
 

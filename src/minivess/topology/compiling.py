@@ -19,11 +19,23 @@ _Function = TypeVar("_Function", bound=Callable)
 
 def compiled(function: _Function) -> _Function:
     """Compile a function when it is first called, and keep the compiled code."""
+    return _compiled(function, inline=False)
+
+
+def inlined(function: _Function) -> _Function:
+    """The same for a short function that is called for many voxels: its code becomes part of each caller.
+
+    LLVM would call it if it has more than some tens of instructions, which takes longer than the function itself.
+    """
+    return _compiled(function, inline=True)
+
+
+def _compiled(function: _Function, inline: bool) -> _Function:
     if not can_be_kept_in(_FOLDER):  # each process compiles the function
-        return njit(nogil=True)(function)
+        return njit(nogil=True, forceinline=inline)(function)
     before, config.CACHE_DIR = config.CACHE_DIR, _FOLDER
     try:
-        return njit(cache=True, nogil=True)(function)
+        return njit(cache=True, nogil=True, forceinline=inline)(function)
     finally:
         config.CACHE_DIR = before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.compiling import compiled
+from minivess.topology.compiling import compiled, inlined
 
 STEPS = 32
 """Depths are integers: multiples of this fraction of the smallest voxel size, at most 2047 voxels."""
@@ -28,8 +28,8 @@ def depth_of(packed: NDArray[np.uint8], extent_z: int, size: NDArray[np.float64]
     """
     depth = np.zeros((*packed.shape[:2], extent_z), np.uint16)
     _along_lines(packed, depth, size[2] * STEPS)
-    _within_slices(depth, size[1] * STEPS)
-    _within_slices(depth.swapaxes(0, 1), size[0] * STEPS)
+    _across_lines(depth, False, size[1] * STEPS)
+    _across_lines(depth, True, size[0] * STEPS)
     return depth
 
 
@@ -55,22 +55,40 @@ def _along_lines(packed: NDArray[np.uint8], depth: NDArray[np.uint16], size: flo
 
 
 @compiled
-def _within_slices(depth: NDArray[np.uint16], size: float) -> None:
-    """Continue the transform along the second axis: the root of the least ``depth^2 + (size k)^2`` over all steps k."""
-    squared = np.empty(depth.shape[1:], np.float32)
-    square = np.float32(size * size)
-    for x in range(1, depth.shape[0] - 1):
-        for y in range(depth.shape[1]):
-            for z in range(depth.shape[2]):
-                value = np.float32(depth[x, y, z])
-                squared[y, z] = value * value
-        for y in range(1, depth.shape[1] - 1):
-            for z in range(depth.shape[2]):
-                least = squared[y, z]
-                if least > square:
-                    step, added = 1, square
-                    while added < least:
-                        least = min(least, min(squared[y - step, z], squared[y + step, z]) + added)
-                        step += 1
-                        added = np.float32(step * step) * square
-                    depth[x, y, z] = min(np.sqrt(least) + np.float32(0.5), _MAX)
+def _across_lines(depth: NDArray[np.uint16], along_x: bool, size: float) -> None:
+    """Continue the transform along X or Y: the root of the least ``depth^2 + (size k)^2`` over all steps k."""
+    slices, lines, voxels = depth.shape
+    if along_x:
+        slices, lines = lines, slices
+    squared, least = np.empty((lines, voxels), np.float32), np.empty(voxels, np.float32)
+    square, highest_root = np.float32(size * size), np.float32(_MAX)
+    for place in range(1, slices - 1):
+        for line in range(lines):
+            row = depth[line, place] if along_x else depth[place, line]
+            for z in range(voxels):
+                squared[line, z] = np.float32(row[z]) * np.float32(row[z])
+        for line in range(1, lines - 1):
+            _least_squares(squared, line, square, least)
+            row = depth[line, place] if along_x else depth[place, line]
+            for z in range(voxels):
+                root = np.sqrt(least[z]) + np.float32(0.5)
+                row[z] = np.uint16(root if root < highest_root else highest_root)
+
+
+@inlined
+def _least_squares(squared: NDArray[np.float32], line: int, square: np.float32, least: NDArray[np.float32]) -> None:
+    """Least ``squared[line + k] + square k^2`` over all k, of all voxels of a line at the same time."""
+    for z in range(least.size):
+        least[z] = squared[line, z]
+    step, added, first = 1, square, 0
+    while True:
+        while first < least.size and least[first] <= added:  # a longer step cannot lower it
+            first += 1
+        if first == least.size:  # at the latest when a line of background is reached
+            return
+        before, after = squared[line - step], squared[line + step]
+        for z in range(least.size):
+            near = (before[z] if before[z] < after[z] else after[z]) + added
+            least[z] = near if near < least[z] else least[z]
+        step += 1
+        added = np.float32(step * step) * square

@@ -89,8 +89,10 @@ def extend(
     along_x, along_y = strides(packed)
     flat = packed.reshape(-1)
     for end in line:
+        if not is_set(flat, end):
+            continue
         around = block_around(flat, end, along_x, along_y) & AROUND
-        if not is_set(flat, end) or (around and not is_end(around)):
+        if around and not is_end(around):
             continue
         if around:
             reach = 2 * depth_at(depth, end, along_x, along_y) / STEPS
@@ -175,14 +177,18 @@ def _next_along(
     """
     best, found, here = -1.0, -1, depth_at(depth, at, along_x, along_y)
     norm = np.sqrt(heading[0] ** 2 + heading[1] ** 2 + heading[2] ** 2)
+    at_x, at_y, at_z = at // along_x - 1, at % along_x // along_y - 1, at % along_y - 1  # the first voxel of the block
     for bit in range(27):
-        near = neighbour(at, bit, along_x, along_y)
-        deep = depth_at(depth, near, along_x, along_y)
+        z = at_z + bit % 3
+        if z < 0 or z >= depth.shape[2]:
+            continue
+        near, deep = neighbour(at, bit, along_x, along_y), depth[at_x + bit // 9, at_y + bit // 3 % 3, z]
         if deep == 0 or is_set(flat, near):
             continue
-        x, y, z = (bit // 9 - 1) * size[0], (bit // 3 % 3 - 1) * size[1], (bit % 3 - 1) * size[2]
+        ahead = (bit // 9 - 1) * size[0] * heading[0] + (bit // 3 % 3 - 1) * size[1] * heading[1]
+        ahead += (bit % 3 - 1) * size[2] * heading[2]
         step = _distance(bit, size)
-        straight = (x * heading[0] + y * heading[1] + z * heading[2]) / (step * norm) if norm else 1.0
+        straight = ahead / (step * norm) if norm else 1.0
         wide = deep >= here - _NARROWING * step * STEPS
         # A term below one step of depth prefers, among voxels that are equally deep, the straightest.
         better = wide and straight >= _STRAIGHT and deep + 0.9 * straight > best

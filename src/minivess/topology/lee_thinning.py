@@ -24,7 +24,7 @@ from minivess.topology.packed import (
 from minivess.topology.simple_points import AROUND, is_one_piece, is_simple
 
 
-def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+def thin_as_scikit_image(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Find the voxels that ``skimage.morphology.skeletonize(mask, method="lee")`` keeps.
 
     The spacing is ignored. Takes about half a byte of memory a voxel, and 8 bytes a foreground voxel.

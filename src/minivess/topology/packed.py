@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from minivess.topology.compiling import compiled
+from minivess.topology.compiling import compiled, inlined
 
 
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -38,7 +38,7 @@ def empty(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 @compiled
-def pack_voxels(voxels: NDArray[np.intp], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def pack_voxels(voxels: NDArray[np.integer], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Pack the mask of a shape (X, Y, Z) whose foreground are the voxels with the indices (N, 3)."""
     packed = empty(shape)
     for place in range(len(voxels)):
@@ -47,17 +47,27 @@ def pack_voxels(voxels: NDArray[np.intp], shape: tuple[int, int, int]) -> NDArra
     return packed
 
 
-def indices(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Indices (N, 3) of the foreground of a packed mask, in the order of the array."""
+@compiled
+def extent_of(voxels: NDArray[np.integer], others: NDArray[np.integer]) -> tuple[int, int, int]:
+    """The smallest shape (X, Y, Z) of an array that contains the voxels with the indices (N, 3) and (M, 3)."""
+    x = y = z = 0
+    for indices in (voxels, others):
+        for place in range(len(indices)):
+            x, y, z = max(x, indices[place, 0]), max(y, indices[place, 1]), max(z, indices[place, 2])
+    return x + 1, y + 1, z + 1
+
+
+def indices(packed: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Indices (N, 3) of the foreground of a packed mask, in the order of the array; 12 bytes a voxel."""
     return _indices(packed.view(np.uint64))
 
 
 @compiled
-def _indices(words: NDArray[np.uint64]) -> NDArray[np.intp]:
+def _indices(words: NDArray[np.uint64]) -> NDArray[np.int32]:
     voxels = 0
     for row in words.reshape(-1):
         voxels += set_bits(row)
-    found, count = np.empty((voxels, 3), np.intp), 0
+    found, count = np.empty((voxels, 3), np.int32), 0
     for x in range(1, words.shape[0] - 1):
         for y in range(1, words.shape[1] - 1):
             for z in range(words.shape[2]):
@@ -69,43 +79,43 @@ def _indices(words: NDArray[np.uint64]) -> NDArray[np.intp]:
     return found
 
 
-@compiled
+@inlined
 def strides(packed: NDArray[np.uint8]) -> tuple[int, int]:
     """How far apart neighbours along X and along Y are in flat indices of voxels."""
     along_y = packed.shape[2] * 8
     return packed.shape[1] * along_y, along_y
 
 
-@compiled
+@inlined
 def is_set(flat: NDArray[np.uint8], at: int) -> int:
     """1 if the voxel is foreground, else 0. ``flat`` is a flat packed mask."""
     return flat[at >> 3] >> (at & 7) & 1
 
 
-@compiled
+@inlined
 def set_voxel(flat: NDArray[np.uint8], at: int) -> None:
     """Make a voxel foreground."""
     flat[at >> 3] |= 1 << (at & 7)
 
 
-@compiled
+@inlined
 def clear_voxel(flat: NDArray[np.uint8], at: int) -> None:
     """Make a voxel background."""
     flat[at >> 3] &= 255 - (1 << (at & 7))
 
 
-@compiled
+@inlined
 def clear_block(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -> None:
     """Make the 3x3x3 block around a voxel background."""
     first, empty = (at - 1) >> 3, 0xFFFF - (7 << ((at - 1) & 7))
     for x in range(3):
         for y in range(3):
-            byte = first + ((x - 1) * along_x + (y - 1) * along_y) // 8
+            byte = _byte_of_row(first, x, y, along_x, along_y)
             flat[byte] &= empty & 255
-            flat[byte + 1] &= empty >> 8
+            flat[byte + np.uint64(1)] &= empty >> 8
 
 
-@compiled
+@inlined
 def block_around(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -> int:
     """The 3x3x3 block around a voxel, as 27 bits (see ``simple_points.is_simple``).
 
@@ -119,13 +129,23 @@ def block_around(flat: NDArray[np.uint8], at: int, along_x: int, along_y: int) -
     block = np.int64(0)
     for x in range(3):
         for y in range(3):
-            byte = first + ((x - 1) * along_x + (y - 1) * along_y) // 8
-            row = (np.int64(flat[byte]) | np.int64(flat[byte + 1]) << 8) >> shift & 7
+            byte = _byte_of_row(first, x, y, along_x, along_y)
+            row = (np.int64(flat[byte]) | np.int64(flat[byte + np.uint64(1)]) << 8) >> shift & 7
             block |= row << (9 * x + 3 * y)
     return int(block)
 
 
-@compiled
+@inlined
+def _byte_of_row(first: int, x: int, y: int, along_x: int, along_y: int) -> np.uint64:
+    """The byte where row (x, y) of a block starts, from that of row (1, 1).
+
+    Unsigned, because Numba then need not look for indices that count from the end. Only the row before the first voxel of
+    the array starts before the first byte. It is empty, as the first byte is.
+    """
+    return np.uint64(max(first + ((x - 1) * along_x + (y - 1) * along_y) // 8, 0))
+
+
+@inlined
 def neighbour(at: int, bit: int, along_x: int, along_y: int) -> int:
     """Flat index of the voxel that a bit of a block stands for."""
     return at + (bit // 9 - 1) * along_x + (bit // 3 % 3 - 1) * along_y + bit % 3 - 1
@@ -151,19 +171,19 @@ _zeros_above = _instruction(lambda builder, word: builder.ctlz(word, _COUNTS_AT_
 _zeros_below = _instruction(lambda builder, word: builder.cttz(word, _COUNTS_AT_ZERO))
 
 
-@compiled
+@inlined
 def set_bits(word: int | np.uint64) -> int:
     """Number of bits that are set, of at most 64."""
     return _set_bits(np.uint64(word))
 
 
-@compiled
+@inlined
 def highest_bit(word: int) -> int:
     """Place of the highest bit that is set, of at most 64; -1 if none is set."""
     return 63 - _zeros_above(np.uint64(word))
 
 
-@compiled
+@inlined
 def lowest_bit(bits: int) -> int:
     """Place of the lowest bit that is set, of at most 64; 64 if none is set."""
     return _zeros_below(np.uint64(bits))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.compiling import compiled
+from minivess.topology.compiling import compiled, inlined
 from minivess.topology.packed import lowest_bit
 
 
@@ -68,7 +68,7 @@ def row_runs(
     return count
 
 
-@compiled
+@inlined
 def _root(parents: NDArray[np.int32], label: int) -> int:
     while parents[label] != label:
         parents[label] = parents[parents[label]]
@@ -76,18 +76,15 @@ def _root(parents: NDArray[np.int32], label: int) -> int:
     return label
 
 
-@compiled
-def _join(parents, labels, first, last, starts, ends, others, at, end, reach):  # type: ignore[no-untyped-def]
-    """Join runs ``first`` to ``last`` with the touching runs ``at`` to ``end`` of a neighbouring row.
-
-    ``starts`` and ``ends`` are pairs: of the own row, and of the neighbouring one, whose labels are ``others``.
-    """
+@inlined
+def _join(parents, labels, starts, ends, first, last, at, end, reach):  # type: ignore[no-untyped-def]
+    """Join runs ``first`` to ``last`` of a row with the touching runs ``at`` to ``end`` of a neighbouring row."""
     for run in range(first, last):
-        while at < end and ends[1][at] + reach <= starts[0][run]:
+        while at < end and ends[at] + reach <= starts[run]:
             at += 1
         other = at
-        while other < end and starts[1][other] < ends[0][run] + reach:
-            root = _root(parents, others[other])
+        while other < end and starts[other] < ends[run] + reach:
+            root = _root(parents, labels[other])
             if labels[run] < 0:
                 labels[run] = root
             else:
@@ -101,42 +98,41 @@ def _components(words: NDArray[np.uint64], flip: bool) -> tuple[NDArray[np.int64
     """Sizes and first voxels of the pieces; memory for the runs of two slices and one entry per provisional label."""
     height, width = words.shape[1], 64 * words.shape[2]
     most = height * (width // 2 + 1)
-    starts, ends = np.empty((2, most), np.int32), np.empty((2, most), np.int32)
-    labels, rows = np.empty((2, most), np.int32), np.zeros((2, height + 1), np.int32)
+    # The runs of even slices are in the first half of these arrays, those of odd ones in the second half.
+    starts, ends, labels = np.empty(2 * most, np.int32), np.empty(2 * most, np.int32), np.empty(2 * most, np.int32)
+    rows = np.zeros((2, height + 1), np.int64)
     parents, sizes, firsts = np.empty(1024, np.int32), np.empty(1024, np.int64), np.empty(1024, np.int64)
     known = 0
     reach = 0 if flip else 1
     for x in range(words.shape[0]):
         now, before = x % 2, (x + 1) % 2
-        count = 0
+        count = now * most
+        rows[now, 0] = count
         for y in range(height):
-            first, count = count, row_runs(words[x, y], flip, starts[now], ends[now], count)
+            first, count = count, row_runs(words[x, y], flip, starts, ends, count)
             rows[now, y + 1] = count
             if first == count:
                 continue
-            labels[now, first:count] = -1
-            if flip and known and starts[now, first] == 0:
-                labels[now, first] = 0  # background at the start of a row reaches the outside
-            both_starts, both_ends = (starts[now], starts[now]), (ends[now], ends[now])
+            labels[first:count] = -1
+            if flip and known and starts[first] == 0:
+                labels[first] = 0  # background at the start of a row reaches the outside
             if y:
-                _join(parents, labels[now], first, count, both_starts, both_ends, labels[now],
-                      rows[now, y - 1], rows[now, y], reach)  # fmt: skip
+                _join(parents, labels, starts, ends, first, count, rows[now, y - 1], rows[now, y], reach)
             if x:
-                both_starts, both_ends = (starts[now], starts[before]), (ends[now], ends[before])
                 for other in range(max(0, y - reach), min(height, y + reach + 1)):
-                    _join(parents, labels[now], first, count, both_starts, both_ends, labels[before],
-                          rows[before, other], rows[before, other + 1], reach)  # fmt: skip
+                    start, stop = rows[before, other], rows[before, other + 1]
+                    _join(parents, labels, starts, ends, first, count, start, stop, reach)
             for run in range(first, count):
-                if labels[now, run] < 0:
+                if labels[run] < 0:
                     if known == parents.size:
                         parents = np.concatenate((parents, np.empty(known, np.int32)))
                         sizes = np.concatenate((sizes, np.empty(known, np.int64)))
                         firsts = np.concatenate((firsts, np.empty(known, np.int64)))
                     parents[known], sizes[known] = known, 0
-                    firsts[known] = (np.int64(x) * height + y) * width + starts[now, run]
-                    labels[now, run] = known
+                    firsts[known] = (np.int64(x) * height + y) * width + starts[run]
+                    labels[run] = known
                     known += 1
-                sizes[labels[now, run]] += ends[now, run] - starts[now, run]
+                sizes[labels[run]] += ends[run] - starts[run]
     return _merged(parents[:known], sizes[:known], firsts[:known])
 
 

@@ -5,55 +5,89 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from minivess.topology.compiling import compiled
+from minivess.topology.compiling import compiled, inlined
+from minivess.topology.packed import set_bits
 
 # A block of 3x3x3 voxels is stored as 27 bits. Voxel (x, y, z) of the block is bit 9 x + 3 y + z; bit 13 is the centre.
 _BITS = range(27)
 _OFF_CENTRE = [abs(bit // 9 - 1) + abs(bit // 3 % 3 - 1) + abs(bit % 3 - 1) for bit in _BITS]
 _FACES = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] == 1)
-_FACES_AND_EDGES = sum(1 << bit for bit in _BITS if 1 <= _OFF_CENTRE[bit] <= 2)
 AROUND = sum(1 << bit for bit in _BITS if _OFF_CENTRE[bit] >= 1)
 """All voxels of a block but its centre."""
 _BLOCK = AROUND | 1 << 13
 _NOT_FIRST_Y, _NOT_LAST_Y = (sum(1 << bit for bit in _BITS if bit // 3 % 3 != end) for end in (0, 2))
 _NOT_FIRST_Z, _NOT_LAST_Z = (sum(1 << bit for bit in _BITS if bit % 3 != end) for end in (0, 2))
 
+# The eight corners and twelve edges of the centre are bits too. Corner (x, y, z) is bit 9 x + 3 y + z, where x, y and z
+# are 0 or 1. The four edges along each axis have the bits of the corners at their starts, shifted to different places.
+_CORNERS = 0b011_011_000_011_011
+_ALONG_Z, _ALONG_Y, _ALONG_X = 0b001_001_000_001_001, 0b110_000_000_110, 0b110_110_000
+_EDGES = (
+    [(bit, bit, bit + 1) for bit in (0, 3, 9, 12)]
+    + [(bit + 1, bit, bit + 3) for bit in (0, 1, 9, 10)]
+    + [(bit + 4, bit, bit + 9) for bit in (0, 1, 3, 4)]
+)
+"""For each edge its bit and the bits of its two corners."""
 
-@compiled
+
+def _pieces_of_corners() -> NDArray[np.int8]:
+    """For each set of edges, the number of pieces of the eight corners, minus 8."""
+    edges = np.arange(1 << 13)
+    names = np.tile(np.arange(14), (len(edges), 1))  # each corner gets the lowest bit of its piece
+    for _ in range(7):
+        for edge, first, second in _EDGES:
+            lowest = np.minimum(names[:, first], names[:, second])
+            names[:, (first, second)] = np.where(
+                (edges >> edge & 1 == 1)[:, None], lowest[:, None], names[:, (first, second)]
+            )
+    corners = [bit for bit in range(14) if _CORNERS >> bit & 1]
+    return ((names[:, corners] == corners).sum(axis=1) - 8).astype(np.int8)
+
+
+_PIECES_OF_CORNERS = _pieces_of_corners()
+
+
+@inlined
 def is_simple(block: int) -> bool:
     """Return True if the centre of a block is a simple point: flipping it keeps the topology.
 
-    The foreground is 6-connected and the background 26-connected. The centre is simple if both topological numbers are
-    1 (Bertrand and Malandain 1994): the foreground of the 18-neighbourhood has exactly one 6-connected piece that
-    touches a face of the centre, and the background of the 26-neighbourhood is exactly one 26-connected piece. The value
-    of the centre does not matter.
+    The foreground is 6-connected and the background 26-connected. The value of the centre does not matter.
 
     Args:
         block: 27 bits. Voxel (x, y, z) of the 3x3x3 block is bit 9 x + 3 y + z; 1 is foreground.
     """
-    outside = ~block & AROUND
-    return has_one_piece_at_faces(block) and outside != 0 and is_one_piece(outside)
+    return pieces_and_tunnels(~block & AROUND) == (1, 0)
 
 
-@compiled
-def has_one_piece_at_faces(block: int) -> bool:
-    """Return True if exactly one 6-connected piece within the 18-neighbourhood touches a face of the centre."""
-    faces, near = block & _FACES, block & _FACES_AND_EDGES
-    piece, grown = 0, faces & -faces
-    while grown != piece:
-        piece = grown
-        grown = near & _grown_by_faces(piece)
-    return faces != 0 and faces & ~piece == 0
+@inlined
+def pieces_and_tunnels(around: int) -> tuple[int, int]:
+    """Count the 26-connected pieces of the voxels around the centre of a block, and the tunnels through the centre.
+
+    Two voxels around the centre that touch each other touch a common corner of the centre. So it is enough to look at the
+    centre's surface: at its corners, edges and faces that are touched. They are a patch without holes if the centre is a
+    simple point of a 26-connected foreground: one piece, no tunnel.
+
+    Args:
+        around: The voxels around the centre, bits of `AROUND`.
+
+    Returns:
+        Pieces and tunnels. The tunnels are -1 if all faces are touched by voxels: the centre is then within the foreground.
+    """
+    pairs = around | around >> 1
+    squares = pairs | pairs >> 3
+    corners = (squares | squares >> 9) & _CORNERS
+    columns = around | around >> 3
+    edges = (columns | columns >> 9) >> 1 & _ALONG_Z
+    edges |= (pairs | pairs >> 9) >> 2 & _ALONG_Y | squares >> 5 & _ALONG_X
+    count = set_bits(corners)
+    pieces = _PIECES_OF_CORNERS[edges] + count
+    return pieces, pieces - (count - set_bits(edges) + set_bits(around & _FACES))  # by the Euler characteristic
 
 
-@compiled
-def is_one_piece(bits: int) -> bool:
-    """Return True if the voxels of a block are one 26-connected piece; also True without any voxel."""
-    piece, grown = 0, bits & -bits
-    while grown != piece:
-        piece = grown
-        grown = bits & grown_by_corners(piece)
-    return piece == bits
+@inlined
+def is_one_piece(around: int) -> bool:
+    """Return True if the voxels around the centre of a block are one 26-connected piece; also True without any voxel."""
+    return pieces_and_tunnels(around)[0] <= 1
 
 
 @compiled
@@ -89,14 +123,6 @@ def _block_around(flat: NDArray[np.bool_], at: int, along_x: int, along_y: int) 
                     block |= bit
                 bit <<= 1
     return block
-
-
-@compiled
-def _grown_by_faces(bits: int) -> int:
-    along_x = bits << 9 | bits >> 9
-    along_y = (bits & _NOT_LAST_Y) << 3 | (bits & _NOT_FIRST_Y) >> 3
-    along_z = (bits & _NOT_LAST_Z) << 1 | (bits & _NOT_FIRST_Z) >> 1
-    return (bits | along_x | along_y | along_z) & _BLOCK
 
 
 @compiled

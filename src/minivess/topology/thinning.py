@@ -33,10 +33,13 @@ from minivess.topology.packed import (
     set_voxel,
     strides,
 )
-from minivess.topology.simple_points import AROUND, has_one_piece_at_faces, is_one_piece
+from minivess.topology.simple_points import AROUND, pieces_and_tunnels
+
+_LEVEL = STEPS // 4
+"""Voxels whose depths differ by less are removed together."""
 
 
-def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0)) -> NDArray[np.intp]:
+def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0)) -> NDArray[np.int32]:
     """Find the voxels of the centreline of a mask.
 
     Foreground is 26-connected, background 6-connected; voxels outside the array are background. Takes about 3 bytes of
@@ -58,15 +61,16 @@ def thin(mask: NDArray[np.bool_], spacing_um: Sequence[float] = (1.0, 1.0, 1.0))
     size = np.asarray(spacing_um, np.float64) / min(spacing_um)
     depth = depth_of(packed, mask.shape[2], size)
     first = _first_subfield(packed)
-    voxels, ends_of_groups = _in_groups(depth, packed.shape[2] * 8, first)
+    voxels, ends_of_groups = _in_groups(packed, depth, first)
+    subfields = _subfields_of_words(packed.view(np.uint64), first)
     kept, stays, space = np.zeros_like(packed), np.zeros_like(packed), np.empty(len(voxels) + 1, np.int64)
     _keep_ends(packed, stays, voxels[: ends_of_groups[7]])  # an end has the least depth
-    _remove(packed, kept, stays, voxels, ends_of_groups, space, first, True)
+    _remove(packed, kept, stays, voxels, ends_of_groups, space, subfields, True)
     line = _left(packed, voxels)
     to_visit = line
     while len(to_visit):
-        _remove(packed, kept, stays, *_in_subfields(to_visit, packed, first), space, first, False)
-        to_visit = np.unique(prune(packed, depth, to_visit, size, space))
+        _remove(packed, kept, stays, *_in_subfields(to_visit, subfields), space, subfields, False)
+        to_visit = _each_once(prune(packed, depth, to_visit, size, space))
     extend(packed, depth, line, size, space)
     return indices(packed)
 
@@ -78,44 +82,64 @@ def _first_subfield(packed: NDArray[np.uint8]) -> int:
     return (x & 1) << 2 | (y & 1) << 1 | z & 1
 
 
-@compiled
-def _in_groups(depth: NDArray[np.uint16], along_y: int, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _in_groups(
+    packed: NDArray[np.uint8], depth: NDArray[np.uint16], first: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Flat indices of the foreground sorted by depth and then by subfield, and where each of these groups ends.
 
     Voxels belong to the same level if their depths, in quarters of the smallest voxel size, are the same.
     """
-    level = STEPS // 4
-    counts = np.zeros((depth.max() // level + 1, 8), np.int64)
-    for x in range(depth.shape[0]):
-        for y in range(depth.shape[1]):
-            row = ((x & 1) << 2 | (y & 1) << 1) ^ first
-            for z in range(depth.shape[2]):
-                if depth[x, y, z]:
-                    counts[depth[x, y, z] // level, row ^ z & 1] += 1
-    ends = counts.reshape(-1).cumsum()
-    places = (ends - counts.reshape(-1)).reshape(counts.shape)
+    words = packed.view(np.uint64)
+    counts = np.zeros((int(depth.max()) // _LEVEL + 1, 8), np.int64)
+    nowhere = np.empty(0, np.int64)
+    _sort(words, depth, first, counts, nowhere)
+    ends = counts.cumsum()
     voxels = np.empty(ends[-1], np.int64)
-    for x in range(depth.shape[0]):
-        for y in range(depth.shape[1]):
+    _sort(words, depth, first, ends.reshape(counts.shape) - counts, voxels)
+    return voxels, ends.reshape(counts.shape)[counts.any(axis=1)].ravel()
+
+
+@compiled
+def _sort(
+    words: NDArray[np.uint64],
+    depth: NDArray[np.uint16],
+    first: int,
+    places: NDArray[np.int64],
+    voxels: NDArray[np.int64],
+) -> None:
+    """Write each voxel of the foreground to the next place of its group, or only count them if there is no space."""
+    for x in range(words.shape[0]):
+        for y in range(words.shape[1]):
             row = ((x & 1) << 2 | (y & 1) << 1) ^ first
-            start = (x * depth.shape[1] + y) * along_y
-            for z in range(depth.shape[2]):
-                if depth[x, y, z]:
-                    group = depth[x, y, z] // level, row ^ z & 1
-                    voxels[places[group]] = start + z
-                    places[group] += 1
-    return voxels, ends.reshape(counts.shape)[counts.sum(axis=1) > 0].reshape(-1)
+            for word in range(words.shape[2]):
+                left = words[x, y, word]
+                while left:
+                    z = 64 * word + lowest_bit(left)
+                    left &= left - np.uint64(1)
+                    level, subfield = depth[x, y, z] // _LEVEL, row ^ z & 1
+                    if len(voxels):
+                        voxels[places[level, subfield]] = ((x * words.shape[1] + y) * words.shape[2]) * 64 + z
+                    places[level, subfield] += 1
+
+
+@compiled
+def _subfields_of_words(words: NDArray[np.uint64], first: int) -> NDArray[np.uint8]:
+    """The subfield of the first voxel of each word, in the order of the array."""
+    subfields = np.empty(words.shape, np.uint8)
+    for x in range(words.shape[0]):
+        for y in range(words.shape[1]):
+            subfields[x, y] = ((x & 1) << 2 | (y & 1) << 1) ^ first
+    return subfields.reshape(-1)
 
 
 @compiled
 def _in_subfields(
-    voxels: NDArray[np.int64], packed: NDArray[np.uint8], first: int
+    voxels: NDArray[np.int64], subfields_of_words: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The voxels sorted by subfield, and where each of the eight subfields ends."""
-    along_x, along_y = strides(packed)
     subfields, counts = np.empty(len(voxels), np.uint8), np.zeros(8, np.int64)
     for place, at in enumerate(voxels):
-        subfields[place] = first ^ ((at // along_x & 1) << 2 | (at % along_x // along_y & 1) << 1 | at & 1)
+        subfields[place] = subfields_of_words[at >> 6] ^ at & 1
         counts[subfields[place]] += 1
     ends = counts.cumsum()
     places, ordered = ends - counts, np.empty_like(voxels)
@@ -127,14 +151,19 @@ def _in_subfields(
 
 @compiled
 def _left(packed: NDArray[np.uint8], voxels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The voxels that are still foreground."""
+    """The voxels that are still foreground; written over the first ones of ``voxels``."""
     flat, left = packed.reshape(-1), 0
-    line = np.empty_like(voxels)
     for at in voxels:
         if is_set(flat, at):
-            line[left] = at
+            voxels[left] = at
             left += 1
-    return line[:left].copy()
+    return voxels[:left]
+
+
+def _each_once(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The voxels in the order of the array, each once; several times as fast as NumPy's ``unique``."""
+    ordered = np.sort(voxels)
+    return ordered[np.diff(ordered, prepend=-1) != 0]
 
 
 @compiled
@@ -158,7 +187,7 @@ def _remove(
     voxels: NDArray[np.int64],
     ends_of_groups: NDArray[np.int64],
     space: NDArray[np.int64],
-    first: int,
+    subfields: NDArray[np.uint8],
     keep_isthmuses: bool,
 ) -> None:
     """Remove simple points until none is left but those to keep.
@@ -171,7 +200,7 @@ def _remove(
             before are visited again if a neighbour is removed.
         ends_of_groups: Where each subfield ends in ``voxels``, eight for each level.
         space: Space for the voxels to visit again, at most all that are left.
-        first: See ``_first_subfield``.
+        subfields: See ``_subfields_of_words``.
         keep_isthmuses: Keep isthmuses and the ends that lead to one. Otherwise keep the ends of lines of at least
             three voxels.
     """
@@ -186,7 +215,7 @@ def _remove(
         count = _visit(masks, voxels[start:end], space, count, keep_isthmuses, along_x, along_y)
         start = end
         while group % 8 == 7 and count:
-            ordered, _ = _in_subfields(space[:count], packed, first)
+            ordered, _ = _in_subfields(space[:count], subfields)
             count = _visit(masks, ordered, space, 0, keep_isthmuses, along_x, along_y)
 
 
@@ -234,8 +263,7 @@ def _must_stay(
         if keep_isthmuses:
             return is_set(stays, beyond) == 1
         return not is_end(block_around(flat, beyond, along_x, along_y) & AROUND)
-    if not is_one_piece(around):
-        if keep_isthmuses:
-            set_voxel(stays, at)
-        return True
-    return not has_one_piece_at_faces(~block)
+    pieces, tunnels = pieces_and_tunnels(around)
+    if pieces > 1 and keep_isthmuses:
+        set_voxel(stays, at)
+    return pieces > 1 or tunnels != 0
