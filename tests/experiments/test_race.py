@@ -272,7 +272,11 @@ class TestContinued:
         bench.start("loss=warp")
         assert bench.calls[-1] == ["warp-fold0@100", "warp-fold1@100"]
         assert count_finished(bench.folder) == (6, 6)
-        assert "warp" in write_results(bench.folder).methods
+        found = write_results(bench.folder)
+        assert "warp" in found.methods
+        assert any(
+            note.startswith(bench.folder.read_race().why("warp")) and "continued" in note for note in found.notes
+        )
 
     def test_selected_cells_train_to_their_end_and_the_race_goes_on_later(self, bench: Bench) -> None:
         bench.start("fold=0")

@@ -325,8 +325,12 @@ def _run_notes(folder: RunFolder) -> list[str]:
 def _race_notes(folder: RunFolder) -> Iterator[str]:
     """Yield when and why each loss was stopped by a race, and what that means for the tests."""
     race = folder.read_race()
-    if race.stopped:
-        yield from map(race.why, race.stopped)
+    trained = {cell.read_spec().method for cell in folder.cells() if cell.finished}
+    for loss in race.stopped:
+        yield race.why(loss) + (
+            " It was continued later, and its finished cells are compared." if loss in trained else ""
+        )
+    if race.stopped.keys() - trained:
         yield (
             "Losses that the race stopped are not ranked as if trained. p values are corrected for all planned losses, "
             "the stopped ones included."
