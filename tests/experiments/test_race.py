@@ -272,7 +272,11 @@ class TestContinued:
         bench.start("loss=warp")
         assert bench.calls[-1] == ["warp-fold0@100", "warp-fold1@100"]
         assert count_finished(bench.folder) == (6, 6)
-        assert "warp" in write_results(bench.folder).methods
+        found = write_results(bench.folder)
+        assert "warp" in found.methods
+        assert (
+            f"{bench.folder.read_race().why('warp')} It was continued later, to its end, and is ranked." in found.notes
+        )
 
     def test_selected_cells_train_to_their_end_and_the_race_goes_on_later(self, bench: Bench) -> None:
         bench.start("fold=0")
@@ -281,6 +285,9 @@ class TestContinued:
         bench.start()
         assert bench.stopped == {"clce": 30, "warp": 30}
         assert [len(call) for call in bench.calls[1:]] == [4, 2, 2]
+        found = write_results(bench.folder)  # warp is finished in fold 0 only: it is not ranked, and takes no case away
+        assert (found.absent, found.metric("cldice").shared_cases) == (("clce", "warp"), CASES)
+        assert "warp" in bench.folder.cases.read_text()
 
 
 class TestResults:
