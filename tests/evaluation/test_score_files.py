@@ -57,6 +57,7 @@ class TestReadScoreFiles:
             (["case,dsc\na,1\nb,1\n", "case,dsc\na,1\n"], "1 case that only one of m0 and m1 has (b)"),
             (["case,dsc\na,1\n"], "only m0"),
             (["case\na\n", "case\na\n"], "none beside case"),
+            (["case,dsc, dsc\na,1,2\n", "case,dsc\na,1\n"], "dsc twice"),
         ],
     )
     def test_each_fault_has_one_message(self, tmp_path: Path, texts: list[str], words: str):
@@ -111,3 +112,14 @@ class TestCompareCsv:
         run = CliRunner().invoke(cli, ["compare", str(files(tmp_path, TABLE)[0]), *options])
         assert isinstance(run.exception, MinivessError | SystemExit)
         assert words in str(run.exception) + run.output
+
+
+def test_repeats_may_count_from_0(tmp_path: Path):
+    rows = [
+        f"{case},{method},{repeat},0.{number}"
+        for number, case in enumerate("abc", 1)
+        for method in "xy"
+        for repeat in (0, 1)
+    ]
+    found = compare_csv(files(tmp_path, "\n".join(["case,method,repeat,dsc", *rows])))
+    assert found.repeats == 2

@@ -274,8 +274,8 @@ class TestContinued:
         assert count_finished(bench.folder) == (6, 6)
         found = write_results(bench.folder)
         assert "warp" in found.methods
-        assert any(
-            note.startswith(bench.folder.read_race().why("warp")) and "continued" in note for note in found.notes
+        assert (
+            f"{bench.folder.read_race().why('warp')} It was continued later, to its end, and is ranked." in found.notes
         )
 
     def test_selected_cells_train_to_their_end_and_the_race_goes_on_later(self, bench: Bench) -> None:
@@ -285,6 +285,9 @@ class TestContinued:
         bench.start()
         assert bench.stopped == {"clce": 30, "warp": 30}
         assert [len(call) for call in bench.calls[1:]] == [4, 2, 2]
+        found = write_results(bench.folder)  # warp is finished in fold 0 only: it is not ranked, and takes no case away
+        assert (found.absent, found.metric("cldice").shared_cases) == (("clce", "warp"), CASES)
+        assert "warp" in bench.folder.cases.read_text()
 
 
 class TestResults:

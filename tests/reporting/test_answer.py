@@ -32,6 +32,7 @@ class TestTitle:
         [
             ((0.2, 0.0), "a is better than dice_ce"),
             ((-0.2, -0.3), "dice_ce is best"),
+            ((0.2, 0.2), "a and b are better than dice_ce in clDice, by more than 0.05"),
             ((0.0, 0.001), "dice_ce, a and b are equivalent"),
             ((-0.2, 0.0), "No loss is shown to be better than dice_ce in clDice; a is worse; b is equivalent"),
         ],
@@ -40,6 +41,15 @@ class TestTitle:
         found = answer(*differences)
         assert found.decision is not None
         assert answer_title(found, found.decision).startswith(words)
+
+    def test_a_baseline_is_named_only_if_a_loss_is_not_shown_to_be_better_than_it(self):
+        found = answer(0.2, 0.2)
+        assert found.decision is not None
+        assert found.decision.best == ""
+        assert "baseline" not in answer_title(found, found.decision)
+        behind = [loss.model_copy(update={"not_above": ("threshold",)}) for loss in found.decision.losses[:1]]
+        decision = found.decision.model_copy(update={"losses": (*behind, *found.decision.losses[1:])})
+        assert "but a is not shown to be better than every baseline" in answer_title(found, decision)
 
     def test_a_lower_distance_is_better(self):
         found = answer(-0.2, metric="measured_masd")

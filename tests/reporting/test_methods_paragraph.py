@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from minivess.experiments.run_folder import RunFolder
 from minivess.losses.registry import LOSSES
 from minivess.reporting.methods_paragraph import SOURCES, methods_paragraph
@@ -13,6 +15,14 @@ class TestMethodsParagraph:
         assert f"{len(facts.profile.volumes)} volumes with {facts.config.folds}-fold cross-validation" in training
         assert f"{facts.config.training.steps} steps" in training
         assert "No comparison was fixed" in statistics
+
+    def test_a_single_split_is_no_cross_validation(self, finished: RunFolder, monkeypatch: pytest.MonkeyPatch):
+        facts, splits = read_run_data(finished), finished.read_splits()
+        single = splits.model_copy(update={"folds": splits.folds[:1]})
+        monkeypatch.setattr(RunFolder, "read_splits", lambda _: single)
+        training, _ = methods_paragraph(facts)
+        assert f"single split; the networks were scored on {len(single.folds[0].held_out)} held-out" in training
+        assert "cross-validation" not in training
 
     def test_every_built_in_loss_is_cited(self):
         assert SOURCES.keys() == LOSSES.keys()

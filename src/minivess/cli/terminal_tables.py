@@ -262,7 +262,10 @@ def show_comparison(comparison: Comparison) -> None:
             console.print(sentence, highlight=False, markup=False)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
+    printed = comparison.decision.text if comparison.decision else ()
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
+        if sentence in printed:
+            continue
         console.print(f"- {sentence}", highlight=False, markup=False)
 
 

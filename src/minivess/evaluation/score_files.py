@@ -67,9 +67,12 @@ def _read(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise DataError("a CSV file", f"{path}: {reason}", "check the path, or save it as CSV in UTF-8") from error
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    table = csv.DictReader(text.splitlines(), delimiter=separator, restval="", restkey="more")
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    lines = text.splitlines()
+    head = [name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
+    if twice := [name for name in head if name and head.count(name) > 1]:
+        raise DataError("each column once", f"{path}: {twice[0]} twice", "rename or remove one of the two columns")
+    table = csv.DictReader(lines, delimiter=separator, restval="", restkey="more")
     try:
         rows = [
             {str(key).strip(): str(value).strip() for key, value in row.items()}
@@ -150,9 +153,8 @@ def _check(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         place = row["method"], row["case"], row.get("repeat", 1)
         if place in seen:
-            raise DataError(
-                "each case once per method and repeat", f"{row['case']} twice for {row['method']}", "remove one row"
-            )
+            cure = "remove one row; or rename one of two files with one name, or add a column named method or repeat"
+            raise DataError("each case once per method and repeat", f"{row['case']} twice for {row['method']}", cure)
         seen.add(place)
         cases.setdefault(row["method"], set()).add(row["case"])
     first, *others = cases

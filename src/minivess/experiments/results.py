@@ -24,7 +24,7 @@ from minivess.statistics.comparison import Comparison
 from minivess.statistics.rule import ComparisonConfig
 from minivess.text import first_few
 
-_VERSION = 7
+_VERSION = 8
 """Version of the content of a comparison. Increase it with every change, so that saved comparisons are made again."""
 _SCORE_AGAIN = "delete result.json of these cells and repeat the run with --accept-changed-code, which scores the saved masks again"
 
@@ -42,7 +42,7 @@ def write_results(folder: RunFolder) -> Comparison:
     comparison = _saved_comparison(folder, rows, config)
     if comparison is None:
         comparison = _compare_one_run(folder, rows, config)
-        write_text(folder.cases, _as_csv(rows))
+        write_text(folder.cases, _as_csv([row.flat() for row in folder.read_rows()]))
         write_state(folder.comparison, comparison)
     return comparison
 
@@ -84,7 +84,13 @@ def compare_runs(
     if len(folders) > 1:
         _require_one_data_set(folders, rows)
         chosen = _chosen_now(None, rule) if rule else None
-        return _compare(rows, config, chosen, Fixed(beforehand=False), elsewhere=_elsewhere(folders))
+        found = _compare(rows, config, chosen, Fixed(beforehand=False), elsewhere=_elsewhere(folders))
+        notes = [
+            f"{prefix.rstrip('/')}: {note}"
+            for folder, prefix in zip(folders, _prefixes([folder.path for folder in folders]), strict=True)
+            for note in _run_notes(folder)
+        ]
+        return found.model_copy(update={"notes": (*found.notes, *notes)})
     if rule:
         chosen = _chosen_now(config.comparison, rule)
         if chosen != config.comparison:
@@ -193,7 +199,8 @@ def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any
 def _rows(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for folder, prefix in zip(folders, _prefixes([folder.path for folder in folders]), strict=True):
-        rows += [{**row.flat(), "method": prefix + row.method} for row in folder.read_rows()]
+        left = folder.left_out()  # a stopped loss is not ranked, although some of its cells may be finished (--only)
+        rows += [{**row.flat(), "method": prefix + row.method} for row in folder.read_rows() if row.method not in left]
     if not rows:
         raise RunError("a finished cell", f"none in {folders[0].path}", "run the experiment first")
     return rows
@@ -244,7 +251,7 @@ def _compare_one_run(
 ) -> Comparison:
     """Compare by the rule of the configuration, or by one that is chosen after the run."""
     fixed = Fixed(beforehand=chosen is None, before=config.comparison)
-    special = {"elsewhere": _elsewhere([folder]), "stopped": tuple(folder.read_race().stopped)}
+    special = {"elsewhere": _elsewhere([folder]), "stopped": folder.left_out()}
     comparison = _compare(rows, config, chosen or config.comparison, fixed, config.losses, **special)
     notes = (*comparison.notes, *_run_notes(folder))
     return comparison.model_copy(update={"notes": notes, "source": _source(folder, rows, config)})
@@ -324,13 +331,11 @@ def _run_notes(folder: RunFolder) -> list[str]:
 
 def _race_notes(folder: RunFolder) -> Iterator[str]:
     """Yield when and why each loss was stopped by a race, and what that means for the tests."""
-    race = folder.read_race()
-    trained = {cell.read_spec().method for cell in folder.cells() if cell.finished}
+    race, left = folder.read_race(), folder.left_out()
     for loss in race.stopped:
-        yield race.why(loss) + (
-            " It was continued later, and its finished cells are compared." if loss in trained else ""
-        )
-    if race.stopped.keys() - trained:
+        continued = "" if loss in left else " It was continued later, to its end, and is ranked."
+        yield race.why(loss) + continued
+    if left:
         yield (
             "Losses that the race stopped are not ranked as if trained. p values are corrected for all planned losses, "
             "the stopped ones included."

@@ -324,6 +324,13 @@ class RunFolder:
         stopped = self.read_race().stopped
         return [key for key in config.cells_in_order if key.method not in stopped or self.cell(*key).finished]
 
+    def left_out(self) -> tuple[str, ...]:
+        """Return the losses that a race stopped and that were not continued to the end of all their cells."""
+        stopped, cells = self.read_race().stopped, self.read_config().cells_in_order if self.read_race().stopped else []
+        return tuple(
+            loss for loss in stopped if not all(self.cell(*key).finished for key in cells if key.method == loss)
+        )
+
     def read_config(self) -> ExperimentConfig:
         """Read the resolved configuration.
 

@@ -49,17 +49,25 @@ def answer_title(comparison: Comparison, decision: Decision) -> str:
         return f"No loss can be compared with {against} yet"
     better, worse, equal = (_names(decision, verdict) for verdict in ("better", "worse", "equivalent"))
     if better:
-        beyond = "" if decision.best in better else ", but no loss is shown to be better than every baseline"
-        first = decision.best if decision.best in better else joined(better)
-        return f"{first} is better than {against} in {metric.title}, by more than {margin}{beyond}"
+        names = [decision.best] if decision.best in better else better
+        behind = [name for name in names if decision.loss(name).not_above]
+        beyond = f", but {joined(behind)} {_be(behind)} not shown to be better than every baseline" if behind else ""
+        return f"{joined(names)} {_be(names)} better than {against} in {metric.title}, by more than {margin}{beyond}"
     if decision.best == against:
         return f"{against} is best: every other loss is worse in {metric.title}, by more than {margin}"
     if len(equal) == len(decision.losses):
         return f"{joined([against, *equal])} are equivalent in {metric.title}, within {margin}"
     if slightly := [found.method for found in decision.losses if found.shown == "better"]:
-        return f"{joined(slightly)} is better than {against} in {metric.title}, but perhaps by less than {margin}"
-    known = [*(f"{joined(worse)} is worse" for _ in worse[:1]), *(f"{joined(equal)} is equivalent" for _ in equal[:1])]
+        return f"{joined(slightly)} {_be(slightly)} better than {against} in {metric.title}, but perhaps by less than {margin}"
+    known = [
+        *(f"{joined(worse)} {_be(worse)} worse" for _ in worse[:1]),
+        *(f"{joined(equal)} {_be(equal)} equivalent" for _ in equal[:1]),
+    ]
     return f"No loss is shown to be better than {against} in {metric.title}{'; ' if known else ''}{'; '.join(known)}"
+
+
+def _be(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _names(decision: Decision, verdict: str) -> list[str]:

@@ -33,8 +33,7 @@ def _training(facts: RunData) -> Iterator[str]:
     plan, training, profile = facts.plan, facts.config.training, facts.profile
     yield (
         f"We compared {counted(len(facts.losses), 'loss', 'losses')}: {joined(map(_cited, facts.losses))}. "
-        f"Each was trained on {counted(len(profile.volumes), 'volume')} with {facts.config.folds}-fold cross-validation, "
-        "so that every volume was scored by a network that had not seen it."
+        f"Each was trained on {counted(len(profile.volumes), 'volume')} {_folds(facts)}"
     )
     yield (
         f"The network was {plan.network.model} with {joined(map(str, plan.network.filters))} feature maps, trained for "
@@ -44,6 +43,18 @@ def _training(facts: RunData) -> Iterator[str]:
         "was scored, without a choice of checkpoint."
     )
     yield f"We used minivess {facts.environment['minivess']} and torch {facts.environment['packages'].get('torch')}."
+
+
+def _folds(facts: RunData) -> str:
+    splits = facts.folder.read_splits()
+    held_out = {name for fold in splits.folds for name in fold.held_out}
+    groups = " No group of volumes was split between training and held-out volumes." if splits.groups else ""
+    if len(splits.folds) == 1:
+        return f"with a single split; the networks were scored on {counted(len(held_out), 'held-out volume')}.{groups}"
+    start = f"with {len(splits.folds)}-fold cross-validation"
+    if len(held_out) < len(facts.profile.volumes):
+        return f"{start}; {len(held_out)} of them were held out once and scored by a network that had not seen them.{groups}"
+    return f"{start}, so that every volume was scored by a network that had not seen it.{groups}"
 
 
 def _statistics(facts: RunData) -> Iterator[str]:

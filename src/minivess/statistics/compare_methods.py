@@ -191,7 +191,7 @@ def _decide(
 def _best_shown(found: MetricComparison, decision: Decision, settings: CompareOptions) -> str:
     """Return the loss that may be called best, or "": see `Decision.best`."""
     leader, reference = found.best, decision.rule.against
-    if leader in settings.elsewhere or (leader == reference and settings.stopped):
+    if leader in settings.elsewhere or settings.stopped:  # a stopped loss was never compared with it at the end
         return ""
     of_leader = [pair for pair in found.pairs if leader in (pair.first, pair.second)]
     if len(of_leader) < len(found.losses) - 1 or not all(pair.better == leader for pair in of_leader):

@@ -23,7 +23,7 @@ class Row:
         method: Name of the method.
         fold: Number of the fold in which the case was held out.
         case: Name of the case.
-        repeat: Number of the training, from 1.
+        repeat: Number of the training.
         group: Group of the case, such as the animal; the name of the case if there are no groups.
         empty: Which mask is empty, as in ``CaseMetrics``; "" if none is.
         scores: Score by metric.
@@ -76,7 +76,7 @@ def _row(values: Mapping[str, Any], metrics: Sequence[str]) -> Row:
         raise DataError(expected, got, "add the missing values, score the cases again, or compare other metrics")
     method, case, empty = str(values["method"]), str(values["case"]), values.get("empty")
     try:
-        fold, repeat = int(values["fold"]), int(values.get("repeat") or 1)
+        fold, repeat = int(values["fold"]), 1 if values.get("repeat") in (None, "") else int(values["repeat"])
         scores = {metric: float(values[metric]) for metric in metrics}
         beside = {metric: float(values[metric]) for metric in CENTRELINES if values.get(metric) not in (None, "")}
     except (TypeError, ValueError) as error:
