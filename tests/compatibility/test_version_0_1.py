@@ -36,7 +36,8 @@ class TestRunFolder:
         before = (version_0_1 / "runs/demo/results/comparison.csv").read_text().splitlines()
         done = CliRunner().invoke(cli, ["compare", str(version_0_1 / "runs/demo"), "--format", "csv"])
         assert done.exit_code == 0, done.output
-        assert done.output.splitlines() == before
+        means = [[line.split(",")[:9] for line in lines] for lines in (done.output.splitlines(), before)]
+        assert means[0] == means[1]
 
     def test_reports(self, version_0_1: Path) -> None:
         done = CliRunner().invoke(cli, ["report", str(version_0_1 / "runs/demo")])

@@ -105,7 +105,7 @@ class TestLoadConfig:
         ("key", "value", "expected"),
         [
             ("training", {"max_epochs": "abc"}, "training.max_epochs: a whole number; got 'abc' (--set)"),
-            ("folds", 1, "folds: 2 or more; got 1 (--set)"),
+            ("folds", 0, "folds: 1 or more; got 0 (--set)"),
             ("losses", "dice_ce", "losses: a list, such as [a, b]; got 'dice_ce' (--set)"),
             ("model", "dynunet", "model: a group of keys; got 'dynunet' (--set)"),
             ("training", {"augment": "maybe"}, "training.augment: true or false; got 'maybe' (--set)"),

@@ -46,7 +46,7 @@ class TestOutcome:
         finished = cause is Cause.FINISHED
         assert (outcome(cause).supervisor_exit_code == 0) is finished
         assert (outcome(cause).status == "finished") is finished
-        assert bool(outcome(cause).cure) is not finished
+        assert bool(outcome(cause).cure) is (cause not in (Cause.FINISHED, Cause.PAUSED))
 
     @pytest.mark.parametrize(
         ("cause", "code"),
