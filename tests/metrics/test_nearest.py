@@ -50,9 +50,7 @@ class TestNearestDistances:
         found = nearest_distances(voxels, others, (1, 1, 1))
         assert found == pytest.approx(distance_transform_edt(~others)[voxels], rel=1e-6)
 
-    @pytest.mark.parametrize("step", [(0, 0, 0), (2, -1, 3), (-1, 0, -4), (0, 3, 1)])
-    def test_every_voxel_of_two_words_is_a_step_away(self, step):
-        mask = np.random.default_rng(2).random((20, 20, 100)) < 0.01
-        moved = np.roll(mask, step, axis=(0, 1, 2))
-        found = nearest_distances(mask, moved, SPACING_UM)
-        assert found == pytest.approx(distance_transform_edt(~moved, sampling=SPACING_UM)[mask], rel=1e-6)
+    @pytest.mark.parametrize(("z", "near"), [(63, 64), (64, 63)])  # 64 voxels of a row are in one word
+    def test_the_nearest_voxel_is_in_the_next_word_of_the_row(self, z, near):
+        others = single((5, 5, near)) | single((7, 5, z))
+        assert nearest_distances(single((5, 5, z)), others, (1, 1, 1)) == pytest.approx([1])
