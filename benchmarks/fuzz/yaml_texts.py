@@ -11,7 +11,8 @@ from pathlib import Path
 from fuzz.damage import change_value, cut, flip_or_overwrite
 from fuzz.workers import Kind
 from minivess.cli.options import keys_of, parse_settings
-from minivess.experiments.config import ExperimentConfig, as_yaml, load_config
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config_file import as_yaml, load_config
 from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import load_compute_profile
 from minivess.yaml_files import YamlError, read_yaml, to_yaml

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from minivess.cli.main import cli
 from minivess.errors import RunError
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.run_folder import RunFolder
 from minivess.tracking.client import open_client
 from minivess.tracking.uris import sqlite_uri

@@ -7,7 +7,7 @@ from pathlib import Path
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.best_model import find_best_model
 from minivess.experiments.cell_spec import CellResult
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.json_files import write_state
 from minivess.metrics.case import CaseMetrics

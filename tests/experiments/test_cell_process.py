@@ -18,7 +18,7 @@ from minivess.errors import RunError
 from minivess.experiments.cell_process import _smaller_retry, supervise, supervise_cell
 from minivess.experiments.cell_selection import cell_specs
 from minivess.experiments.cell_spec import CellSpec
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run_folder import CellFolder
 from minivess.json_files import write_state

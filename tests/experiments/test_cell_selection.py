@@ -13,7 +13,8 @@ from minivess.data.profiler import DatasetProfile
 from minivess.data.splits import make_splits
 from minivess.errors import ConfigError
 from minivess.experiments.cell_selection import CellFilter, cell_specs, count_finished, select_cells
-from minivess.experiments.config import ExperimentConfig, make_config
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config_file import make_config
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from minivess.errors import ConfigError
-from minivess.experiments.config import load_config, merge
+from minivess.experiments.config_file import load_config, merge
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glob("*.yaml"))
 assert CONFIGS

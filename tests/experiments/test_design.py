@@ -13,7 +13,7 @@ import pytest
 
 from minivess.data.phantoms.phantom import in_groups, small_cases, write_phantom
 from minivess.errors import ConfigError, DataError
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.prepare import Prepared, prepare, saved_profile
 from minivess.experiments.run import _write_decisions
 from minivess.experiments.run_folder import RunFolder

@@ -17,7 +17,7 @@ from minivess.errors import RunError
 from minivess.experiments.cell_process import RunObserver
 from minivess.experiments.cell_selection import Job, cell_specs
 from minivess.experiments.cell_spec import DryStartResult
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.dry_start import _summary, _with_step_times
 from minivess.experiments.prepare import Prepared, store_root
 from minivess.experiments.run import run

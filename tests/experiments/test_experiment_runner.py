@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from minivess.cli.main import cli
 from minivess.data.profiler import scan_dataset
 from minivess.errors import ConfigError, PlanError, RunError
-from minivess.experiments.config import load_config
+from minivess.experiments.config_file import load_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run_folder import RunFolder
 from minivess.planning.hardware import detect_hardware

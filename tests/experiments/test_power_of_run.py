@@ -13,7 +13,8 @@ import pytest
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.splits import Fold, Splits
 from minivess.errors import ConfigError
-from minivess.experiments.config import ExperimentConfig, make_config
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config_file import make_config
 from minivess.experiments.power_of_run import predict_power
 from minivess.experiments.results import compare_runs, write_results
 from minivess.experiments.resume import refuse_another_experiment

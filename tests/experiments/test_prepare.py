@@ -14,7 +14,7 @@ import pytest
 
 from minivess.data.splits import make_splits
 from minivess.errors import ConfigError, DataError, PlanError, RunError
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run import run
 from minivess.json_files import write_state

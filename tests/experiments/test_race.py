@@ -16,7 +16,7 @@ from minivess.errors import ConfigError, RunError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.cell_selection import CellFilter, Job, count_finished
 from minivess.experiments.cell_spec import CellResult, CellSpec, RaceScores
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.dry_run import describe_dry_run
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.results import write_results

@@ -11,7 +11,7 @@ import yaml
 from minivess.data.dataset_profile import DatasetProfile, VolumeStats
 from minivess.digests import seal, unseal
 from minivess.errors import ConfigError, DataError, RunError
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.results import compare_runs, read_results, write_results
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import to_plain, write_state

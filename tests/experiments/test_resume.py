@@ -15,7 +15,7 @@ import pytest
 
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.cell_spec import CellSpec, code_of_cell
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.dry_run import describe_dry_run
 from minivess.experiments.prepare import Prepared, _not_started, prepare, saved_profile
 from minivess.experiments.run_folder import RunFolder

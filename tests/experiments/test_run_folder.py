@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from minivess.errors import RunError
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.results import write_results
 from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import to_line

@@ -6,7 +6,7 @@ import pytest
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.splits import make_splits
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.time_estimate import predict_seconds, windows
 from minivess.models.model_profile import load_model_profile
 from minivess.planning.adaptive_profiles import compute_adaptive_profile

@@ -15,7 +15,7 @@ from minivess.data.formats.nifti import write_volume
 from minivess.data.profiler import scan_dataset
 from minivess.data.splits import make_splits
 from minivess.experiments.cell_spec import CellResult, CellSpec
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state
 from minivess.models.model_profile import NetworkSpec, build_network

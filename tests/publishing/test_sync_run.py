@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from minivess import locks
 from minivess.cli.main import cli
 from minivess.errors import ConfigError, RunError
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.json_files import to_line
 from minivess.publishing.sync_run import own_tracking_uri, sync_run, tracking_uri
 from minivess.tracking.client import TrackingError, open_client

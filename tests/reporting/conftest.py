@@ -18,7 +18,7 @@ from minivess.data.formats.nifti import write_volume
 from minivess.evaluation.evaluate import evaluate_cases
 from minivess.experiments.cell_selection import Job
 from minivess.experiments.cell_spec import CellResult, CellSpec
-from minivess.experiments.config import make_config
+from minivess.experiments.config_file import make_config
 from minivess.experiments.prepare import Prepared, prepare
 from minivess.experiments.run import run
 from minivess.experiments.run_folder import CellFolder, RunFolder

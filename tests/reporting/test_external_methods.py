@@ -18,7 +18,7 @@ from minivess.data.array_store import build_store
 from minivess.data.profiler import scan_dataset
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.best_model import find_best_model
-from minivess.experiments.config import CellKey
+from minivess.experiments.cell_key import CellKey
 from minivess.experiments.results import compare_runs, write_results
 from minivess.experiments.run_folder import RunFolder
 from minivess.experiments.score_masks import score_masks

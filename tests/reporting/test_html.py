@@ -16,7 +16,7 @@ import pytest
 from minivess.digests import unseal
 from minivess.errors import RunError
 from minivess.experiments.best_model import find_best_model
-from minivess.experiments.config import load_config
+from minivess.experiments.config_file import load_config
 from minivess.experiments.results import read_results, write_results
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import write_state

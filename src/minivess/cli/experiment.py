@@ -99,7 +99,7 @@ def run(
     """
     from minivess.data.layouts.cases import read_layout
     from minivess.experiments.cell_selection import CellFilter, select_cells
-    from minivess.experiments.config import load_config, merge
+    from minivess.experiments.config_file import load_config, merge
     from minivess.experiments.design import with_folds_of_the_data
     from minivess.experiments.run_folder import RunFolder
 
@@ -189,7 +189,7 @@ def train(
     plan_keys: dict[str, Any],
 ) -> None:
     """Train one loss on every fold, with options instead of a YAML file."""
-    from minivess.experiments.config import DEBUG, make_config, merge
+    from minivess.experiments.config_file import DEBUG, make_config, merge
 
     if resume and not (log_dir / "config.yaml").is_file():
         raise RunError("a run to resume", f"no run in {log_dir}", "correct --log-dir, or remove --resume")

@@ -73,7 +73,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         click.BadParameter: A setting is not ``KEY=VALUE``, or its value is not valid YAML.
     """
-    from minivess.experiments.config import merge
+    from minivess.experiments.config_file import merge
     from minivess.masking import mask_uri
     from minivess.yaml_files import YamlError, read_yaml
 

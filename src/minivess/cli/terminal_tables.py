@@ -163,7 +163,7 @@ def _gib(size_bytes: int) -> str:
 
 def show_config(config: ExperimentConfig) -> None:
     """Print every key with its value, as YAML."""
-    from minivess.experiments.config import as_yaml
+    from minivess.experiments.config_file import as_yaml
 
     console.print("configuration", style="bold")
     console.print(as_yaml(config), highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.config import CellKey, ExperimentConfig
+from minivess.experiments.cell_key import CellKey
+from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.metrics.catalogue import METRICS
 from minivess.metrics.older_scores import shared_metric

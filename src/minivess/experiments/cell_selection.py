@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from minivess.data.array_store import Store
 from minivess.errors import ConfigError
 from minivess.evaluation.baselines import BASELINES
+from minivess.experiments.cell_key import CellKey
 from minivess.experiments.cell_spec import CellSpec, code_of_cell
-from minivess.experiments.config import CellKey, ExperimentConfig
+from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.suggestions import did_you_mean, unknown

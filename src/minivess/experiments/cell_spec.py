@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.config import CellKey
+from minivess.experiments.cell_key import CellKey
 from minivess.models.model_profile import NetworkSpec
 from minivess.planning.memory.workload import GpuStep
 from minivess.planning.plan import TrainingPlan

@@ -1,4 +1,4 @@
-"""The configuration of an experiment, read from one YAML file.
+"""The keys of an experiment.
 
 The models are strict and frozen. An unknown key or a wrong value is an error with file, line and the nearest known key.
 """
@@ -6,15 +6,14 @@ The models are strict and frozen. An unknown key or a wrong value is an error wi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from minivess.data.groups import check_pattern, is_pattern
 from minivess.errors import ConfigError
+from minivess.experiments.cell_key import CellKey
 from minivess.masking import has_password
 from minivess.metrics.catalogue import known_metrics
 from minivess.models.model_profile import MOST_LEVELS, Channels
@@ -23,20 +22,9 @@ from minivess.settings import Settings
 from minivess.statistics.rule import ComparisonConfig
 from minivess.tracking.uris import ARTIFACTS_FOLDER, DATABASE_FILE
 from minivess.training.config import TrainingConfig
-from minivess.validation_errors import config_error
-from minivess.yaml_files import YamlError, line_of, parse_tree, read_yaml, to_yaml
-
-if TYPE_CHECKING:
-    from ruamel.yaml.nodes import Node
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-DEBUG: dict[str, Any] = {
-    "cases": 6,
-    "folds": 2,
-    "training": {"max_epochs": 2, "steps_per_epoch": 5, "validate_every": 1},
-}
-"""Keys that --debug sets, so that any experiment takes minutes."""
 STORE_FOLDER = "store"
 """The folder of decompressed volumes in an output folder. All runs share it, as they share MLflow's files."""
 _LARGEST_SEED = 10**13
@@ -45,24 +33,6 @@ _LARGEST_SEED = 10**13
 
 _SEED_STEP = 1_000_000_007
 """Distance between the seeds of two repeats, so large that no two runs with usual seeds share one by chance."""
-
-
-class CellKey(NamedTuple):
-    """What a cell trains: one loss or baseline on one fold, in one repeat. Folds count from 0, repeats from 1."""
-
-    method: str
-    fold: int
-    repeat: int = 1
-
-    @property
-    def name(self) -> str:
-        """Name of the folder of the cell: LOSS-foldK, and LOSS-foldK-repeatR from the second repeat on."""
-        return f"{self.method}-fold{self.fold}" + (f"-repeat{self.repeat}" if self.repeat > 1 else "")
-
-    @property
-    def place(self) -> str:
-        """The fold, and the repeat from the second one on, in words."""
-        return f"fold {self.fold}" + (f", repeat {self.repeat}" if self.repeat > 1 else "")
 
 
 class ModelChoice(Settings):
@@ -331,94 +301,3 @@ class ExperimentConfig(Settings):
         if groups is not None and is_pattern(groups):
             check_pattern(groups)
         return groups
-
-
-def load_config(
-    path: Path,
-    overrides: dict[str, Any] | None = None,
-    options: Mapping[str, str] | None = None,
-    *,
-    debug: bool = False,
-) -> ExperimentConfig:
-    """Read an experiment's YAML.
-
-    Args:
-        path: The file.
-        overrides: Nested keys that replace those of the file.
-        options: The option that gave each override, by key ("training.max_epochs": "--set"); an error names it instead
-            of the file.
-        debug: Whether ``DEBUG`` and the ``debug`` keys of the file replace its other keys, and its names end in
-            "-debug".
-
-    Raises:
-        ConfigError: The file is missing, is not valid YAML, or has an unknown key or a wrong value.
-    """
-    try:
-        text = path.read_bytes()
-        raw, root = read_yaml(text), parse_tree(text)
-    except OSError as error:
-        raise ConfigError(
-            "an experiment's YAML file", f"{path}: {error.strerror}", "check the path given with --config"
-        ) from error
-    except YamlError as error:
-        raise ConfigError("valid YAML", f"{path}: {error}", "correct the file at that place") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            "keys and values",
-            f"{path} contains {type(raw).__name__}",
-            "write it like the examples in configs/experiments",
-        )
-    shorter = merge(DEBUG, raw["debug"] if isinstance(raw.get("debug"), dict) else {})
-    values, trial = (merge(merge(raw, keys), overrides or {}) for keys in ({}, shorter))
-    make_config(trial, str(path), options, root)  # reports a wrong debug key even without --debug
-    if debug:
-        values = trial
-        # Another name, so that a trial never takes the folder of the experiment.
-        values |= {key: f"{values[key]}-debug" for key in ("name", "experiment_name") if values.get(key)}
-    return make_config(values, str(path), options, root)
-
-
-def as_yaml(config: ExperimentConfig) -> str:
-    """Return every key with its value as YAML that ``load_config`` reads."""
-    return to_yaml(config.model_dump(mode="json"))
-
-
-def make_config(
-    values: dict[str, Any], source: str, options: Mapping[str, str] | None = None, root: Node | None = None
-) -> ExperimentConfig:
-    """Make a configuration from plain values.
-
-    Args:
-        values: Nested keys.
-        source: Where the values come from, for the error message.
-        options: Options that gave some of the values, by key; an error names the option instead of the source.
-        root: The YAML tree that the values were read from, for the line number in an error message.
-
-    Raises:
-        ConfigError: A key is unknown or a value is wrong; the message names source, key and the nearest known key.
-    """
-    try:
-        return ExperimentConfig.model_validate(values)
-    except ValidationError as error:
-        raise config_error(error, ExperimentConfig, partial(_origin, source, options or {}, root)) from error
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` updated with ``changes``. Nested dictionaries are merged, other values are replaced."""
-    merged = dict(base)
-    for key, value in changes.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _origin(source: str, options: Mapping[str, str], root: Node | None, location: list[str]) -> str:
-    """Return the option that gave the key at ``location``, or a key above or below it; else the line in the file."""
-    for end in range(len(location), 0, -1):
-        if option := options.get(".".join(location[:end])):
-            return option
-    below = ".".join([*location, ""])
-    if option := next((option for key, option in options.items() if key.startswith(below)), None):
-        return option
-    line = line_of(root, location) or line_of(root, ["debug", *location])
-    return f"{source}, line {line}" if line else source

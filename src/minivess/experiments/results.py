@@ -14,7 +14,8 @@ from minivess.csv_text import csv_text
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.evaluation.baselines import BASELINES
 from minivess.evaluation.score_files import read_score_files
-from minivess.experiments.config import CellKey, ExperimentConfig
+from minivess.experiments.cell_key import CellKey
+from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.run_folder import RunFolder, refuse_links
 from minivess.json_files import read_state, write_state
 from minivess.metrics.catalogue import METRICS, known_metrics

@@ -28,8 +28,10 @@ from minivess.data.splits import Splits
 from minivess.digests import seal
 from minivess.errors import RunError
 from minivess.evaluation.evaluate import PREDICTIONS_FOLDER, SCORES_FOLDER, CaseRow
+from minivess.experiments.cell_key import CellKey
 from minivess.experiments.cell_spec import CellResult, CellSpec, Pause, RaceScores, Retry
-from minivess.experiments.config import CellKey, ExperimentConfig, as_yaml
+from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.config_file import as_yaml
 from minivess.experiments.external_method import ExternalFolder, ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.json_files import from_line, is_cut, read_state

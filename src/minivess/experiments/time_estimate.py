@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.splits import Splits
-from minivess.experiments.config import CellKey, ExperimentConfig
+from minivess.experiments.cell_key import CellKey
+from minivess.experiments.config import ExperimentConfig
 from minivess.geometry import patch_for
 from minivess.planning.plan import TrainingPlan
 

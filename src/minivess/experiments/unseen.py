@@ -23,8 +23,8 @@ from minivess.digests import digest_of_file
 from minivess.errors import DataError, MinivessError, RunError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.best_model import BestModel, find_best_model
+from minivess.experiments.cell_key import CellKey
 from minivess.experiments.cell_process import RunObserver, supervise
-from minivess.experiments.config import CellKey
 from minivess.experiments.prepare import Prepared, store_root
 from minivess.experiments.run_folder import CellFolder, RunFolder, UnseenFolder
 from minivess.experiments.unseen_scores import UnseenScores, read_unseen

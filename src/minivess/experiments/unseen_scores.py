@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from minivess.evaluation.evaluate import CaseRow
-from minivess.experiments.config import CellKey
+from minivess.experiments.cell_key import CellKey
 from minivess.experiments.run_folder import RunFolder
 from minivess.json_files import read_state
 from minivess.statistics.resampling import Interval, mean_interval

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from minivess.atomic import write_text
-from minivess.experiments.config import as_yaml
+from minivess.experiments.config_file import as_yaml
 from minivess.experiments.run_folder import RunFolder
 from minivess.experiments.unseen_scores import earlier_note
 from minivess.findings import grouped

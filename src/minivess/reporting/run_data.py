@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from minivess.data.profiler import DatasetProfile
 from minivess.evaluation.evaluate import CaseRow
+from minivess.experiments.cell_key import CellKey
 from minivess.experiments.cell_spec import CellResult
-from minivess.experiments.config import CellKey, ExperimentConfig
+from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.results import read_results
