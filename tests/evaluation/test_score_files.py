@@ -57,6 +57,11 @@ class TestReadScoreFiles:
             (["case,dsc\na,1\nb,1\n", "case,dsc\na,1\n"], "1 case that only one of m0 and m1 has (b)"),
             (["case,dsc\na,1\n"], "only m0"),
             (["case\na\n", "case\na\n"], "none beside case"),
+            (
+                ["case,clDice\na,81.5\n", "case,clDice\na,1\n"],
+                "column clDice: 81.5. Cure: divide percentages by 100",
+            ),
+            (["case,masd\na,-0.1\n", "case,masd\na,1\n"], "m0.csv, line 2, column masd: -0.1"),
             (["case,dsc, dsc\na,1,2\n", "case,dsc\na,1\n"], "dsc twice"),
         ],
     )

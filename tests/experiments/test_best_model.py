@@ -8,9 +8,11 @@ from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.best_model import find_best_model
 from minivess.experiments.cell_spec import CellResult
 from minivess.experiments.config_file import make_config
+from minivess.experiments.race_record import RaceRecord, Round
 from minivess.experiments.run_folder import CellFolder, RunFolder
 from minivess.json_files import write_state
 from minivess.metrics.case import CaseMetrics
+from minivess.statistics.racing import Beaten
 from minivess.statistics.rule import ComparisonConfig
 
 
@@ -86,6 +88,16 @@ class TestFindBestModel:
         assert best is not None
         assert (best.loss, best.rivals) == ("dice_ce", 1)
         assert find_best_model(_run(tmp_path / "b", warp=((0.9,),))) is None
+
+    def test_a_loss_that_a_race_stopped_in_a_later_repeat_does_not_compete(self, tmp_path: Path) -> None:
+        folder = _run(tmp_path, dice_ce=((0.5,), (0.5,)), warp=((0.9,), (0.9,)))
+        _add(folder, 2, dice_ce=((0.5,), (0.5,)))
+        write_state(
+            folder.race, RaceRecord((Round(0.3, 1, "dsc", "dice_ce", (), (Beaten("warp", "dice_ce", 0.1, 0.01, 9),)),))
+        )
+        best = find_best_model(folder)
+        assert best is not None
+        assert (best.loss, best.rivals) == ("dice_ce", 1)
 
     def test_repeats_that_all_losses_have_are_averaged_and_the_network_is_of_the_first(self, tmp_path: Path) -> None:
         """Over two repeats dice_ce has 0.6 and warp 0.5; only dice_ce has a complete third one, so it does not count."""

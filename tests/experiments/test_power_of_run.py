@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.splits import Fold, Splits
@@ -101,6 +103,16 @@ class TestConfig:
             refuse_another_experiment(config(tmp_path, comparison={**RULE, "margin": 0.05}), folder)
         assert "--primary dsc --margin 0.05 --against dice_ce --level 0.95" in caught.value.cure
         assert "0.02 then, 0.05 now" in caught.value.got
+        options = re.findall(r"--set (\S+)=([^\s)]+)", caught.value.cure)
+        restored = {key.removeprefix("comparison."): yaml.safe_load(value) for key, value in options}
+        refuse_another_experiment(config(tmp_path, comparison={**RULE, "margin": 0.05, **restored}), folder)
+
+    def test_a_comparison_that_was_added_is_refused_with_the_setting_that_removes_it(self, tmp_path: Path):
+        folder = RunFolder(tmp_path / "one")
+        folder.path.mkdir()
+        folder.write_config(config(tmp_path, comparison=None))
+        with pytest.raises(ConfigError, match=r"--set comparison=null\)"):
+            refuse_another_experiment(config(tmp_path), folder)
 
 
 class TestResults:

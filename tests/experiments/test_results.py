@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from minivess.data.dataset_profile import DatasetProfile, VolumeStats
+from minivess.data.splits import Fold, Splits
 from minivess.digests import seal, unseal
 from minivess.errors import ConfigError, DataError, RunError
 from minivess.experiments.config_file import make_config
@@ -30,6 +31,7 @@ def _run(
     facts = {"shape": (9, 9, 9), "spacing_um": (1, 1, 1), "dtype": "uint8", "stored_bytes": 1, "cached_bytes": 1}
     volumes = [VolumeStats(name=name, image="", label="", digest=digest, **facts) for name, digest in digests.items()]
     write_state(folder.profile, DatasetProfile(folder="", volumes=tuple(volumes)))
+    write_state(folder.splits, Splits(seed=0, folds=()))
     folder.write_config(make_config({"name": path.name, "losses": list(losses), "folds": 2}, "a test"))
     zeros = {
         "centreline_dsc": 0.5, "measured_masd": 1.0, "measured_masd_voxel": 1.0, "normalised_surface_distance": 0.5,
@@ -180,6 +182,16 @@ class TestCompareRuns:
         edited = unseal(runs[1].profile.read_text()).replace("voxels of c11", "edited")
         runs[1].profile.write_text(seal(edited))
         with pytest.raises(DataError, match="c11"):
+            compare_runs(runs)
+
+    @pytest.mark.parametrize("other", ["an2", ""])
+    def test_runs_with_other_groups_are_refused(self, tmp_path: Path, other: str) -> None:
+        runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]
+        for run, group in zip(runs, ("an1", other), strict=True):
+            folds = tuple(Fold(train=(), held_out=(f"c{k}1", f"c{k}2")) for k in (0, 1))
+            groups = {case: "an1" for fold in folds for case in fold.held_out}
+            write_state(run.splits, Splits(seed=0, folds=folds, groups={**groups, "c11": group} if group else {}))
+        with pytest.raises(DataError, match=rf"{other or 'no group'} in {runs[1].path}"):
             compare_runs(runs)
 
     def test_no_finished_cell_is_an_error(self, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from minivess.data.phantoms.phantom import in_groups, small_cases, write_phantom
 from minivess.experiments.best_model import find_best_model
 from minivess.experiments.load_run import load_run
 from minivess.experiments.run_folder import RunFolder
+from minivess.experiments.unseen import UnseenSpec
 from minivess.experiments.unseen_scores import read_unseen
+from minivess.json_files import read_state, write_state
 
 TEST = ("animal3_1", "animal3_2")
 RECORD = """\
@@ -40,6 +43,7 @@ class Study:
     opened: list[str]
     before: dict[str, int]
     scored: subprocess.CompletedProcess[str]
+    command: Callable[[], subprocess.CompletedProcess[str]]
 
 
 def _damage(path: Path) -> None:
@@ -83,7 +87,7 @@ def study(tiny_study: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
     before = {str(path): path.stat().st_mtime_ns for path in run.path.glob("cells/*/result.json")}
     for path, content in whole.items():
         path.write_bytes(content)
-    return Study(run, data, refused, opened, before, command())
+    return Study(run, data, refused, opened, before, command(), command)
 
 
 class TestBeforeTheEnd:
@@ -152,3 +156,15 @@ class TestAtTheEnd:
         assert not [name for name in runs["dice_ce-fold1"].metrics if name.startswith("test/")]
         (version,) = client.search_model_versions("name='tiny'")
         assert version.tags["test_dsc"].startswith(f"{scores.interval('dsc').mean:.3f}"[:4])
+
+    def test_scores_of_a_network_that_was_trained_again_are_kept_and_named(self, study: Study) -> None:
+        """Another digest of the weights stands for the network that was there before."""
+        scores = read_unseen(study.run)
+        assert scores is not None
+        place = study.run.unseen(scores.cell)
+        spec = read_state(place.spec, UnseenSpec, "")
+        write_state(place.spec, spec.model_copy(update={"weights_digest": "of another network"}))
+        assert study.command().returncode == 0
+        again = read_unseen(study.run)
+        assert again is not None
+        assert (again.rows, again.earlier) == (scores.rows, (f"{scores.cell}-before-1",))

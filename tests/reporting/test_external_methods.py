@@ -215,6 +215,14 @@ class TestTestSet:
         write_results(tested)
         assert "nnunet <small>trained elsewhere</small>: mean" in write_report(tested).read_text()
 
+    def test_masks_of_test_cases_may_be_added_later(self, tested: RunFolder, masks: Path, tmp_path: Path) -> None:
+        first = score_masks(tested, "nnunet", [str(masks)]).record
+        for name in ("t1", "t2"):
+            shutil.copy(tmp_path / "extra" / "seg" / f"{name}_y.nii.gz", masks)
+        grown = score_masks(tested, "nnunet", [str(masks)])
+        assert (grown.is_new, grown.record.rows) == (True, first.rows)
+        assert [row.case for row in grown.record.test_rows] == ["t1", "t2"]
+
     def test_they_may_all_be_missing_but_not_some(self, tested: RunFolder, masks: Path, tmp_path: Path) -> None:
         assert score_masks(tested, "nnunet", [str(masks)]).record.test_rows == ()
         shutil.copy(tmp_path / "extra" / "seg" / "t1_y.nii.gz", masks)

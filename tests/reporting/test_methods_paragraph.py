@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from minivess.experiments.run_folder import RunFolder
@@ -15,6 +17,14 @@ class TestMethodsParagraph:
         assert f"{len(facts.profile.volumes)} volumes with {facts.config.folds}-fold cross-validation" in training
         assert f"{facts.config.training.steps} steps" in training
         assert "No comparison was fixed" in statistics
+        assert "sign-flip tests" in statistics
+
+    def test_repeats_are_named_and_have_another_test(self, finished: RunFolder):
+        facts = read_run_data(finished)
+        facts = replace(facts, comparison=facts.comparison.model_copy(update={"repeats": 3}))
+        _, statistics = methods_paragraph(facts)
+        assert "trained 3 times with different seeds" in statistics
+        assert "sign-flip" not in statistics
 
     def test_a_single_split_is_no_cross_validation(self, finished: RunFolder, monkeypatch: pytest.MonkeyPatch):
         facts, splits = read_run_data(finished), finished.read_splits()

@@ -36,6 +36,15 @@ class TestCentrelineGap:
         assert gap is not None
         assert (gap.cases, gap.leaders) == (0, ("a", "b"))
 
+    def test_repeats_are_averaged(self) -> None:
+        rows = [
+            {"method": "a", "fold": 0, "case": "c", "repeat": k, "cldice": 0.6, "centreline_dsc": lee}
+            for k, lee in ((1, 0.9), (2, 0.6))
+        ]
+        gap = compare(rows, ("cldice",), resamples=1000).centreline_gap
+        assert gap is not None
+        assert round(gap.largest, 6) == 0.15
+
     def test_scores_that_lack_one_of_the_two_have_no_gap(self) -> None:
         for lee in (None, "", float("nan")):
             assert compared(a=((0.9, 0.1),), b=((0.9, lee),)).centreline_gap is None

@@ -256,16 +256,9 @@ def show_comparison(comparison: Comparison) -> None:
     if note := topology_note(comparison):
         console.print(note, style="dim", highlight=False)
     _show_tests(comparison)
-    if comparison.decision:
-        console.print()
-        for sentence in comparison.decision.text:
-            console.print(sentence, highlight=False, markup=False)
     verdict = headline(comparison)
     console.print(f"\n[bold]{escape(verdict.title)}.[/] {escape(verdict.lead)}", highlight=False)
-    printed = comparison.decision.text if comparison.decision else ()
     for sentence in dict.fromkeys((*verdict.shown, *verdict.not_shown, *comparison.notes)):
-        if sentence in printed:
-            continue
         console.print(f"- {sentence}", highlight=False, markup=False)
 
 

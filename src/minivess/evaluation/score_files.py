@@ -46,8 +46,8 @@ def read_score_files(paths: Sequence[Path], metrics: Sequence[str] = (), lower: 
 
     Raises:
         ConfigError: A metric is unknown.
-        DataError: A file cannot be read, a column or a value is missing, a score is not a finite number, a case is twice
-            in a method and repeat, the methods have different cases, or there is only one method.
+        DataError: A file cannot be read, a column or a value is missing, a score is not a finite number or outside its
+            range, a case is twice in a method and repeat, the methods have different cases, or there is only one method.
     """
     rows = [row for path in paths for row in _read(path)]
     columns = [name for name in rows[0] if name not in (*_RESERVED, "")]
@@ -117,7 +117,7 @@ def _row(row: dict[str, str], keys: dict[str, str]) -> dict[str, Any]:
     """Return a row with numbers.
 
     Raises:
-        DataError: A value is missing or not a number.
+        DataError: A value is missing, not a number, or outside the range of a metric that minivess knows.
     """
     place = row[""]
     if not row["case"]:
@@ -127,6 +127,11 @@ def _row(row: dict[str, str], keys: dict[str, str]) -> dict[str, Any]:
         values[name] = _number(row[name], f"{place}, column {name}", whole=True)
     for name, key in keys.items():
         values[key] = _number(row.get(name, ""), f"{place}, column {name}")
+        if key in METRICS and not 0 <= values[key] <= METRICS[key].highest:
+            most = METRICS[key].highest
+            kind = f"a number from 0 to {most:g}" if math.isfinite(most) else "a number that is not negative"
+            cure = "divide percentages by 100" if values[key] > 0 else "correct this cell"
+            raise DataError(kind, f"{place}, column {name}: {row[name]}", cure)
     return values
 
 

@@ -48,14 +48,15 @@ def find_best_model(folder: RunFolder) -> BestModel | None:
     """Return the network of fold 0, repeat 1 of the best loss; None while no loss has finished on every fold.
 
     The best loss has the best mean of the leading metric over all groups of cases, each case scored by the fold that held
-    it out and averaged over the repeats. Losses with an unfinished fold in the first repeat are not compared; of the other repeats,
-    those count that all compared losses have finished. The networks of a loss differ only in training cases and seed,
-    and the held-out scores describe the loss, not one of its networks: the fold with the best scores may only have the
-    easiest cases, and the best seed was only lucky. Therefore the network of fold 0, repeat 1 is used, a choice made
-    before any case is scored.
+    it out and averaged over the repeats. Losses with an unfinished fold in the first repeat, and losses that a race
+    stopped in a later one, are not compared; of the other repeats, those count that all compared losses have finished.
+    The networks of a loss differ only in training cases and seed, and the held-out scores describe the loss, not one of
+    its networks: the fold with the best scores may only have the easiest cases, and the best seed was only lucky.
+    Therefore the network of fold 0, repeat 1 is used, a choice made before any case is scored.
     """
     config = folder.read_config()
-    complete = {loss: _complete_repeats(folder, config, loss) for loss in sorted(config.losses)}
+    competing = set(config.losses) - set(folder.left_out())
+    complete = {loss: _complete_repeats(folder, config, loss) for loss in sorted(competing)}
     compared = {loss: repeats for loss, repeats in complete.items() if REPEAT in repeats}
     if not compared:
         return None

@@ -79,11 +79,12 @@ def _decide(config: ExperimentConfig, folder: RunFolder, share: float, observer:
     assert config.race is not None
     record, step = folder.read_race(), config.training.step_at(share)
     metric = config.leading_metric
-    scores = []
+    scores, unit = [], "case"
     judged = [loss for loss in config.losses if loss not in record.stopped and _has_reached(config, folder, loss, step)]
     for loss in judged:
         for cell in (key for key in config.cells_in_order if key.method == loss):
             rows = folder.cell(*cell).rows_at(step) or ()
+            unit = "group" if any(row.group for row in rows) else unit
             scores += [(loss, row.group or row.case, float(getattr(row.metrics, metric))) for row in rows]
     if len(judged) < 2:
         return
@@ -94,7 +95,7 @@ def _decide(config: ExperimentConfig, folder: RunFolder, share: float, observer:
         reference=reference,
         keep=config.race.keep,
     )
-    found = Round(share, step, metric, reference, tuple(judged), beaten)
+    found = Round(share, step, metric, reference, tuple(judged), beaten, unit)
     record = RaceRecord((*record.rounds, found))
     write_state(folder.race, record)
     dropped = [cell.name for one in beaten for cell in config.cells_in_order if cell.method == one.loss]

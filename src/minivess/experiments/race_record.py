@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minivess.statistics.racing import Beaten
-from minivess.text import format_p_value, format_together
+from minivess.text import counted, format_p_value, format_together
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Round:
         judged: Losses that were compared. Not among them are losses that were stopped before, and losses of which a cell
             has not reached the step because it failed.
         stopped: The losses that go no further.
+        unit: What was counted as independent: "group" or "case".
     """
 
     share: float
@@ -28,6 +29,7 @@ class Round:
     reference: str
     judged: tuple[str, ...]
     stopped: tuple[Beaten, ...]
+    unit: str = "case"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,6 @@ class RaceRecord:
         (difference,) = format_together(one.difference)
         return (
             f"{loss} was stopped by the race at {found.share:.0%} of its steps (step {found.step}): {one.leader} was "
-            f"better in {found.metric} by {difference} on average over {one.units} cases or groups "
+            f"better in {found.metric} by {difference} on average over {counted(one.units, found.unit)} "
             f"(p = {format_p_value(one.p_holm)}, one-sided, corrected)."
         )

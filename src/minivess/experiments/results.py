@@ -173,10 +173,10 @@ def _lacking(rows: list[dict[str, Any]], metric: str) -> list[str]:
 
 
 def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
-    """Require that all runs scored the same volumes with the same tolerance.
+    """Require that all runs scored the same volumes, in the same groups, with the same tolerance.
 
     Raises:
-        DataError: A volume or the tolerance differs.
+        DataError: A volume, the group of one, or the tolerance differs.
     """
     scored = {row["case"] for row in rows}
     seen: dict[str, tuple[str | None, RunFolder]] = {}
@@ -188,6 +188,17 @@ def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any
                     f"the same volume and label {volume.name} in all runs",
                     f"different ones in {first.path} and in {folder.path}",
                     "compare runs on one data set",
+                )
+    groups: dict[str, tuple[str, RunFolder]] = {}
+    for folder in folders:
+        own = folder.read_splits().groups
+        for case in sorted(scored & {volume.name for volume in folder.read_profile().volumes}):
+            group, first = groups.setdefault(case, (own.get(case, "no group"), folder))
+            if group != own.get(case, "no group"):
+                raise DataError(
+                    f"{case} in one group in all runs",
+                    f"{group} in {first.path}, {own.get(case, 'no group')} in {folder.path}",
+                    "compare runs that were started with the same groups",
                 )
     if len(tolerances := {folder.read_config().evaluation.tolerance_um for folder in folders}) > 1:
         raise DataError(

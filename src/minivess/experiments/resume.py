@@ -68,7 +68,10 @@ def _refuse_fewer_repeats(config: ExperimentConfig, folder: RunFolder) -> None:
 
 def _compare_afterwards(config: ExperimentConfig, folder: RunFolder) -> str:
     """Return the cure for a comparison that was chosen after the run was started."""
-    rule, restore = config.comparison, "restore the key comparison to continue"
+    before, rule = folder.read_config().comparison, config.comparison
+    keys = {"comparison": "null"} if before is None else {f"comparison.{key}": value for key, value in before}
+    settings = " ".join(f"--set {key}={value}" for key, value in keys.items())
+    restore = f"restore the key comparison to continue ({settings})"
     if rule is None:
         return restore
     options = f"--primary {rule.primary} --margin {rule.margin:g} --against {rule.against} --level {rule.level:g}"

@@ -328,10 +328,11 @@ class RunFolder:
 
     def left_out(self) -> tuple[str, ...]:
         """Return the losses that a race stopped and that were not continued to the end of all their cells."""
-        stopped, cells = self.read_race().stopped, self.read_config().cells_in_order if self.read_race().stopped else []
-        return tuple(
-            loss for loss in stopped if not all(self.cell(*key).finished for key in cells if key.method == loss)
-        )
+        stopped = self.read_race().stopped
+        if not stopped:
+            return ()
+        open_cells = {key.method for key in self.read_config().cells_in_order if not self.cell(*key).finished}
+        return tuple(loss for loss in stopped if loss in open_cells)
 
     def read_config(self) -> ExperimentConfig:
         """Read the resolved configuration.

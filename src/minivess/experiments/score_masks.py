@@ -86,7 +86,9 @@ def score_masks(
         before, masks_id = own.read(), _identity(digests)
         if before is not None and (before.masks, before.trained_on) == (masks_id, trained_on):
             return Scored(before, is_new=False)
-        if before is not None and not replace:
+        # The masks of the test set are new once the run has scored it; those of the held-out cases are as before.
+        grown = before is not None and before.trained_on == trained_on and before.digests.items() <= digests.items()
+        if before is not None and not (replace or grown):
             got = f"{name}, scored on {before.scored_iso[:10]} from {before.source}"
             raise ConfigError("a name that no other masks have", got, "choose another --name, or give --replace")
         volumes = [*profile.volumes, *(test.profile.volumes if test else ())]

@@ -98,7 +98,7 @@ def score_unseen(prepared: Prepared, observer: RunObserver) -> Outcome | None:
             return failure(f"the weights of {found.cell.path.name} are missing", cure)
         digest = digest_of_file(found.cell.weights / WEIGHTS_FILE)
         if not _is_same_network(place, digest):
-            shutil.rmtree(place.path, ignore_errors=True)
+            _put_aside(place)
         if place.result.is_file() and scored is not None and scored.cell == found.cell.path.name:
             return None
         try:
@@ -120,6 +120,15 @@ def _is_same_network(place: UnseenFolder, digest: str) -> bool:
     if not place.spec.is_file():
         return False
     return read_state(place.spec, UnseenSpec, f"delete {place.path}; {_REPEAT}").weights_digest == digest
+
+
+def _put_aside(place: UnseenFolder) -> None:
+    """Make room for the scores of another network of the cell. Those of the earlier one stay, so that they are known."""
+    if place.result.is_file():
+        number = 1 + len(list(place.path.parent.glob(f"{place.path.name}-before-*")))
+        place.path.rename(place.path.with_name(f"{place.path.name}-before-{number}"))
+    else:
+        shutil.rmtree(place.path, ignore_errors=True)
 
 
 def _measure(prepared: Prepared) -> DatasetProfile:

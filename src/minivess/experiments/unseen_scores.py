@@ -19,7 +19,8 @@ class UnseenScores(BaseModel):
         cell: Name of the cell whose network was scored.
         content_hash: Digest of the files of the test set.
         rows: One row for each test case.
-        earlier: Cells whose networks were scored on the test set before. If there are any, it was not unseen any more.
+        earlier: Cells whose networks were scored on the test set before; CELL-before-N for a network that its cell had before
+            it was trained again. If there are any, the test set was not unseen any more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from minivess.errors import ConfigError
 from minivess.suggestions import did_you_mean
@@ -20,6 +21,7 @@ class Metric:
         margin: Largest difference between two losses that does not matter, if the user gives none.
         spread: Standard deviation of the difference between two losses on one volume, measured on seven volumes
             (docs/benchmarks/statistics.md); used to plan a run if no earlier run was measured.
+        highest: Largest possible value, if there is one. No metric can be below 0.
     """
 
     title: str
@@ -27,6 +29,7 @@ class Metric:
     unit: str = ""
     margin: float = 0.01
     spread: float = 0.05
+    highest: float = inf
 
     @property
     def heading(self) -> str:
@@ -35,12 +38,12 @@ class Metric:
 
 
 METRICS = {
-    "cldice": Metric("clDice", higher_is_better=True),
-    "dsc": Metric("DSC", higher_is_better=True, spread=0.03),
-    "centreline_dsc": Metric("clDice (Lee skeleton)", higher_is_better=True),
+    "cldice": Metric("clDice", higher_is_better=True, highest=1),
+    "dsc": Metric("DSC", higher_is_better=True, spread=0.03, highest=1),
+    "centreline_dsc": Metric("clDice (Lee skeleton)", higher_is_better=True, highest=1),
     "measured_masd": Metric("MASD", higher_is_better=False, unit="µm", margin=0.1, spread=0.46),
     "measured_masd_voxel": Metric("MASD", higher_is_better=False, unit="voxels", margin=0.1, spread=0.3),
-    "normalised_surface_distance": Metric("NSD", higher_is_better=True, spread=0.06),
+    "normalised_surface_distance": Metric("NSD", higher_is_better=True, spread=0.06, highest=1),
     "hausdorff_95": Metric("HD95", higher_is_better=False, unit="µm", margin=1, spread=2.5),
     "betti0_error": Metric("Betti-0 error", higher_is_better=False, margin=1, spread=170),
     "betti1_error": Metric("Betti-1 error", higher_is_better=False, margin=1, spread=145),

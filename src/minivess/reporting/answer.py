@@ -77,7 +77,9 @@ def _names(decision: Decision, verdict: str) -> list[str]:
 def answer_lead(comparison: Comparison, decision: Decision) -> str:
     """Return what the answer is based on: the data, the trainings, and when the rule was set."""
     groups = f" from {counted(len(comparison.groups), 'group')}" if comparison.groups else ""
-    repeats = f", each trained {comparison.repeats} times" if comparison.repeats > 1 else ", each trained once"
+    once = any(found.repeats == 1 for found in decision.losses) and comparison.repeats > 1
+    times = f"up to {comparison.repeats}" if once else str(comparison.repeats)
+    repeats = f", each trained {times} times" if comparison.repeats > 1 else ", each trained once"
     data = f"{counted(len(comparison.cases), 'volume')}{groups}, {counted(len(comparison.folds), 'fold')}{repeats}."
     return f"{data} {rule_sentence(decision, comparison.metric(decision.rule.primary))}"
 

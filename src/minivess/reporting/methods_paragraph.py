@@ -91,8 +91,11 @@ def _with_rule(decision: Decision) -> Iterator[str]:
 
 
 def _without_rule(facts: RunData) -> Iterator[str]:
+    repeats = facts.comparison.repeats
+    trained = f"Each fold was trained {repeats} times with different seeds. " if repeats > 1 else ""
+    test = "t tests that include the variance between trainings" if repeats > 1 else "sign-flip tests"
     yield (
-        "No comparison was fixed before the trainings; all pairs of losses were compared with paired sign-flip tests, "
+        f"{trained}No comparison was fixed before the trainings; all pairs of losses were compared with paired {test}, "
         "corrected with Holm's method over the pairs of each metric, and are exploratory. "
         f"Intervals are {facts.comparison.level:.0%} bootstrap intervals."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -207,7 +208,10 @@ def _centreline_gap(table: Table, compared: Sequence[str]) -> CentrelineGap | No
     rows = [row for own in table.values() for row in own]
     if not all(set(CENTRELINES) <= row.scores.keys() for row in rows):
         return None
-    scores = {(row.method, row.case): row.scores for row in rows}
+    repeats: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+    for row in rows:
+        repeats.setdefault((row.method, row.case), []).append(row.scores)
+    scores = {place: {name: fmean(one[name] for one in own) for name in CENTRELINES} for place, own in repeats.items()}
     shared = shared_cases(table, compared)
     known = CompareOptions((), 0.95, 1000, 0, METRICS)
     complete, lee = (_best(metric, table, compared, shared, known) for metric in CENTRELINES)

@@ -48,11 +48,13 @@ def rule_sentence(decision: Decision, metric: MetricComparison) -> str:
     chosen = describe_rule(decision.rule, metric.title, metric.unit)
     if decision.beforehand:
         return f"Fixed before the run: {chosen}."
-    before = "nothing"
-    if decision.fixed is not None:
-        fixed = decision.fixed
-        before = f"primary {fixed.primary}, margin {fixed.margin:g}, against {fixed.against}, level {fixed.level:g}"
-    return f"Chosen after the run: {chosen}. Beforehand were fixed: {before}."
+    if decision.fixed is None:
+        return f"Chosen after the run: {chosen}. Nothing was fixed before the run."
+    fixed = decision.fixed
+    return (
+        f"Chosen after the run: {chosen}. Fixed before the run: primary {fixed.primary}, margin {fixed.margin:g}, "
+        f"against {fixed.against}, level {fixed.level:g}."
+    )
 
 
 def loss_sentence(found: LossDecision, rule: ComparisonConfig, metric: MetricComparison) -> str:

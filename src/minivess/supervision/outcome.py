@@ -95,8 +95,8 @@ class Outcome:
     """How one attempt at a cell ended.
 
     Attributes:
-        status: "finished"; "paused" (by a race); "stopped" (interrupted without an error; the same command resumes); "failed" (everything
-            else).
+        status: "finished"; "paused" (by a race); "stopped" (interrupted without an error; the same command resumes);
+            "failed" (everything else).
         cause: Why, as a name for programs.
         message: What happened, as text; after an error with the last lines of the log.
         cure: What the user can do; empty when finished or paused.
