@@ -169,8 +169,8 @@ def _overlay(pictures: _Pictures, width: int) -> Overlay:
         rank=pictures.rank,
         row=pictures.row,
         stats=stats,
-        image=_data_uri(pictures.image, width),
-        result=_data_uri(pictures.result, width),
+        image=as_data_uri(pictures.image, width),
+        result=as_data_uri(pictures.result, width),
         bar_um=bar_um,
         bar_percent=100 * bar_um / side_um,
     )
@@ -183,7 +183,7 @@ def scale_bar_um(side_um: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most_um))
 
 
-def _data_uri(picture: Image.Image, width: int) -> str:
+def as_data_uri(picture: Image.Image, width: int) -> str:
     """Encode a picture: lossless PNG if it is small, otherwise WebP, or JPEG if Pillow does not support WebP."""
     if max(picture.size) > width:
         factor = width / max(picture.size)
