@@ -1,0 +1,1 @@
+"""From a mask to a vessel graph: lengths, diameters, branches."""
