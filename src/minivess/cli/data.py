@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FILE, FOLDER, as_json
+from minivess.cli.options import FILE, FOLDER, as_json, spacing_option
 from minivess.json_files import to_plain, write_state
 
 
@@ -105,29 +105,12 @@ def phantom(out: Path, count: int, like: str, groups: int | None, seed: int, qui
         click.echo(f"{len(cases)} phantoms written to {out}")
 
 
-def _parse_spacing(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        x, y, z = (float(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"expected X,Y,Z such as 0.994,0.994,5, got {text!r}") from None
-    if not 0 < min(x, y, z) <= max(x, y, z) < float("inf"):
-        raise click.BadParameter(f"expected three finite sizes above zero, got {text!r}")
-    return x, y, z
-
-
 @data.command()
 @click.argument("source", metavar="IN", type=FOLDER)
 @click.argument("out", type=FOLDER)
-@click.option(
-    "--spacing-um",
-    callback=_parse_spacing,
-    metavar="X,Y,Z",
-    help="Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each, "
-    "or the stack itself if it states three sizes with units.",
+@spacing_option(
+    "Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each, "
+    "or the stack itself if it states three sizes with units."
 )
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from minivess.cli import benchmark, data, experiment, labels, planning, prediction, promotion, score, ui
+from minivess.cli import benchmark, data, experiment, labels, measurement, planning, prediction, promotion, score, ui
 from minivess.cli.terminal_output import drop_what_cannot_be_written
 from minivess.errors import MinivessError, RunError
 from minivess.trusted_code import named_folders
@@ -28,7 +28,7 @@ _interrupted: list[int] = []
 _SECTIONS = {
     "Check and plan": ("profile", "preflight", "plan", "benchmark"),
     "Train and compare": ("run", "train", "compare", "score", "report", "check-labels"),
-    "Use the results, prepare data": ("predict", "promote", "ui", "track", "data"),
+    "Use the results, prepare data": ("predict", "measure", "promote", "ui", "track", "data"),
 }
 
 
@@ -65,7 +65,7 @@ def cli() -> None:
     """
 
 
-for group in (data, planning, experiment, score, labels, prediction, promotion, ui, benchmark):
+for group in (data, planning, experiment, score, labels, prediction, measurement, promotion, ui, benchmark):
     for command in group.COMMANDS:
         cli.add_command(command)
 

@@ -157,3 +157,22 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
         callback = parse_patch if key == "patch_size" else None
         decorated = click.option(f"--{key.replace('_', '-')}", key, type=kind, callback=callback, help=text)(decorated)
     return decorated
+
+
+def _parse_spacing(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected X,Y,Z such as 0.994,0.994,5, got {text!r}") from None
+    if not 0 < min(x, y, z) <= max(x, y, z) < float("inf"):
+        raise click.BadParameter(f"expected three finite sizes above zero, got {text!r}")
+    return x, y, z
+
+
+def spacing_option(text: str) -> Callable[[Any], Any]:
+    """Return the option ``--spacing-um X,Y,Z`` with this help; the parameter is ``spacing_um``."""
+    return click.option("--spacing-um", callback=_parse_spacing, metavar="X,Y,Z", help=text)

@@ -52,9 +52,9 @@ def find_masks(given: Sequence[str], cases: Iterable[str], *, optional: bool = F
     """
     exact: dict[str, list[Path]] = {}
     shortened: dict[str, list[Path]] = {}
-    for path in dict.fromkeys(_files(given)):
+    for path in dict.fromkeys(mask_files(given)):
         exact.setdefault(_ENDING.sub("", path.name), []).append(path)
-        shortened.setdefault(_MASK.sub("", path.name), []).append(path)
+        shortened.setdefault(mask_name(path), []).append(path)
     files = {case: exact.get(case) or shortened.get(case, []) for case in cases}
     if optional and not any(files.values()):
         return {}
@@ -93,7 +93,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         VolumeError: The file cannot be read, contains NaN or infinity, or has other values than 0 and 1, or 0 and 255.
     """
-    voxels = read_stack(path) if _is_tiff(path) else read_volume(path)
+    voxels = read_stack(path) if is_tiff(path) else read_volume(path)
     vessel: np.ndarray = voxels != 0
     values = np.unique(voxels[vessel])
     if not np.isfinite(values).all():
@@ -106,7 +106,7 @@ def read_mask(path: Path) -> np.ndarray:
     return vessel.astype(np.uint8)
 
 
-def _files(given: Sequence[str]) -> Iterator[Path]:
+def mask_files(given: Sequence[str]) -> Iterator[Path]:
     """Yield the mask files of folders, files and patterns."""
     for text in given:
         paths = [Path(text)] if Path(text).exists() else [Path(found) for found in sorted(glob(text))]
@@ -129,7 +129,7 @@ def _faults(files: Mapping[str, Sequence[Path]], found: Sequence[str]) -> Iterat
 
 def _grid_faults(path: Path, volume: VolumeStats) -> Iterator[tuple[str, str]]:
     """Yield what was expected and what was found, for each way in which a mask is not on the grid of its volume."""
-    header = None if _is_tiff(path) else read_header(path)
+    header = None if is_tiff(path) else read_header(path)
     shape = read_stack_header(path).shape if header is None else header.shape
     if shape != volume.shape:
         yield f"the shape of the volume, {format_shape(volume.shape)}", f"{format_shape(shape)} in {path.name}"
@@ -154,5 +154,11 @@ def _largest_shift(mask: Header, image: Header) -> float:
     return float(np.abs(np.linalg.pinv(ours) @ theirs @ corners - corners).max())
 
 
-def _is_tiff(path: Path) -> bool:
+def mask_name(path: Path) -> str:
+    """Return the name of the case of a mask: that of its file without ``.nii.gz`` and the like, ``_0000`` and ``_y``."""
+    return _MASK.sub("", path.name)
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF stack, by its ending."""
     return path.suffix.lower() in (".tif", ".tiff")

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects
+from scipy import ndimage
 
 LEAST_VOXELS = 8
 """A region with fewer voxels beyond the tolerance is not listed."""
@@ -88,13 +87,13 @@ def _regions(
     """Return the regions of ``present`` that are beyond the tolerance from ``other``; distance 1 is the tolerance."""
     depth = np.full(present.shape, _MOST_DEPTH, np.float32)
     if other.any():
-        depth = np.minimum(distance_transform_edt(~other, sampling=unit) - 1, _MOST_DEPTH).astype(np.float32)
+        depth = np.minimum(ndimage.distance_transform_edt(~other, sampling=unit) - 1, _MOST_DEPTH).astype(np.float32)
     outside = present & (depth > 0)
     certain = np.where(outside, disagree * depth, 0)
-    thickness = distance_transform_edt(outside, sampling=unit)
-    pieces = _in_tiles(cc3d.connected_components(outside, connectivity=26))
+    thickness = ndimage.distance_transform_edt(outside, sampling=unit)
+    pieces = _in_tiles(ndimage.label(outside, np.ones((3, 3, 3)))[0])
     found = []
-    for number, box in enumerate(find_objects(pieces), start=1):
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         inside = pieces[box] == number
         voxels = int(np.count_nonzero(inside))
         if voxels < LEAST_VOXELS:
