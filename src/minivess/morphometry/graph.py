@@ -244,16 +244,27 @@ def _merged(nodes: Sequence[Node], segments: Sequence[Segment]) -> tuple[list[No
         if top(node) in members and (degree[node] or node in members):
             members[top(node)].append(node)
     number_of = {node: number for number, node in enumerate(used)}
-    merged = [
-        replace(
-            nodes[number],
-            position_um=np.mean([nodes[node].position_um for node in members[number]], axis=0),
-            radius_um=max(nodes[node].radius_um for node in members[number]),
-        )
-        for number in used
-    ]
+    radii = [max(nodes[node].radius_um for node in members[number]) for number in used]
     renamed = [replace(s, nodes=(number_of[top(s.nodes[0])], number_of[top(s.nodes[1])])) for s in kept]
-    return merged, renamed
+    merged = [replace(nodes[number], radius_um=radius) for number, radius in zip(used, radii, strict=True)]
+    return _meeting(merged, renamed)
+
+
+def _meeting(nodes: Sequence[Node], segments: Sequence[Segment]) -> tuple[list[Node], list[Segment]]:
+    """Move each node to the mean of the ends that meet there, and these ends to the node."""
+    ends: list[list[NDArray[np.float64]]] = [[] for _ in nodes]
+    for segment in segments:
+        ends[segment.nodes[0]].append(segment.points_um[0])
+        ends[segment.nodes[1]].append(segment.points_um[-1])
+    moved = [
+        replace(node, position_um=np.mean(own, axis=0)) if own else node for node, own in zip(nodes, ends, strict=True)
+    ]
+    met = []
+    for segment in segments:
+        points_um = segment.points_um.copy()
+        points_um[0], points_um[-1] = (moved[number].position_um for number in segment.nodes)
+        met.append(replace(segment, points_um=points_um))
+    return moved, met
 
 
 def _alone(nodes: Sequence[Node], segments: Sequence[Segment], degree: NDArray[np.intp]) -> set[int]:

@@ -92,12 +92,12 @@ def measure_segment(segment: Segment, graph: VesselGraph) -> SegmentMeasures:
 
 
 def own_part(segment: Segment, graph: VesselGraph) -> NDArray[np.bool_]:
-    """Return which points of a segment are outside of the wider vessels at its ends; all points if none is."""
-    first, second = (graph.nodes[number] for number in segment.nodes)
+    """Return which points of a segment are outside of the vessels and of the round tips at its ends; all if none is."""
     outside = np.ones(len(segment.points_um), bool)
-    for node in (first, second):
-        if node.kind == "branch":
-            outside &= np.linalg.norm(segment.points_um - node.position_um, axis=1) > node.radius_um
+    for node in (graph.nodes[number] for number in segment.nodes):
+        if node.kind != "cut":
+            inside_um = node.radius_um if node.kind == "branch" else float(np.median(segment.radius_um))
+            outside &= np.linalg.norm(segment.points_um - node.position_um, axis=1) > inside_um
     return outside if outside.any() else np.ones(len(segment.points_um), bool)
 
 
