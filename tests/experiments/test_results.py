@@ -127,6 +127,17 @@ class TestResults:
         note = write_results(folder).notes[-1]
         assert all(text in note for text in ("--accept-changed-code", "losses", "(dice_ce-fold1)"))
 
+    @pytest.mark.parametrize(("digests", "noted"), [(("a", "a"), False), (("a", "b"), True)])
+    def test_an_own_loss_is_compared_with_itself_only(
+        self, tmp_path: Path, digests: tuple[str, str], noted: bool
+    ) -> None:
+        """The first cell uses no loss of its own; that the others do is no change of the code."""
+        folder = _run(tmp_path / "a", 0.5)
+        for fold, own in ((0, {}), (1, {"my:loss": digests[0]}), (1, {"my:loss": digests[1]})):
+            code = Code(commit=None, libraries={"torch": "2"}, package={}, builders=own)
+            write_state(folder.cell("dice_ce", fold).next_environment, {"minivess": "0", "code": to_plain(code)})
+        assert ("--accept-changed-code" in " ".join(write_results(folder).notes)) == noted
+
 
 class TestCompareRuns:
     def test_one_run_with_the_configured_or_other_metrics(self, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from minivess.cli.options import FOLDER, as_json, run_folder
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @as_json
 def check_labels(run: Path, output: Path | None, pictures: int, quiet: bool, as_json: bool) -> None:
-    """List regions where the labels of a run may be wrong, with pictures.
+    """List regions where labels may be wrong, with pictures.
 
     These are regions where the networks of RUN that have not seen a case agree with each other, but not with its label.
     The most doubtful region is first. Nothing is trained or predicted: the saved masks of the held-out cases are used.

@@ -27,8 +27,8 @@ _interrupted: list[int] = []
 
 _SECTIONS = {
     "Check and plan": ("profile", "preflight", "plan", "benchmark"),
-    "Train and compare": ("run", "train", "compare", "score", "report", "check-labels"),
-    "Use the results, prepare data": ("predict", "measure", "promote", "ui", "track", "data"),
+    "Train and compare": ("run", "train", "compare", "score", "report"),
+    "Use the results, prepare data": ("predict", "measure", "check-labels", "promote", "ui", "track", "data"),
 }
 
 

@@ -325,8 +325,11 @@ def _code_notes(folder: RunFolder) -> Iterator[str]:
     """Yield a note if the cells, or the attempts of one cell, ran with different code (``--accept-changed-code``)."""
     codes = [(cell.path.name, code) for cell in folder.cells() if cell.finished for code in cell.read_codes()]
     changed: dict[str, list[str]] = {}
+    builders: dict[str, str] = {}  # each loss and network as the first cell that uses it had it
     for name, code in codes:
-        for difference in codes[0][1].differences(code):
+        builders = {**code.builders, **builders}
+        first = codes[0][1].model_copy(update={"builders": {own: builders[own] for own in code.builders}})
+        for difference in first.differences(code):
             changed.setdefault(difference, []).append(name)
     if changed:
         found = "; ".join(f"{what} ({first_few(list(dict.fromkeys(names)))})" for what, names in changed.items())
