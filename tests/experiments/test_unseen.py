@@ -123,9 +123,9 @@ class TestAtTheEnd:
         scores, best = read_unseen(study.run), find_best_model(study.run)
         assert scores is not None
         assert best is not None
-        assert (scores.cell, scores.earlier) == (best.cell.path.name, ())
+        assert (scores.cell, scores.earlier) == (best.name, ()) == ("dice_ce-ensemble", ())
         assert [(row.case, row.group) for row in scores.rows] == [(name, "animal3") for name in TEST]
-        argv = [sys.executable, "-m", "minivess.cli.main", "predict", str(best.cell.path), "-o", str(tmp_path)]
+        argv = [sys.executable, "-m", "minivess.cli.main", "predict", str(study.run.path), "-o", str(tmp_path)]
         subprocess.run([*argv, str(study.data / "raw" / "animal3_1.nii.gz")], check=True)
         kept = study.run.unseen(scores.cell).predictions / "animal3_1.nii.gz"
         assert (read_volume(tmp_path / "animal3_1_y.nii.gz") == read_volume(kept)).all()
@@ -137,7 +137,7 @@ class TestAtTheEnd:
         assert study.run.test_cases.read_text().count("animal3_") == 2
 
     def test_terminal_and_report_show_it(self, study: Study) -> None:
-        assert "Test set (2 cases in 1 group, network of dice_ce, fold 0)" in " ".join(study.scored.stdout.split())
+        assert "Test set (2 cases in 1 group, dice_ce, ensemble)" in " ".join(study.scored.stdout.split())
         page = study.run.report.read_text()
         section = page[page.index('<section id="test">') : page.index('<section id="cases">')]
         assert all(name in section for name in TEST)
@@ -152,8 +152,8 @@ class TestAtTheEnd:
         runs = {run.info.run_name: run.data for run in client.search_runs([experiment.experiment_id])}
         scores = read_unseen(study.run)
         assert scores is not None
-        assert runs["dice_ce-fold0"].metrics["test/dsc"] == pytest.approx(scores.interval("dsc").mean)
-        assert not [name for name in runs["dice_ce-fold1"].metrics if name.startswith("test/")]
+        assert runs["tiny"].metrics["test/dsc"] == pytest.approx(scores.interval("dsc").mean)
+        assert not [name for fold in (0, 1) for name in runs[f"dice_ce-fold{fold}"].metrics if name.startswith("test/")]
         (version,) = client.search_model_versions("name='tiny'")
         assert version.tags["test_dsc"].startswith(f"{scores.interval('dsc').mean:.3f}"[:4])
 

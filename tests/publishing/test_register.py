@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from minivess.cli.main import cli
 from minivess.data.formats.nifti import read_volume
 from minivess.digests import unseal
+from minivess.experiments.final_model import find_model
 from minivess.experiments.run_folder import RunFolder
 from minivess.inference.predict_file import predict_file
 from minivess.masking import mask_uri
@@ -166,7 +167,7 @@ class TestModel:
         self, model: Any, desk: Any, published: tuple[RunFolder, str], tmp_path: Path, params: dict[str, Any]
     ) -> None:
         volume = desk.folder / "data/raw/a.nii.gz"
-        expected = read_volume(predict_file(published[0].cell("cbdice", 0).weights, volume, tmp_path, **params))
+        expected = read_volume(predict_file(find_model(published[0].path), volume, tmp_path, **params))
         of_path = model.predict({"path": str(volume)}, params=params)
         of_array = model.predict({"voxels": read_volume(volume)}, params=params)
         assert len(np.unique(expected)) > 1
@@ -218,7 +219,9 @@ class TestPromote:
     def test_damaged_weights_are_not_promoted_even_with_force(self, desk: Any) -> None:
         folder = desk.run("flipped", experiment="flipped", dice_ce=0.6)
         publish(folder, desk.uri)
-        (weights,) = Path(desk.version("flipped", 1).source.removeprefix("file://")).glob("data/*/network.safetensors")
+        (weights,) = Path(desk.version("flipped", 1).source.removeprefix("file://")).glob(
+            "data/*/*-fold0/network.safetensors"
+        )
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
@@ -233,7 +236,7 @@ class TestPromote:
         folder = desk.run("built", experiment="built", dice_ce=0.6)
         publish(folder, desk.uri)
         root = Path(desk.version("built", 1).source.removeprefix("file://"))
-        (spec,) = root.glob("data/*/network.json")
+        (spec,) = root.glob("data/*/*-fold0/network.json")
         spec.write_text(unseal(spec.read_text()).replace("minivess.models.dynunet:build", "no_such_package:build"))
         with pytest.raises(PromotionError, match="no_such_package"):
             promote_run(folder, desk.uri)

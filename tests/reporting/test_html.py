@@ -130,9 +130,16 @@ class TestPage:
     def test_the_model_card_has_scores_training_cases_and_the_command(self, page: Page, finished: RunFolder):
         found = find_best_model(finished)
         assert found is not None
-        assert f"minivess predict {found.cell.path} volume.nii.gz" in page.text
+        assert f"minivess predict {finished.path} volume.nii.gz" in page.text
         assert f"clDice {read_results(finished).metric('cldice').score(found.loss).interval}" in page.text
-        assert f"trained on {', '.join(finished.read_splits().folds[0].train[:-1])}" in page.text
+        assert "the ensemble of 2 networks, one for each fold" in page.text
+
+    def test_the_card_of_a_single_network_has_its_training_cases(self, copied: Callable[[], RunFolder]):
+        folder = copied()
+        folder.write_config(folder.read_config().model_copy(update={"final": "none"}))
+        text = write_report(folder).read_text()
+        assert f"minivess predict {folder.cell('dice_ce', 0).path} volume.nii.gz" in text
+        assert f"trained on {', '.join(folder.read_splits().folds[0].train[:-1])}" in text
 
     def test_the_run_can_be_repeated_with_its_command(self, page: Page, finished: RunFolder):
         command = page.texts["pre"][0].splitlines()[-1]

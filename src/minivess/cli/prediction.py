@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FILE, FOLDER, trust_code
+from minivess.cli.options import FOLDER, trust_code
 from minivess.errors import DataError
 from minivess.findings import grouped
 from minivess.json_files import read_state
 
 
 @click.command()
-@click.argument("weights", type=FOLDER)
-@click.argument("volumes", type=FILE, nargs=-1, required=True)
+@click.argument("model", type=FOLDER)
+@click.argument("volumes", nargs=-1, required=True)
 @click.option("--output-dir", "-o", type=FOLDER, required=True, help="Folder for the masks NAME_y.nii.gz.")
 @click.option(
     "--overlap",
@@ -33,8 +33,8 @@ from minivess.json_files import read_state
 @trust_code
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
-    weights: Path,
-    volumes: tuple[Path, ...],
+    model: Path,
+    volumes: tuple[str, ...],
     output_dir: Path,
     overlap: float | None,
     mirror: bool,
@@ -42,21 +42,26 @@ def predict(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Segment VOLUMES with the weights of a cell (runs/NAME/cells/LOSS-foldK).
+    """Segment VOLUMES with the model of a run.
+
+    MODEL is a run folder (its ensemble, or its best network), the folder of a cell (runs/NAME/cells/LOSS-foldK), or a folder
+    of weights. VOLUMES are files, patterns, or folders with NIfTI images.
 
     The headers of all volumes are read before the first prediction. A volume that has unusable voxels, or that does not fit
     the memory, is reported and skipped; the others are predicted, and the exit code is 3.
     """
     from minivess.cli.progress import share_progress
+    from minivess.data.layouts.listing import find_files
+    from minivess.experiments.final_model import find_model
     from minivess.inference.predict_file import predict_file, require_inputs, require_room
 
-    folder = weights / "weights" if (weights / "weights").is_dir() else weights
+    folder, files = find_model(model), find_files(volumes)
     share = _overlap_of(folder) if overlap is None else overlap
-    for finding in grouped(require_inputs(folder, volumes, force=force)):
+    for finding in grouped(require_inputs(folder, files, force=force)):
         click.echo(f"{click.style('Unlike the training volumes:', fg='yellow', bold=True)} {finding}", err=True)
-    require_room(volumes, output_dir, probabilities=probabilities, replace=force)
+    require_room(files, output_dir, probabilities=probabilities, replace=force)
     skipped = []
-    for volume in volumes:
+    for volume in files:
         try:
             with share_progress(volume.name, quiet=quiet) as progress:
                 target = predict_file(
@@ -75,22 +80,26 @@ def predict(
             click.echo(f"{click.style('Not predicted:', fg='red', bold=True)} {error}", err=True)
             skipped.append(volume.name)
     if skipped:
-        done = f"{len(volumes) - len(skipped)} of {len(volumes)} volumes are predicted in {output_dir}"
+        done = f"{len(files) - len(skipped)} of {len(files)} volumes are predicted in {output_dir}"
         click.echo(f"{done}; skipped: {', '.join(skipped)}", err=True)
         raise click.exceptions.Exit(DataError.exit_code)
 
 
 def _overlap_of(weights: Path) -> float:
-    """Return the overlap of the plan that scored the cell's held-out cases, or 0.5 if the weights are not in a cell folder.
+    """Return the overlap of the plan that scored the held-out cases, or 0.5 if the weights are not in a run folder.
 
     Raises:
-        RunError: A cell.json exists and cannot be read.
+        RunError: The plan exists and cannot be read.
     """
     from minivess.experiments.cell_spec import CellSpec
-    from minivess.experiments.run_folder import CellFolder
+    from minivess.experiments.run_folder import CellFolder, RunFolder
+    from minivess.planning.plan import TrainingPlan
 
-    spec = CellFolder(weights.resolve().parent).spec
-    return read_state(spec, CellSpec, "restore this file, or give --overlap").plan.overlap if spec.is_file() else 0.5
+    parent, cure = weights.resolve().parent, "restore this file, or give --overlap"
+    if (spec := CellFolder(parent).spec).is_file():
+        return read_state(spec, CellSpec, cure).plan.overlap
+    plan = RunFolder(parent).plan
+    return read_state(plan, TrainingPlan, cure).overlap if plan.is_file() else 0.5
 
 
 COMMANDS = (predict,)

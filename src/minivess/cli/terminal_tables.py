@@ -277,7 +277,7 @@ def show_unseen(scores: UnseenScores | None, metrics: Sequence[str]) -> None:
     groups = len({row.group or row.case for row in scores.rows})
     over = counted(len(scores.rows), "case") + (f" in {counted(groups, 'group')}" if groups < len(scores.rows) else "")
     found = "; ".join(f"{METRICS[name].heading} {scores.interval(name)}" for name in metrics)
-    console.print(f"\n[bold]Test set[/] ({over}, network of {escape(scores.place)}): {escape(found)}", highlight=False)
+    console.print(f"\n[bold]Test set[/] ({over}, {escape(scores.place)}): {escape(found)}", highlight=False)
     if scores.earlier:
         console.print(f"- {earlier_note(scores)}", highlight=False, markup=False)
 

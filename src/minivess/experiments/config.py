@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -193,6 +193,11 @@ class ExperimentConfig(Settings):
     plan: PlanRequest = PlanRequest()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    final: Literal["ensemble", "none"] = Field(
+        default="ensemble",
+        description="what is registered at the end: ensemble is the networks of all folds and repeats of the best loss "
+        "together (mean probability); none is the network of its fold 0",
+    )
     race: RaceConfig | None = Field(
         default=None,
         description="stop losses that are beaten early; without this key, every loss is trained to the end",

@@ -20,7 +20,19 @@ from minivess.text import first_few
 
 _MAY_CHANGE: dict[str, Any] = {
     **dict.fromkeys(
-        ("data_dir", "output_dir", "losses", "repeats", "groups", "limits", "dry_start", "tracking_uri", "debug"), True
+        (
+            "data_dir",
+            "output_dir",
+            "losses",
+            "repeats",
+            "groups",
+            "limits",
+            "dry_start",
+            "tracking_uri",
+            "final",
+            "debug",
+        ),
+        True,
     ),
     "evaluation": {"metrics": True, "baselines": True, "resamples": True},
 }

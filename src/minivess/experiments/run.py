@@ -7,10 +7,12 @@ from typing import Protocol
 
 from minivess.data.array_store import build_store
 from minivess.errors import RunError
+from minivess.experiments.best_model import find_best_model
 from minivess.experiments.cell_process import RunObserver
 from minivess.experiments.cell_selection import CellFilter, Job, cell_specs, select_cells
 from minivess.experiments.cell_spec import CellSpec
 from minivess.experiments.dry_start import run_dry_start
+from minivess.experiments.final_model import model_folder
 from minivess.experiments.prepare import Prepared, saved_profile, store_root
 from minivess.experiments.race import rounds
 from minivess.experiments.results import write_results
@@ -86,6 +88,9 @@ def run(
                     failures[job.name] = outcome
         if folder.read_rows():
             write_results(folder)
+        found = find_best_model(folder)
+        if found is not None and all(cell.trained for cell in found.members):
+            model_folder(folder, found)
     return failures
 
 

@@ -6,6 +6,7 @@ cells/LOSS-foldK/   cell.json supervisor.json environment.json log.txt metrics.j
                     race/step-N/ of a race, predictions/ cases/ outcome.json result.json, retry.json after it ran out of memory,
                     and environment-2.json and so on of later attempts
 race.json           what a race has decided
+model/              the ensemble of the best loss: ensemble.json, and the weights of each network
 external/NAME/      record.json, and masks and scores of a method that was trained elsewhere (experiments.external_method)
 test/LOSS-foldK/     spec.json supervisor.json log.txt heartbeat monitor.csv predictions/ cases/ outcome.json result.json:
                     the test set, as the registered network segments it
@@ -280,6 +281,11 @@ class RunFolder:
         return self.path / "race.json"
 
     @property
+    def model(self) -> Path:
+        """Folder of the ensemble that the run keeps."""
+        return self.path / "model"
+
+    @property
     def dry_start(self) -> DryStartFolder:
         return DryStartFolder(self.path / "dry_start")
 
@@ -335,12 +341,13 @@ class RunFolder:
         return tuple(loss for loss in stopped if loss in open_cells)
 
     def read_config(self) -> ExperimentConfig:
-        """Read the resolved configuration.
+        """Read the resolved configuration. A run of a version without ``final`` keeps one network, as it did.
 
         Raises:
             RunError: The file is missing or damaged.
         """
-        return read_state(self.config, ExperimentConfig, _START_AGAIN)
+        config = read_state(self.config, ExperimentConfig, _START_AGAIN)
+        return config if "final" in config.model_fields_set else config.model_copy(update={"final": "none"})
 
     def write_config(self, config: ExperimentConfig) -> None:
         write_text(self.config, seal(as_yaml(config)))

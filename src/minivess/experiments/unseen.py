@@ -19,19 +19,19 @@ from minivess.data.checks.dataset import check_copies
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.layouts.cases import Case
 from minivess.data.profiler import scan_cases
-from minivess.digests import digest_of_file
 from minivess.errors import DataError, MinivessError, RunError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.cell_key import CellKey
 from minivess.experiments.cell_process import RunObserver, supervise
+from minivess.experiments.final_model import model_folder
 from minivess.experiments.prepare import Prepared, store_root
-from minivess.experiments.run_folder import CellFolder, RunFolder, UnseenFolder
+from minivess.experiments.run_folder import RunFolder, UnseenFolder
 from minivess.experiments.unseen_scores import UnseenScores, read_unseen
 from minivess.findings import raise_critical
 from minivess.json_files import read_state, write_state
 from minivess.locks import hold
-from minivess.models.model_profile import WEIGHTS_FILE
+from minivess.models.ensemble import digest_of_model
 from minivess.planning.plan import TrainingPlan
 from minivess.supervision.outcome import Outcome, failure
 
@@ -43,9 +43,9 @@ class UnseenSpec(BaseModel):
     """Input of the process that predicts and scores the test set.
 
     Attributes:
-        key: The cell whose network is used: loss, fold, repeat.
-        weights: Folder with the weights of this network.
-        weights_digest: Digest of the weights, which tells them from those of a cell that was trained again.
+        key: The cell whose network is used, or the first one of an ensemble: loss, fold, repeat.
+        weights: Folder of the model.
+        weights_digest: Digest of the model, which tells it from one with cells that were trained again.
         store: Folder of the store with the test set.
         names: Names of the test cases.
         groups: Group of each test case; empty without groups.
@@ -92,26 +92,28 @@ def score_unseen(prepared: Prepared, observer: RunObserver) -> Outcome | None:
     with hold(folder.path / ".lock") as lock:
         found = find_best_model(folder)
         assert found is not None, "a loss finished, because all cells did"
-        place, scored = folder.unseen(found.cell.path.name), read_unseen(folder)
-        if not found.cell.trained:
+        place, scored = folder.unseen(found.name), read_unseen(folder)
+        untrained = [cell.path.name for cell in found.members if not cell.trained]
+        if untrained:
             cure = "delete its result.json and repeat the run: it trains that cell again"
-            return failure(f"the weights of {found.cell.path.name} are missing", cure)
-        digest = digest_of_file(found.cell.weights / WEIGHTS_FILE)
+            return failure(f"the weights of {untrained[0]} are missing", cure)
+        weights = model_folder(folder, found)
+        digest = digest_of_model(weights)
         if not _is_same_network(place, digest):
             _put_aside(place)
-        if place.result.is_file() and scored is not None and scored.cell == found.cell.path.name:
+        if place.result.is_file() and scored is not None and scored.cell == found.name:
             return None
         try:
             profile = _measure(prepared)
             store = build_store(profile, store_root(prepared.config), observer.on_volume_stored)
         except MinivessError as error:
             return failure(f"expected {error.expected}; got {error.got}", f"{error.cure}; {_REPEAT}")
-        write_state(place.spec, _spec(prepared, found, store.folder.absolute(), digest))
+        write_state(place.spec, _spec(prepared, found, weights.absolute(), store.folder.absolute(), digest))
         outcome = supervise(place.path, "unseen", prepared, partial(observer.on_progress, NAME), lock)
         if outcome.status == "stopped":
             raise RunError("a run that ends by itself", f"an interrupt in the {NAME}: {outcome.message}", outcome.cure)
         if outcome.status == "finished":
-            _write(folder, found.cell, profile)
+            _write(folder, found.name, profile)
     return outcome
 
 
@@ -149,12 +151,12 @@ def _measure(prepared: Prepared) -> DatasetProfile:
     return DatasetProfile(folder=prepared.profile.folder, volumes=volumes)
 
 
-def _spec(prepared: Prepared, found: BestModel, store: Path, digest: str) -> UnseenSpec:
+def _spec(prepared: Prepared, found: BestModel, weights: Path, store: Path, digest: str) -> UnseenSpec:
     spec, names = found.cell.read_spec(), [volume.name for volume in prepared.test]
     groups = prepared.splits.groups
     return UnseenSpec(
         key=spec.key,
-        weights=found.cell.weights.absolute(),
+        weights=weights,
         weights_digest=digest,
         store=store,
         names=tuple(names),
@@ -164,14 +166,14 @@ def _spec(prepared: Prepared, found: BestModel, store: Path, digest: str) -> Uns
     )
 
 
-def _write(folder: RunFolder, cell: CellFolder, profile: DatasetProfile) -> None:
-    rows = read_state(folder.unseen(cell.path.name).result, UnseenRows, _REPEAT).rows
+def _write(folder: RunFolder, name: str, profile: DatasetProfile) -> None:
+    rows = read_state(folder.unseen(name).result, UnseenRows, _REPEAT).rows
     others = (path.parent.name for path in folder.path.glob("test/*/result.json"))
     scores = UnseenScores(
-        cell=cell.path.name,
+        cell=name,
         content_hash=str(profile.content_hash),
         rows=rows,
-        earlier=tuple(sorted(name for name in others if name != cell.path.name)),
+        earlier=tuple(sorted(other for other in others if other != name)),
     )
     flat = [row.flat() for row in rows]
     write_text(folder.test_cases, csv_text(list(flat[0]), [list(row.values()) for row in flat]))

@@ -16,7 +16,7 @@ class UnseenScores(BaseModel):
     """Scores of the test set.
 
     Attributes:
-        cell: Name of the cell whose network was scored.
+        cell: Name of the cell whose network was scored, or LOSS-ensemble.
         content_hash: Digest of the files of the test set.
         rows: One row for each test case.
         earlier: Cells whose networks were scored on the test set before; CELL-before-N for a network that its cell had before
@@ -32,8 +32,10 @@ class UnseenScores(BaseModel):
 
     @property
     def place(self) -> str:
-        """Loss, fold and repeat of the network, in words."""
+        """Loss, fold and repeat of the network, or that it is an ensemble, in words."""
         row = self.rows[0]
+        if is_of_ensemble(self):
+            return f"{row.method}, ensemble"
         return f"{row.method}, {CellKey(row.method, row.fold, row.repeat).place}"
 
     def interval(self, metric: str) -> Interval:
@@ -42,6 +44,11 @@ class UnseenScores(BaseModel):
         for row in self.rows:
             values.setdefault(row.group or row.case, []).append(float(getattr(row.metrics, metric)))
         return mean_interval([sum(group) / len(group) for group in values.values()])
+
+
+def is_of_ensemble(scores: UnseenScores) -> bool:
+    """Whether the scores are those of an ensemble, and not those of one cell."""
+    return scores.cell == f"{scores.rows[0].method}-ensemble"
 
 
 def earlier_note(scores: UnseenScores) -> str:

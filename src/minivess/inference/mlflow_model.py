@@ -16,21 +16,21 @@ import numpy as np
 from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.errors import DataError
 from minivess.inference.predict_file import predict_file
-from minivess.models.weights import read_saved
+from minivess.models.ensemble import read_model
 
 
 class VolumePredictor:
     """Segments one volume per call.
 
     Args:
-        weights: Folder with network.json and network.safetensors.
+        weights: Model folder: network.json and network.safetensors, or an ensemble.
 
     Raises:
         DataError: network.json is missing or damaged.
     """
 
     def __init__(self, weights: Path) -> None:
-        read_saved(weights)
+        read_model(weights)
         self._weights = weights
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:

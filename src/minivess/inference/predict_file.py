@@ -19,7 +19,7 @@ from minivess.findings import Finding, raise_critical
 from minivess.geometry import patch_for
 from minivess.inference.predict_volume import predict_volume
 from minivess.inference.training_range import compare_with_training
-from minivess.models.weights import load_network, read_saved
+from minivess.models.ensemble import load_model, read_model
 from minivess.training.out_of_memory import refused_memory
 
 
@@ -42,7 +42,7 @@ def predict_file(
     the volume in its own type (memory-mapped if the file is not compressed), the result, and one slab.
 
     Args:
-        weights: Folder with network.json and network.safetensors.
+        weights: Model folder: network.json and network.safetensors, or an ensemble.
         volume: NIfTI file.
         output_dir: Folder for ``NAME_y.nii.gz`` or ``NAME_probability.nii.gz``, with the geometry of the input.
         overlap: Share of a window that neighbouring windows have in common, in [0, 1).
@@ -59,7 +59,7 @@ def predict_file(
         DataError: The weights or the volume cannot be read, the volume has no contrast or contains NaN or infinite
             voxels, it is far from the training volumes, or memory is not enough.
     """
-    saved = read_saved(weights)
+    saved = read_model(weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _memory_for(volume):
         stats = scan_volume(volume, name=volume.name, voxels=True)
@@ -67,7 +67,7 @@ def predict_file(
             [*stats.findings, *(compare_with_training(stats, saved.trained_on) if compare else ())], DataError
         )
         result = predict_volume(
-            load_network(weights).to(device),
+            load_model(weights).to(device),
             open_volume(volume, exact=stats.needs_float64),
             patch_for(saved.network.patches, stats.shape[2]),
             overlap,
@@ -118,7 +118,7 @@ def require_inputs(weights: Path, volumes: Sequence[Path], *, force: bool = Fals
     """Check, before any prediction, that the weights can be loaded and that each file has the header of a volume.
 
     Args:
-        weights: Folder with network.json and network.safetensors.
+        weights: Model folder: network.json and network.safetensors, or an ensemble.
         volumes: The files.
         force: Whether volumes far from the training volumes are accepted.
 
@@ -129,8 +129,8 @@ def require_inputs(weights: Path, volumes: Sequence[Path], *, force: bool = Fals
         DataError: The weights cannot be loaded, a file is not a valid volume, or is far from the training volumes and
             ``force`` is False. All such files are listed.
     """
-    load_network(weights)
-    trained_on = read_saved(weights).trained_on
+    load_model(weights)
+    trained_on = read_model(weights).trained_on
     found: list[Finding] = []
     unlike: list[Finding] = []
     for volume in volumes:

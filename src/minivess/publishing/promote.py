@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,8 +11,7 @@ from minivess.errors import MinivessError
 from minivess.experiments.run_folder import RunFolder
 from minivess.metrics.catalogue import METRICS
 from minivess.metrics.older_scores import shared_metric
-from minivess.models.model_profile import WEIGHTS_FILE
-from minivess.models.weights import load_network
+from minivess.models.ensemble import digest_of_model, load_model
 from minivess.publishing.register import DATA_TAG, register_run
 from minivess.publishing.scores import read_rows, scores_of
 from minivess.statistics.resampling import PairedTest, paired_bootstrap_test
@@ -113,14 +111,16 @@ def _require_loadable(registry: ModelRegistry, version: Version) -> None:
     """
     try:
         with TemporaryDirectory() as folder:
-            weights = next(registry.download(version, Path(folder)).glob(f"data/*/{WEIGHTS_FILE}"), None)
-            if weights is None:
-                raise PromotionError(f"{version} with {WEIGHTS_FILE}", "none", _REGISTER)
-            if hashlib.sha256(weights.read_bytes()).hexdigest() != version.tags.get(WEIGHTS_TAG):
+            model = next(registry.download(version, Path(folder)).glob("data/*"), None)
+            if model is None:
+                raise PromotionError(f"{version} with weights", "none", _REGISTER)
+            if digest_of_model(model) != version.tags.get(WEIGHTS_TAG):
                 raise PromotionError(f"the weights that {version} was registered with", "other weights", _REGISTER)
-            load_network(weights.parent)
+            load_model(model)
     except PromotionError:
         raise
+    except OSError as error:
+        raise PromotionError(f"{version} with weights", f"no file {error.filename}", _REGISTER) from error
     except MinivessError as error:
         raise PromotionError(f"a network of {version} that can be loaded", str(error), error.cure) from error
 

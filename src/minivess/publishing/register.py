@@ -12,11 +12,12 @@ from minivess.digests import seal
 from minivess.errors import MinivessError, RunError
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.config import ExperimentConfig
+from minivess.experiments.final_model import model_folder
 from minivess.experiments.results import write_results
-from minivess.experiments.run_folder import CellFolder, RunFolder
+from minivess.experiments.run_folder import RunFolder
 from minivess.experiments.unseen_scores import read_unseen
 from minivess.masking import mask_uri
-from minivess.models.model_profile import WEIGHTS_FILE
+from minivess.models.ensemble import digest_of_model
 from minivess.publishing.scores import CASES, Judge
 from minivess.publishing.sync_run import experiment_name, sync_run
 from minivess.statistics.comparison import Comparison
@@ -94,6 +95,7 @@ def register_run(folder: RunFolder, uri: str) -> Registered | None:
 def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> ModelRecord:
     environment = found.cell.read_environment()
     comparison = write_results(folder)
+    weights = model_folder(folder, found)
     kept = (folder.config, folder.plan, folder.splits, folder.profile, folder.comparison)
     evidence = {path.name: path.read_text(encoding="utf-8") for path in kept}
     if folder.test_scores.is_file():
@@ -102,10 +104,10 @@ def _record(folder: RunFolder, config: ExperimentConfig, found: BestModel) -> Mo
     evidence[CASES] = seal(json.dumps({"rows": [row.flat() for row in found.rows]}, indent=1))
     return ModelRecord(
         name=re.sub(r"[^\w -]", "_", experiment_name(config)),  # only the characters that MLflow allows
-        description=f"{found.loss}, the best mean {found.metric} of {found.rivals}; network of {found.place}. "
+        description=f"{found.loss}, the best mean {found.metric} of {found.rivals}; {found.place}. "
         'Call predict({"path": "volume.nii.gz"}) or predict({"voxels": array}).',
-        weights=found.cell.weights,
-        weights_sha256=_digest(found.cell),
+        weights=weights,
+        weights_sha256=_digest(weights),
         loader=_LOADER,
         params={"overlap": float(folder.read_plan().overlap), "mirror": False, "probabilities": False},
         example=[[[float(x * y + z) for z in range(4)] for y in range(8)] for x in range(8)],
@@ -144,9 +146,9 @@ def _figures(found: BestModel, comparison: Comparison) -> dict[str, str]:
 
 
 def _test_figures(folder: RunFolder, found: BestModel, comparison: Comparison) -> dict[str, str]:
-    """Return mean and interval over the test set of this network, as tags ``test_NAME``; none without a test set."""
+    """Return mean and interval over the test set of this model, as tags ``test_NAME``; none without a test set."""
     unseen = read_unseen(folder)
-    if unseen is None or unseen.cell != found.cell.path.name:
+    if unseen is None or unseen.cell != found.name:
         return {}
     return {
         f"test_{metric.metric}": f"{unseen.interval(metric.metric)} {metric.unit}".strip()
@@ -154,11 +156,9 @@ def _test_figures(folder: RunFolder, found: BestModel, comparison: Comparison) -
     }
 
 
-def _digest(cell: CellFolder) -> str:
-    weights: Path = cell.weights / WEIGHTS_FILE
+def _digest(weights: Path) -> str:
     try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of_model(weights)
     except OSError as error:
         cure = "delete the cell's result.json and repeat the run: it trains that cell again"
-        raise RunError("the weights of a finished cell", f"no file {weights}", cure) from error
+        raise RunError("the weights of a finished cell", f"no file {error.filename}", cure) from error

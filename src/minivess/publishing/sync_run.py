@@ -17,7 +17,7 @@ from minivess.experiments.config import ExperimentConfig
 from minivess.experiments.external_method import ExternalRecord
 from minivess.experiments.race_record import RaceRecord
 from minivess.experiments.run_folder import CellFolder, RunFolder, refuse_links
-from minivess.experiments.unseen_scores import UnseenScores, read_unseen
+from minivess.experiments.unseen_scores import UnseenScores, is_of_ensemble, read_unseen
 from minivess.locks import is_held
 from minivess.masking import has_password
 from minivess.metrics.catalogue import METRICS
@@ -146,6 +146,7 @@ def _run_record(folder: RunFolder, config: ExperimentConfig) -> RunRecord:
             "config": config.model_dump(mode="json"),
             "plan": folder.read_plan().model_dump(mode="json", exclude={"reasons"}),
         },
+        metrics=_test_metrics(unseen) if unseen is not None and is_of_ensemble(unseen) else {},
         tags={**tags, "repeats": str(config.repeats)},
         artifacts=(*files, folder.path / "results", folder.report) if not running else (),
         cells=[*cells, *external],

@@ -16,6 +16,7 @@ def model_card(facts: RunData) -> list[tuple[str, str]]:
     found = find_best_model(facts.folder)
     if found is None:
         return []
+    model = found.cell.path if len(found.members) == 1 else facts.folder.path
     return [
         ("network", _network(facts, found)),
         ("intended use", _purpose(facts)),
@@ -23,18 +24,27 @@ def model_card(facts: RunData) -> list[tuple[str, str]]:
         *_test_scores(facts, found),
         ("lowest DSC", _weakest(found)),
         ("limitations", _unknown(facts)),
-        ("use", f"minivess predict {shlex.quote(str(found.cell.path))} volume.nii.gz -o masks/"),
+        ("use", f"minivess predict {shlex.quote(str(model))} volume.nii.gz -o masks/"),
     ]
 
 
 def _network(facts: RunData, found: BestModel) -> str:
     network, training = facts.plan.network, facts.config.training
-    trained_on = facts.folder.read_splits().folds[found.fold].train
+    folds = facts.folder.read_splits().folds
+    if len(found.members) > 1:
+        choice = (
+            f"The model is the {found.place}, one for each fold{' and repeat' if facts.config.repeats > 1 else ''}: the mean "
+            "of their probabilities. Each was trained on the cases outside of its fold."
+        )
+    else:
+        choice = (
+            f"It is the network of {found.place} ({counted(facts.config.folds, 'fold')}); this choice was fixed before any "
+            f"scoring. It was trained on {joined(folds[found.fold].train)}."
+        )
     return (
         f"{network.model} with {joined(map(str, network.filters))} feature maps, trained with {found.loss} for {training.steps} "
         f"steps on {facts.plan.batch} patches of {by(facts.plan.patch)} voxels. Its weights are the averaged weights of the last step. "
-        f"It is the network of {found.place} ({counted(facts.config.folds, 'fold')}); this choice was fixed before any scoring. "
-        f"It was trained on {joined(trained_on)}."
+        f"{choice}"
     )
 
 
@@ -54,16 +64,17 @@ def _scores(facts: RunData, found: BestModel) -> str:
         for metric in facts.comparison.metrics
     ]
     cases = counted(len({row.case for row in found.rows}), "case")
+    not_scored = "not this single network" if len(found.members) == 1 else "not the ensemble, which may be better"
     return (
         f"{'; '.join(means)} over {cases}, each scored by a network that was not trained on it. "
-        f"These scores describe {found.loss} on such volumes, not this single network."
+        f"These scores describe {found.loss} on such volumes, {not_scored}."
     )
 
 
 def _test_scores(facts: RunData, found: BestModel) -> list[tuple[str, str]]:
     """Return the scores of this network on the test set; empty if it was not scored on one."""
     unseen = facts.unseen
-    if unseen is None or unseen.cell != found.cell.path.name:
+    if unseen is None or unseen.cell != found.name:
         return []
     metrics = facts.comparison.metrics
     means = [f"{metric.title} {unseen.interval(metric.metric)} {metric.unit}".strip() for metric in metrics]

@@ -179,7 +179,7 @@ def _send_facts(
     ]  # MLflow ignores an identical metric that is sent again
     metrics += [
         Metric(key, value, time.time_ns() // 1_000_000, max(last_step, 0))
-        for key, value in numbers(cell.metrics if cell else {}).items()
+        for key, value in numbers(facts.metrics).items()
         if not _same(value, run.data.metrics.get(key))
     ]
     if metrics or params or tags:

@@ -65,6 +65,7 @@ class RunRecord:
     name: str
     status: Status
     params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     artifacts: Sequence[Path] = ()
     cells: Sequence[CellRecord] = ()

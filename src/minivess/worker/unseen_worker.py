@@ -13,7 +13,7 @@ from minivess.evaluation.evaluate import evaluate_cases
 from minivess.experiments.run_folder import UnseenFolder
 from minivess.experiments.unseen import UnseenRows, UnseenSpec
 from minivess.json_files import read_state, write_state
-from minivess.models.weights import load_network
+from minivess.models.ensemble import load_model
 from minivess.worker.cell_worker import device_of, predictor
 from minivess.worker.exit_status import exit_code_of, heartbeat
 
@@ -28,7 +28,7 @@ def score_unseen_cases(folder: UnseenFolder) -> None:
     spec = read_state(folder.spec, UnseenSpec, "delete the folder; the same command then writes it again")
     beat = heartbeat(folder.path)
     device = device_of(spec.plan, folder.path)
-    network = load_network(spec.weights).to(device)
+    network = load_model(spec.weights).to(device)
     rows = evaluate_cases(
         folder.path,
         Store(spec.store),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
+from glob import glob
 from pathlib import Path
 
 from minivess.errors import DataError
@@ -31,6 +33,30 @@ def visible(folder: Path) -> list[Path]:
 def nifti_files(folder: Path) -> list[Path]:
     """List the NIfTI files of ``folder``, sorted by name (suffix in any case); empty if the folder does not exist."""
     return [path for path in visible(folder) if _NIFTI.search(path.name)] if folder.is_dir() else []
+
+
+def find_files(given: Iterable[str]) -> list[Path]:
+    """Return the files that paths, folders (their NIfTI files) and patterns such as ``raw/mv0*.nii.gz`` name, each once.
+
+    Raises:
+        DataError: A folder has no NIfTI file, or nothing matches a pattern. A path to a file that is missing is returned.
+    """
+    found: list[Path] = []
+    for text in given:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            own = nifti_files(path)
+            if not own:
+                got = f"{path}: {other_files(path) or 'an empty folder'}"
+                raise DataError("a folder with NIfTI files (.nii or .nii.gz)", got, "check the path")
+        elif path.exists() or not any(letter in text for letter in "*?["):
+            own = [path]
+        else:
+            own = [Path(match) for match in sorted(glob(str(path)))]
+            if not own:
+                raise DataError("files that match the pattern", f"none at {text}", "check the pattern")
+        found += own
+    return list(dict.fromkeys(found))
 
 
 def name_of(path: Path) -> str:
