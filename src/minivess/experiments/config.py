@@ -89,7 +89,7 @@ class RaceConfig(Settings):
     """When losses that are beaten are stopped, to save their time."""
 
     at: tuple[Share, ...] = Field(
-        default=(0.3, 0.6),
+        default=(0.6,),
         min_length=1,
         description="shares of the steps, between 0 and 1 and ascending, at which the held-out cases are scored and beaten "
         "losses are stopped",
