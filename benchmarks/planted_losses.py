@@ -30,6 +30,6 @@ class ThickOnly(nn.Module):
         return max_pool3d(mask, (self.width, self.width, 1), stride=1, padding=(self.width // 2, self.width // 2, 0))
 
 
-def thick_only(width: int = 7) -> nn.Module:
+def thick_only(width: int = 11) -> nn.Module:
     """Build the loss that does not see vessels thinner than ``width`` voxels, an odd number."""
     return ThickOnly(width)
