@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from minivess.cli.options import FILE, FOLDER, as_json
+from minivess.errors import ConfigError
 from minivess.json_files import to_plain, write_state
 
 
@@ -31,9 +32,21 @@ from minivess.json_files import to_plain, write_state
     type=click.IntRange(1),
     help="Processes that read voxels; by default chosen from the size of the data.",
 )
+@click.option(
+    "--ignore-value",
+    type=click.IntRange(-32_768, 65_535),
+    help="Value of unknown voxels in the labels, as data.ignore_value of an experiment; by default the label named ignore "
+    "in nnU-Net's dataset.json.",
+)
 @as_json
 def profile(
-    folder: Path, full: bool, save: Path | None, picture: Path | None, processes: int | None, as_json: bool
+    folder: Path,
+    full: bool,
+    save: Path | None,
+    picture: Path | None,
+    processes: int | None,
+    ignore_value: int | None,
+    as_json: bool,
 ) -> None:
     """Report shapes, spacings and faults of a data set.
 
@@ -45,12 +58,16 @@ def profile(
     from minivess.data.layouts.cases import find_cases
     from minivess.data.profiler import load_profile, scan_dataset
 
-    saved = load_profile(save, folder) if save else None
+    if ignore_value == 0:
+        raise ConfigError("another value than 0, which means background", "--ignore-value 0", "omit --ignore-value")
+    saved = load_profile(save, folder, ignore_value=ignore_value) if save else None
     if saved is not None and (saved.content_hash is not None or not full):
         found = saved
     else:
         with volume_progress("Scanning", len(find_cases(folder)), quiet=as_json) as advance:
-            found = scan_dataset(folder, voxels=full, progress=lambda name: advance(), processes=processes)
+            found = scan_dataset(
+                folder, voxels=full, progress=lambda name: advance(), processes=processes, ignore_value=ignore_value
+            )
         if save is not None:
             write_state(save, found)
     if as_json:
