@@ -210,6 +210,13 @@ class TestPatches:
             np.testing.assert_array_equal(mask[number], part != UNKNOWN)
             np.testing.assert_array_equal(label[number], part == 1)
 
+    @pytest.mark.parametrize("fraction", [0.0, 1.0])
+    def test_the_labelled_slice_is_at_every_depth_of_the_patch(self, store: Store, fraction: float) -> None:
+        """At a fixed depth, such as the centre, the network would learn to segment only there."""
+        sampler = PatchSampler(store, ["phantom03"], [(16, 16, 4)], batch=4, foreground_fraction=fraction)
+        counts = sum(sampler.batch(step)[2].any(axis=(2, 3)).sum(axis=(0, 1)) for step in range(60))
+        assert counts.min() > 0.6 * counts.max()
+
     def test_random_centres_are_spread_over_the_known_voxels(self, store: Store) -> None:
         """A patch of one voxel is its own centre."""
         sampler = PatchSampler(store, ["phantom02"], [(1, 1, 1)], batch=4, foreground_fraction=0.0, augment=False)

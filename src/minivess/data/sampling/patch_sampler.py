@@ -27,8 +27,8 @@ class PatchSampler:
     batches as there are cases. In a round, each group has as many batches as it has cases, so each case occurs
     ``batch`` times.
 
-    With unknown voxels, every patch has a known voxel, and known voxels take the place of all voxels: the random positions
-    are drawn among them, and the vessel voxels are known ones.
+    With unknown voxels, every patch has a known voxel at a random place. In the share of patches that otherwise have
+    vessel at their centre, this voxel is vessel.
 
     Args:
         store: The data set.
@@ -115,22 +115,29 @@ def _draw_centre(case: StoredCase, patch: Shape, on_vessel: bool, rng: np.random
     """Draw the centre of a patch that is inside the volume along each axis on which it fits.
 
     If ``on_vessel`` is true, the centre is a random vessel voxel, or as near to it as the border of the volume permits.
-    Otherwise, and in a volume without vessel, it is a random voxel of those that are known.
+    With unknown voxels, the patch contains a random known voxel, of the vessel if ``on_vessel`` is true, at a random
+    place. If it were always at the centre, the network would learn nothing at its other places, such as the slices
+    between two labelled ones.
     """
     shape = case.image.shape
+    sparse = case.stats.has_unknown
     if on_vessel and case.foreground.size:
-        flat = int(case.foreground[rng.integers(case.foreground.size)])
-        target = [int(value) for value in np.unravel_index(flat, shape, order="F")]
-    elif case.stats.has_unknown:
-        flat = case.known_voxel(int(rng.integers(case.stats.known_voxels)))
-        target = [int(value) for value in np.unravel_index(flat, shape, order="F")]
+        target = _place(int(case.foreground[rng.integers(case.foreground.size)]), shape)
+    elif sparse:
+        target = _place(case.known_voxel(int(rng.integers(case.stats.known_voxels))), shape)
     else:
         target = [int(rng.integers(size)) for size in shape]
+    if sparse:
+        target = [at + size // 2 - int(rng.integers(size)) for at, size in zip(target, patch, strict=True)]
     x, y, z = (
         min(max(at, size // 2), max(whole - (size - size // 2), size // 2)) if whole > size else whole // 2
         for at, size, whole in zip(target, patch, shape, strict=True)
     )
     return x, y, z
+
+
+def _place(flat: int, shape: tuple[int, ...]) -> list[int]:
+    return [int(value) for value in np.unravel_index(flat, shape, order="F")]
 
 
 def _cut(case: StoredCase, centre: Shape, patch: Shape, change: InPlane) -> Patch:
