@@ -11,6 +11,7 @@ import pytest
 
 from minivess.data.array_store import Store, build_store
 from minivess.data.formats.nifti import read_volume, write_volume
+from minivess.data.known_runs import known_voxel
 from minivess.data.label_values import UNKNOWN, LabelBlock
 from minivess.data.profiler import DatasetProfile, load_profile, scan_dataset, scan_volume
 from minivess.data.sampling.patch_sampler import PatchSampler
@@ -156,7 +157,7 @@ class TestStore:
         case, label = store.case(name), read_volume(sparse / f"seg/{name}_y.nii.gz")
         np.testing.assert_array_equal(case.label, label)
         np.testing.assert_array_equal(case.foreground, np.flatnonzero(label.ravel(order="F") == 1))
-        known = [case.known_voxel(number) for number in range(case.stats.known_voxels or 0)]
+        known = [known_voxel(case.known, number) for number in range(case.stats.known_voxels or 0)]
         np.testing.assert_array_equal(known, np.flatnonzero(label.ravel(order="F") != 255))
 
     def test_blocks_that_cut_a_run_of_known_voxels_change_nothing(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.experiments.test_run import Bench, _wait_for
 
 from minivess.data.formats.nifti import read_header, read_volume, write_volume
 from minivess.errors import ConfigError, DataError
@@ -20,7 +21,6 @@ from minivess.experiments.run_folder import RunFolder
 from minivess.experiments.score_masks import score_masks
 from minivess.planning.hardware import HardwareBudget
 from minivess.text import GIB
-from tests.experiments.test_run import Bench, _wait_for
 
 KEY = "data: {ignore_value: 255}\n"
 
@@ -131,7 +131,9 @@ class TestResume:
     def test_a_run_that_was_started_before_nnunets_label_was_read_stays_valid(
         self, nnunet: Path, tmp_path: Path
     ) -> None:
-        config = make_config({"name": "one", "data_dir": nnunet, "output_dir": tmp_path, "losses": ["dice_ce"]}, "a test")
+        config = make_config(
+            {"name": "one", "data_dir": nnunet, "output_dir": tmp_path, "losses": ["dice_ce"]}, "a test"
+        )
         assert with_unknown_of_the_data(config).data.ignore_value == 2
         (tmp_path / "one").mkdir()
         RunFolder(tmp_path / "one").write_config(config)

@@ -62,7 +62,9 @@ def value_and_gradient(loss, logits, label, mask):
     return value.detach(), leaf.grad
 
 
-@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=lambda part: part if isinstance(part, str) else "-".join(part))
+@pytest.mark.parametrize(
+    ("name", "options"), OPTIONS, ids=lambda part: part if isinstance(part, str) else "-".join(part)
+)
 @pytest.mark.parametrize("part", known_parts())
 class TestUnknownVoxels:
     def test_change_neither_value_nor_gradient(self, name, options, part):

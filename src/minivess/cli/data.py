@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FILE, FOLDER, as_json
-from minivess.errors import ConfigError
+from minivess.cli.options import FILE, FOLDER, IGNORE_VALUE, as_json
 from minivess.json_files import to_plain, write_state
 
 
@@ -34,7 +33,7 @@ from minivess.json_files import to_plain, write_state
 )
 @click.option(
     "--ignore-value",
-    type=click.IntRange(-32_768, 65_535),
+    type=IGNORE_VALUE,
     help="Value of unknown voxels in the labels, as data.ignore_value of an experiment; by default the label named ignore "
     "in nnU-Net's dataset.json.",
 )
@@ -58,8 +57,6 @@ def profile(
     from minivess.data.layouts.cases import find_cases
     from minivess.data.profiler import load_profile, scan_dataset
 
-    if ignore_value == 0:
-        raise ConfigError("another value than 0, which means background", "--ignore-value 0", "omit --ignore-value")
     saved = load_profile(save, folder, ignore_value=ignore_value) if save else None
     if saved is not None and (saved.content_hash is not None or not full):
         found = saved
@@ -146,8 +143,15 @@ def _parse_spacing(
     help="Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each, "
     "or the stack itself if it states three sizes with units.",
 )
+@click.option(
+    "--ignore-value",
+    type=IGNORE_VALUE,
+    help="Value of unknown voxels in the labels. They become 255: set data.ignore_value to 255 in the experiment.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing.")
-def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
+def import_tiff(
+    source: Path, out: Path, spacing_um: tuple[float, float, float] | None, ignore_value: int | None, quiet: bool
+) -> None:
     """Convert TIFF stacks and their labels to a data set.
 
     IN/images/ and IN/labels/ become OUT/raw/ and OUT/seg/.
@@ -171,7 +175,7 @@ def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] 
         if finding.level == "warning" or not quiet:
             click.echo(str(finding), err=True)
     with volume_progress("Converting", len(cases), quiet=quiet) as advance:
-        import_tiffs(cases, out, lambda name: advance())
+        import_tiffs(cases, out, lambda name: advance(), ignore_value)
     if not quiet:
         click.echo(f"{len(cases)} volumes written to {out}; next: minivess profile {out} --full")
 

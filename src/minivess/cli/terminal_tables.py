@@ -120,7 +120,9 @@ def _show_summary(profile: DatasetProfile) -> None:
         of = "all voxels" if profile.known_fraction is None else "the labelled voxels"
         facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of {of}")
     if profile.known_fraction is not None:
-        facts.add_row("labelled", f"{100 * profile.known_fraction:.1f} % of all voxels; {profile.ignore_value} is unknown")
+        facts.add_row(
+            "labelled", f"{100 * profile.known_fraction:.1f} % of all voxels; {profile.ignore_value} is unknown"
+        )
     for family, patch in compute_safe_patch_sizes(profile).items():
         deeper = any(size > whole for size, whole in zip(patch, profile.min_shape, strict=True))
         facts.add_row(

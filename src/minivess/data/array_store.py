@@ -23,7 +23,8 @@ import numpy as np
 from minivess.atomic import atomic_folder, atomic_path
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, read_header
-from minivess.data.label_values import UNKNOWN, LabelBlock
+from minivess.data.known_runs import find_runs, join_runs
+from minivess.data.label_values import LabelBlock
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.store_digests import (
     FileRecord,
@@ -55,8 +56,7 @@ class StoredCase:
         label: (X, Y, Z) uint8, 0 or 1, X fastest; 2 in marked voxels if the case was asked for with a mark; ``UNKNOWN``
             in unknown voxels.
         foreground: Flat indices of the vessel voxels (X fastest), ascending; empty for an empty label.
-        known: Runs of known voxels in the order of the flat indices, (N, 2) int64: the first index of each run, and the
-            number of known voxels before it; None if no value means unknown.
+        known: Runs of known voxels (`minivess.data.known_runs.join_runs`); None if no value means unknown.
     """
 
     stats: VolumeStats
@@ -64,13 +64,6 @@ class StoredCase:
     label: np.ndarray
     foreground: np.ndarray
     known: np.ndarray | None = None
-
-    def known_voxel(self, number: int) -> int:
-        """Return the flat index of a known voxel by its number, from 0 to ``stats.known_voxels - 1``."""
-        assert self.known is not None, "without unknown voxels, the flat index of a voxel is its number"
-        run = int(np.searchsorted(self.known[:, 1], number, side="right")) - 1
-        first, before = self.known[run]
-        return int(first) + number - int(before)
 
 
 class LabelMark(Protocol):
@@ -179,9 +172,10 @@ class Store:
 def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None) -> Store:
     """Write the store of a labelled data set to a subfolder of ``root``, or reuse the store that exists.
 
-    The content hash of the data set names the subfolder, with the value of unknown voxels if there is one. A volume of any size is streamed through a few megabytes of
-    memory. If another process is writing a store in ``root``, this function waits for it. It deletes the unfinished
-    stores of processes that were killed. A store with damaged files is written again.
+    The content hash of the data set names the subfolder, with the value of unknown voxels if there is one. A volume of
+    any size is streamed through a few megabytes of memory. If another process is writing a store in ``root``, this
+    function waits for it. It deletes the unfinished stores of processes that were killed. A store with damaged files is
+    written again.
 
     Args:
         profile: Profile of the data set, made with ``voxels=True``.
@@ -252,7 +246,7 @@ def _store_case(volume: VolumeStats, folder: Path, ignore_value: int | None) -> 
     _write(Path(_array_file(folder, volume.name, "foreground")), small, (count,), vessel)
     parts = ["image", "label", "foreground"]
     if ignore_value is not None:
-        runs = _joined(known)
+        runs = join_runs(known)
         _write(Path(_array_file(folder, volume.name, "known")), runs.dtype, runs.shape, [runs.ravel(order="F")])
         parts.append("known")
     files = [Path(_array_file(folder, volume.name, part)) for part in parts]
@@ -269,26 +263,16 @@ def _label(
 ) -> Iterator[np.ndarray]:
     """Read the label in blocks of 0, 1 and ``UNKNOWN`` (uint8).
 
-    Append the flat indices of the ones to ``vessel``, and first and last + 1 of each run of known voxels to ``known``.
+    Append the flat indices of the ones to ``vessel``, and the runs of known voxels to ``known``.
     """
     done = 0
     for block in read_blocks(path, header):
         parts = LabelBlock.of(scale(block, header), ignore_value)
         vessel.append(np.flatnonzero(parts.vessel).astype(small) + small.type(done))
         if parts.unknown is not None:
-            edges = np.diff(~parts.unknown, prepend=False, append=False)
-            known.append(np.flatnonzero(edges).reshape(-1, 2) + done)
+            known.append(find_runs(~parts.unknown, done))
         done += block.size
         yield parts.stored()
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Runs of known voxels as `StoredCase.known` has them, from those of each block."""
-    first, end = np.concatenate(parts).T
-    is_new = np.append(True, first[1:] != end[:-1])[: len(first)]  # the others continue the last run of a block
-    starts = np.flatnonzero(is_new)
-    before = np.append(0, np.cumsum(end - first))[starts] if len(first) else starts
-    return np.stack([first[starts], before], axis=1).astype(np.int64)
 
 
 def _write(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:

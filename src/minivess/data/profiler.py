@@ -29,9 +29,9 @@ from minivess.data.dataset_profile import DatasetProfile, VolumeStats, compute_s
 from minivess.data.formats.gzip_stream import Digest
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, VolumeError, read_header
+from minivess.data.label_values import LabelBlock
 from minivess.data.layouts.cases import Case, Layout, read_layout
 from minivess.data.layouts.listing import name_of
-from minivess.data.label_values import LabelBlock
 from minivess.data.layouts.nnunet_json import DATASET, SPLITS, check_dataset, check_splits, read_ignore_value
 from minivess.errors import RunError
 from minivess.findings import Finding

@@ -48,9 +48,7 @@ class Reference:
     known: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(
-        cls, mask: ArrayLike, spacing_um: Sequence[float], known: NDArray[np.bool_] | None = None
-    ) -> Reference:
+    def of(cls, mask: ArrayLike, spacing_um: Sequence[float], known: NDArray[np.bool_] | None = None) -> Reference:
         """Compute the reference of a mask.
 
         Args:

@@ -100,9 +100,7 @@ def _select_cases(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
     return [("worst", ordered[0]), *middle, ("best", ordered[-1])]
 
 
-def _draw(
-    rank: str, row: CaseRow, stats: VolumeStats, prediction: Path, ignore_value: int | None
-) -> _Pictures:
+def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path, ignore_value: int | None) -> _Pictures:
     projected = project_image(read_volume(Path(stats.image), exact=stats.needs_float64))
     parts = LabelBlock.of(read_volume(Path(stats.label or "")), ignore_value)
     label, mask = parts.vessel, read_volume(prediction) != 0
@@ -136,9 +134,7 @@ def project_image(volume: np.ndarray) -> Pixels:
     return (255 * np.clip((highest - low) / ((high - low) or 1), 0, 1)).astype(np.uint8)
 
 
-def project_masks(
-    projected: Pixels, mask: np.ndarray, label: np.ndarray, unknown: np.ndarray | None = None
-) -> Pixels:
+def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray, unknown: np.ndarray | None = None) -> Pixels:
     """Colour the projection along Z by the found, false and missed voxels of a prediction.
 
     Args:

@@ -42,9 +42,7 @@ class LabelCounts:
         return self.foreground / self.known if self.known else 0.0
 
 
-def count_label(
-    blocks: Iterable[np.ndarray], ignore_value: int | None = None, slice_voxels: int = 1
-) -> LabelCounts:
+def count_label(blocks: Iterable[np.ndarray], ignore_value: int | None = None, slice_voxels: int = 1) -> LabelCounts:
     """Count the voxels of a label.
 
     Args:

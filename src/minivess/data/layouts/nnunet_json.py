@@ -166,4 +166,6 @@ def _splits_fault(expected: str, got: str) -> Finding:
 
 
 def _dataset_fault(expected: str, got: str) -> Finding:
-    return Finding("warning", "dataset_json", DATASET, expected, got, "fix dataset.json; minivess uses only its label named ignore")
+    return Finding(
+        "warning", "dataset_json", DATASET, expected, got, "fix dataset.json; minivess uses only its label named ignore"
+    )

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from minivess.data.array_store import LabelMark, Store, StoredCase
+from minivess.data.known_runs import known_voxel
 from minivess.data.label_values import UNKNOWN
 from minivess.data.sampling.in_plane_transform import InPlane, draw_in_plane, sample_linear, sample_nearest
 from minivess.data.sampling.intensity_augment import change_intensity, draw_flips
@@ -123,8 +124,8 @@ def _draw_centre(case: StoredCase, patch: Shape, on_vessel: bool, rng: np.random
     sparse = case.stats.has_unknown
     if on_vessel and case.foreground.size:
         target = _place(int(case.foreground[rng.integers(case.foreground.size)]), shape)
-    elif sparse:
-        target = _place(case.known_voxel(int(rng.integers(case.stats.known_voxels))), shape)
+    elif sparse and case.known is not None:
+        target = _place(known_voxel(case.known, int(rng.integers(case.stats.known_voxels))), shape)
     else:
         target = [int(rng.integers(size)) for size in shape]
     if sparse:
