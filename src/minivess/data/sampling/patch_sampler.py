@@ -121,14 +121,14 @@ def _draw_centre(case: StoredCase, patch: Shape, on_vessel: bool, rng: np.random
     between two labelled ones.
     """
     shape = case.image.shape
-    sparse = case.stats.has_unknown
+    known = case.known if case.stats.has_unknown else None
     if on_vessel and case.foreground.size:
         target = _place(int(case.foreground[rng.integers(case.foreground.size)]), shape)
-    elif sparse and case.known is not None:
-        target = _place(known_voxel(case.known, int(rng.integers(case.stats.known_voxels))), shape)
+    elif known is not None:
+        target = _place(known_voxel(known, int(rng.integers(case.stats.known_voxels or 0))), shape)
     else:
         target = [int(rng.integers(size)) for size in shape]
-    if sparse:
+    if known is not None:
         target = [at + size // 2 - int(rng.integers(size)) for at, size in zip(target, patch, strict=True)]
     x, y, z = (
         min(max(at, size // 2), max(whole - (size - size // 2), size // 2)) if whole > size else whole // 2
