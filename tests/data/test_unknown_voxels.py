@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,19 @@ class TestPatches:
             part = case.label[x : x + 16, y : y + 16, z : z + 2]
             np.testing.assert_array_equal(mask[number], part != UNKNOWN)
             np.testing.assert_array_equal(label[number], part == 1)
+
+    def test_label_and_mask_are_turned_and_mirrored_alike(self, store: Store) -> None:
+        """A known box that is all vessel: wherever it is in the patch, vessel and known voxels are the same."""
+        case = store.case("phantom03")
+        label = np.full_like(case.label, UNKNOWN)
+        label[20:50, 30:70, 2:6] = 1
+        case = replace(case, label=label, foreground=np.flatnonzero(label.ravel(order="F") == 1))
+        sampler, shares = self.sampler(store, "phantom03", fraction=1.0), set()
+        for index in range(60):
+            _, vessel, known = sampler._sample(case, (16, 16, 2), index)
+            np.testing.assert_array_equal(vessel == 1, known)
+            shares.add(known.mean())
+        assert len(shares) > 20
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0])
     def test_the_labelled_slice_is_at_every_depth_of_the_patch(self, store: Store, fraction: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 from minivess.data.array_store import Store, build_store
 from minivess.errors import ConfigError
 from minivess.experiments.cell_spec import CellSpec, DryStartSpec
-from minivess.experiments.run_folder import DryStartFolder
+from minivess.experiments.run_folder import CellFolder, DryStartFolder
 from minivess.json_files import write_state
 from minivess.losses.warping import critical_points
 from minivess.models.model_profile import load_model_profile
@@ -22,6 +22,7 @@ from minivess.text import GIB
 from minivess.training.config import TrainingConfig
 from minivess.training.step import NanLossError
 from minivess.trusted_code import TRUST_VARIABLE
+from minivess.worker.cell_worker import run_cell
 from minivess.worker.dry_start_worker import dry_start
 
 LOSSES = """\
@@ -165,8 +166,13 @@ class TestDryStart:
         (tmp_path / "without_mask.py").write_text(WITHOUT_MASK)
         sparse = build_store(store.profile.model_copy(update={"ignore_value": 255}), tmp_path / "store")
         dry_start(folder_of(tmp_path / "plain", spec_of(store, "without_mask:build")))
+        spec = spec_of(sparse, "without_mask:build")
         with pytest.raises(ConfigError, match="without_mask:build"):
-            dry_start(folder_of(tmp_path / "sparse", spec_of(sparse, "without_mask:build")))
+            dry_start(folder_of(tmp_path / "sparse", spec))
+        cell = CellFolder(tmp_path / "cell")
+        write_state(cell.spec, spec.cells[0])
+        with pytest.raises(ConfigError, match="without_mask:build"):  # also without a dry start
+            run_cell(cell)
 
     def test_warp_loss_finds_critical_points(
         self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
