@@ -53,6 +53,19 @@ class TestProfile:
         found = json.loads(_run(PROFILE, folder, "--full", "--json", expected=3).output)["findings"]
         assert [finding["got"][-3:] for finding in found if finding["check"] == "label_values"] == ["255"] * 4
 
+    def test_unknown_voxels_are_named_by_an_option(self, folder: Path) -> None:
+        for path in (folder / "seg").iterdir():
+            label = read_volume(path)
+            label[:, :, 1:] = 255
+            write_volume(path, label, spacing_um=read_header(path).spacing_um)
+        saved = folder.parent / "profile.json"
+        assert "--ignore-value" in _run(PROFILE, folder, "--full", "--save", saved, expected=3).output
+        for _ in range(2):  # the second time from the saved profile
+            output = _run(PROFILE, folder, "--full", "--save", saved, "--ignore-value", 255).output
+            assert "1 of 5" in output
+            assert "255 is unknown" in output
+        assert "label_values" in _run(PROFILE, folder, "--full", "--save", saved, expected=3).output
+
     def test_faults_are_listed_if_no_volume_is_readable(self, folder: Path) -> None:
         for path in (folder / "raw").iterdir():
             path.write_bytes(b"")

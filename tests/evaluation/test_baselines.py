@@ -7,6 +7,7 @@ import pytest
 from skimage.filters import frangi
 
 from minivess.data.array_store import Store
+from minivess.data.label_values import UNKNOWN
 from minivess.evaluation.baselines import BASELINES
 from minivess.metrics.overlap import dsc
 
@@ -36,6 +37,20 @@ class TestBaselines:
         low, middle, high = (baseline.choose_level([one], _no_progress) for one in cases)
         assert low < middle < high
         assert baseline.choose_level(cases, _no_progress) == middle
+
+    def test_the_level_does_not_depend_on_unknown_voxels(self, store: Store) -> None:
+        """Two of three slices are unknown: their image does not matter, and the level is that of the third."""
+        case, baseline = store.case("phantom02"), BASELINES["threshold"]
+        label, image = case.label.copy(), case.image.copy()
+        unknown = np.arange(label.shape[2]) % 3 > 0
+        label[:, :, unknown] = UNKNOWN
+        foreground = np.flatnonzero(label.ravel(order="F") == 1)
+        sparse = replace(case, label=label, foreground=foreground)
+        image[:, :, unknown] = 255 - image[:, :, unknown]
+        level = baseline.choose_level([sparse], _no_progress)
+        assert baseline.choose_level([replace(sparse, image=image)], _no_progress) == level
+        known = replace(case, label=label[:, :, ::3], image=image[:, :, ::3], foreground=foreground)
+        assert baseline.choose_level([known], _no_progress) == level
 
     def test_vesselness_has_its_scales_in_micrometres(self, store: Store) -> None:
         case = store.case("phantom02")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from minivess.data.formats.nifti import read_volume, write_volume
+from minivess.data.label_values import UNKNOWN
 from minivess.evaluation.scoring import Scoring, ScoringJob, cases_at_a_time
 from minivess.json_files import read_state
 from minivess.metrics.case import CaseMetrics, score_case
@@ -96,3 +97,16 @@ class TestChooseProcesses:
 
     def test_at_most_the_planned_number_of_processes(self) -> None:
         assert cases_at_a_time(2, 30_000_000, 50) == 2
+
+    def test_unknown_voxels_of_the_label_count_only_if_the_job_says_so(self, tmp_path: Path) -> None:
+        (job,) = _jobs(tmp_path, 1)
+        label = np.load(job.label)
+        label[2:12] = UNKNOWN
+        np.save(job.label, label)
+        job = job.model_copy(update={"has_unknown": True})
+        for _ in range(2):  # the second time with what was prepared
+            job.run()
+            scores = read_state(job.record, CaseMetrics, "")
+            assert (scores.foreground_voxels, scores.reference_voxels, scores.dsc) == (40, 40, 1.0)
+            expected = score_case(read_volume(job.prediction), label.astype(int), (1, 1, 5), ignore_value=UNKNOWN)
+            assert scores == expected

@@ -36,13 +36,17 @@ START = "2026-01-02T03:04:00+00:00"
 END = "2026-01-02T03:04:40+00:00"
 
 
-def write_data(folder: Path, names: tuple[str, ...]) -> None:
-    """Write volumes with one straight vessel each. The width of the vessel increases with the number of the case."""
+def write_data(folder: Path, names: tuple[str, ...], unknown: tuple[int, ...] = ()) -> None:
+    """Write volumes with one straight vessel each. The width of the vessel increases with the number of the case.
+
+    The label is 255 in the slices ``unknown``.
+    """
     rng = np.random.default_rng(0)
     for number, name in enumerate(names):
         label = np.zeros(SHAPE, np.uint8)
         label[3:20, 5 : 8 + number, 1:3] = 1
         image = (100 * label + rng.integers(0, 50, SHAPE)).astype(np.uint8)
+        label[:, :, list(unknown)] = 255
         write_volume(folder / "raw" / f"{name}.nii.gz", image, spacing_um=SPACING_UM)
         write_volume(folder / "seg" / f"{name}_y.nii.gz", label, spacing_um=SPACING_UM)
 
@@ -75,7 +79,7 @@ def score(cell: CellFolder, spec: CellSpec) -> None:
         cell.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def predict(case: Any) -> np.ndarray:
-        mask = np.array(case.label)
+        mask = np.minimum(case.label, 1)
         mask[: 3 + lost] = 0
         return mask
 
@@ -108,10 +112,11 @@ def make_run(
     names: tuple[str, ...] = ("a1", "a2", "a3", "a4", "a5"),
     losses: tuple[str, ...] = ("dice_ce", "cbdice"),
     causes: dict[str, Cause] | None = None,
+    unknown: tuple[int, ...] = (),
     **settings: Any,
 ) -> RunFolder:
     """Make a run of two folds. The cells named in ``causes`` end with that cause; all others are scored."""
-    write_data(folder / "data", names)
+    write_data(folder / "data", names, unknown)
     config = {"name": "one", "data_dir": folder / "data", "output_dir": folder / "runs", "losses": losses, "folds": 2}
     evaluation = {"evaluation": {"resamples": 1000}, "dry_start": False}
     prepared = prepare(

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivess.data.array_store import Store
+from minivess.data.array_store import Store, build_store
+from minivess.errors import ConfigError
 from minivess.experiments.cell_spec import CellSpec, DryStartSpec
-from minivess.experiments.run_folder import DryStartFolder
+from minivess.experiments.run_folder import CellFolder, DryStartFolder
 from minivess.json_files import write_state
 from minivess.losses.warping import critical_points
 from minivess.models.model_profile import load_model_profile
@@ -21,6 +22,7 @@ from minivess.text import GIB
 from minivess.training.config import TrainingConfig
 from minivess.training.step import NanLossError
 from minivess.trusted_code import TRUST_VARIABLE
+from minivess.worker.cell_worker import run_cell
 from minivess.worker.dry_start_worker import dry_start
 
 LOSSES = """\
@@ -75,6 +77,17 @@ class Late(type(dice_ce())):
 
 def late():
     return Late(dice_ce().terms)
+"""
+
+WITHOUT_MASK = """\
+from minivess.losses.compound import dice_ce
+
+class WithoutMask(type(dice_ce())):
+    def forward(self, logits, label, mask=None):
+        return super().forward(logits, label)
+
+def build():
+    return WithoutMask(dice_ce().terms)
 """
 
 LATE_NAN = LATE_FAULT.replace('raise ImportError("late fault")', "return arguments[0].sum() * float('nan')")
@@ -148,6 +161,18 @@ class TestDryStart:
     def test_time_of_a_loss_on_good_predictions_is_counted(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "late_work.py").write_text(LATE_WORK)
         assert dry_start(folder_of(tmp_path, spec_of(store, "late_work:late"))).step_seconds["late_work:late"] > 0.5
+
+    def test_loss_that_ignores_the_mask_is_refused_if_voxels_can_be_unknown(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "without_mask.py").write_text(WITHOUT_MASK)
+        sparse = build_store(store.profile.model_copy(update={"ignore_value": 255}), tmp_path / "store")
+        dry_start(folder_of(tmp_path / "plain", spec_of(store, "without_mask:build")))
+        spec = spec_of(sparse, "without_mask:build")
+        with pytest.raises(ConfigError, match="without_mask:build"):
+            dry_start(folder_of(tmp_path / "sparse", spec))
+        cell = CellFolder(tmp_path / "cell")
+        write_state(cell.spec, spec.cells[0])
+        with pytest.raises(ConfigError, match="without_mask:build"):  # also without a dry start
+            run_cell(cell)
 
     def test_warp_loss_finds_critical_points(
         self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minivess.cli.options import FILE, FOLDER, as_json, spacing_option
+from minivess.cli.options import FILE, FOLDER, IGNORE_VALUE, as_json, spacing_option
 from minivess.json_files import to_plain, write_state
 
 
@@ -31,9 +31,21 @@ from minivess.json_files import to_plain, write_state
     type=click.IntRange(1),
     help="Processes that read voxels; by default chosen from the size of the data.",
 )
+@click.option(
+    "--ignore-value",
+    type=IGNORE_VALUE,
+    help="Value of unknown voxels in the labels, as data.ignore_value of an experiment; by default the label named ignore "
+    "in nnU-Net's dataset.json.",
+)
 @as_json
 def profile(
-    folder: Path, full: bool, save: Path | None, picture: Path | None, processes: int | None, as_json: bool
+    folder: Path,
+    full: bool,
+    save: Path | None,
+    picture: Path | None,
+    processes: int | None,
+    ignore_value: int | None,
+    as_json: bool,
 ) -> None:
     """Report shapes, spacings and faults of a data set.
 
@@ -45,12 +57,14 @@ def profile(
     from minivess.data.layouts.cases import find_cases
     from minivess.data.profiler import load_profile, scan_dataset
 
-    saved = load_profile(save, folder) if save else None
+    saved = load_profile(save, folder, ignore_value=ignore_value) if save else None
     if saved is not None and (saved.content_hash is not None or not full):
         found = saved
     else:
         with volume_progress("Scanning", len(find_cases(folder)), quiet=as_json) as advance:
-            found = scan_dataset(folder, voxels=full, progress=lambda name: advance(), processes=processes)
+            found = scan_dataset(
+                folder, voxels=full, progress=lambda name: advance(), processes=processes, ignore_value=ignore_value
+            )
         if save is not None:
             write_state(save, found)
     if as_json:
@@ -112,8 +126,15 @@ def phantom(out: Path, count: int, like: str, groups: int | None, seed: int, qui
     "Voxel size of every stack in micrometre; by default IN/spacing.csv (name,x_um,y_um,z_um) gives the size of each, "
     "or the stack itself if it states three sizes with units."
 )
+@click.option(
+    "--ignore-value",
+    type=IGNORE_VALUE,
+    help="Value of unknown voxels in the labels. They become 255: set data.ignore_value to 255 in the experiment.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing.")
-def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] | None, quiet: bool) -> None:
+def import_tiff(
+    source: Path, out: Path, spacing_um: tuple[float, float, float] | None, ignore_value: int | None, quiet: bool
+) -> None:
     """Convert TIFF stacks and their labels to a data set.
 
     IN/images/ and IN/labels/ become OUT/raw/ and OUT/seg/.
@@ -137,7 +158,7 @@ def import_tiff(source: Path, out: Path, spacing_um: tuple[float, float, float] 
         if finding.level == "warning" or not quiet:
             click.echo(str(finding), err=True)
     with volume_progress("Converting", len(cases), quiet=quiet) as advance:
-        import_tiffs(cases, out, lambda name: advance())
+        import_tiffs(cases, out, lambda name: advance(), ignore_value)
     if not quiet:
         click.echo(f"{len(cases)} volumes written to {out}; next: minivess profile {out} --full")
 

@@ -18,6 +18,22 @@ class _Path(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
+class _IgnoreValue(click.IntRange):
+    """A value of a label that can mean unknown: any but 0, which means background."""
+
+    name = "integer"
+
+    def __init__(self) -> None:
+        super().__init__(-32_768, 65_535)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number == 0:
+            self.fail("0 means background; give the value of unknown voxels, such as 255", param, ctx)
+        return number
+
+
+IGNORE_VALUE = _IgnoreValue()
 FOLDER, FILE = _Path(path_type=Path, file_okay=False), _Path(path_type=Path, dir_okay=False)
 PATH = _Path(path_type=Path)
 

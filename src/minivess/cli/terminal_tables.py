@@ -32,9 +32,10 @@ _MARK = {"critical": "x", "warning": "!", "info": "-"}
 
 
 def show_profile(profile: DatasetProfile) -> None:
-    """Print one line per volume and one per label, then the data set as a whole, then the findings."""
+    """Print the volumes, how much of each is labelled, their labels, the data set as a whole, and the findings."""
     if profile.volumes:
         _show_volumes(profile)
+        _show_known(profile)
         _show_labels(profile)
         _show_summary(profile)
     show_findings(profile.findings)
@@ -58,6 +59,17 @@ def _show_volumes(profile: DatasetProfile) -> None:
             row.append("" if volume.foreground_fraction is None else f"{100 * volume.foreground_fraction:.1f} %")
         table.add_row(*row)
     console.print(table)
+
+
+def _show_known(profile: DatasetProfile) -> None:
+    """Print how much of each volume is labelled; nothing if no value means unknown."""
+    table = _table("label", "labelled voxels", "slices with labelled voxels")
+    for volume in profile.volumes:
+        if volume.known_voxels is not None:
+            slices = f"{volume.labelled_slices} of {volume.shape[2]}"
+            table.add_row(escape(volume.name), f"{100 * volume.known_fraction:.1f} %", slices)
+    if table.row_count:
+        console.print(table)
 
 
 def _show_labels(profile: DatasetProfile) -> None:
@@ -105,7 +117,12 @@ def _show_summary(profile: DatasetProfile) -> None:
             f"{format_bytes(sum(resampled.values()))} at the median spacing, {alone}; minivess does not resample",
         )
     if profile.foreground_fraction is not None:
-        facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of all voxels")
+        of = "all voxels" if profile.known_fraction is None else "the labelled voxels"
+        facts.add_row("vessel", f"{100 * profile.foreground_fraction:.1f} % of {of}")
+    if profile.known_fraction is not None:
+        facts.add_row(
+            "labelled", f"{100 * profile.known_fraction:.1f} % of all voxels; {profile.ignore_value} is unknown"
+        )
     for family, patch in compute_safe_patch_sizes(profile).items():
         deeper = any(size > whole for size, whole in zip(patch, profile.min_shape, strict=True))
         facts.add_row(

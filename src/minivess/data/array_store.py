@@ -23,6 +23,8 @@ import numpy as np
 from minivess.atomic import atomic_folder, atomic_path
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, read_header
+from minivess.data.known_runs import find_runs, join_runs
+from minivess.data.label_values import LabelBlock
 from minivess.data.profiler import DatasetProfile, VolumeStats
 from minivess.data.store_digests import (
     FileRecord,
@@ -51,14 +53,17 @@ class StoredCase:
     Attributes:
         stats: The statistics of the volume from the profile.
         image: (X, Y, Z) in ``Header.read_dtype``, X fastest.
-        label: (X, Y, Z) uint8, 0 or 1, X fastest; 2 in marked voxels if the case was asked for with a mark.
+        label: (X, Y, Z) uint8, 0 or 1, X fastest; 2 in marked voxels if the case was asked for with a mark; ``UNKNOWN``
+            in unknown voxels.
         foreground: Flat indices of the vessel voxels (X fastest), ascending; empty for an empty label.
+        known: Runs of known voxels (`minivess.data.known_runs.join_runs`); None if no value means unknown.
     """
 
     stats: VolumeStats
     image: np.ndarray
     label: np.ndarray
     foreground: np.ndarray
+    known: np.ndarray | None = None
 
 
 class LabelMark(Protocol):
@@ -123,7 +128,8 @@ class Store:
             return np.ndarray(layout.shape, layout.dtype, pages, layout.offset, order="F")
 
         label = "label" if mark is None else self._marked_label(name, mark)
-        return StoredCase(self._volumes[name], mapped("image"), mapped(label), mapped("foreground"))
+        known = None if self.profile.ignore_value is None else mapped("known")
+        return StoredCase(self._volumes[name], mapped("image"), mapped(label), mapped("foreground"), known)
 
     def _marked_label(self, name: str, mark: LabelMark) -> str:
         """Write the marked label of a case unless it is there, and return the part of the case that it is."""
@@ -134,7 +140,7 @@ class Store:
         with hold(self.folder / ".lock", wait=True):  # other cells and threads wait instead of drawing it too
             if not is_intact(path):
                 label = self.case(name).label
-                vessel = label != 0
+                vessel = label == 1
                 marked = label + (np.asarray(mark(vessel), np.bool_) & vessel)
                 with atomic_path(path) as temporary:
                     _write(temporary, np.dtype(np.uint8), label.shape, [marked.ravel(order="F")])
@@ -143,7 +149,7 @@ class Store:
         return part
 
     def label_file(self, name: str) -> Path:
-        """File of the label of a case: an array (X, Y, Z) uint8 of 0 and 1."""
+        """File of the label of a case: an array (X, Y, Z) uint8 of 0, 1 and, in unknown voxels, ``UNKNOWN``."""
         return Path(_array_file(self.folder, name, "label"))
 
     def reference_file(self, name: str) -> Path:
@@ -166,9 +172,10 @@ class Store:
 def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeStats], None] | None = None) -> Store:
     """Write the store of a labelled data set to a subfolder of ``root``, or reuse the store that exists.
 
-    The content hash of the data set names the subfolder. A volume of any size is streamed through a few megabytes of
-    memory. If another process is writing a store in ``root``, this function waits for it. It deletes the unfinished
-    stores of processes that were killed. A store with damaged files is written again.
+    The content hash of the data set names the subfolder, with the value of unknown voxels if there is one. A volume of
+    any size is streamed through a few megabytes of memory. If another process is writing a store in ``root``, this
+    function waits for it. It deletes the unfinished stores of processes that were killed. A store with damaged files is
+    written again.
 
     Args:
         profile: Profile of the data set, made with ``voxels=True``.
@@ -185,7 +192,7 @@ def build_store(profile: DatasetProfile, root: Path, progress: Callable[[VolumeS
     if profile.content_hash is None:
         raise DataError("a profile with a content hash", "header facts only", "scan the data set with voxels=True")
     version = _VERSION_OF_FLOAT64 if any(volume.needs_float64 for volume in profile.volumes) else _VERSION
-    folder = root / f"{profile.content_hash}-{version}"
+    folder = root / f"{profile.store_key}-{version}"
     if not _is_usable(folder):
         _build(profile, folder, progress or (lambda volume: None))
     if Store(folder).profile != profile:  # the data set has moved; its content is the same
@@ -207,7 +214,8 @@ def _build(profile: DatasetProfile, folder: Path, progress: Callable[[VolumeStat
                 shutil.rmtree(orphan, ignore_errors=True)
         with atomic_folder(folder) as temporary:
             processes = choose_processes(profile.stored_bytes, len(profile.volumes))
-            records = map_in_processes(partial(_store_case, folder=temporary), profile.volumes, processes, progress)
+            store_case = partial(_store_case, folder=temporary, ignore_value=profile.ignore_value)
+            records = map_in_processes(store_case, profile.volumes, processes, progress)
             write_records(temporary, {name: record for files in records for name, record in files.items()})
             write_state(temporary / _PROFILE, profile)
 
@@ -216,8 +224,8 @@ def _is_usable(folder: Path) -> bool:
     return (folder / _PROFILE).is_file() and not is_damaged(folder)
 
 
-def _store_case(volume: VolumeStats, folder: Path) -> dict[str, FileRecord]:
-    """Write the three files of a volume and return their records."""
+def _store_case(volume: VolumeStats, folder: Path, ignore_value: int | None) -> dict[str, FileRecord]:
+    """Write the files of a volume, three or, if a value means unknown, four, and return their records."""
     assert volume.label is not None, "only labelled data sets are stored"
     path = Path(volume.image)
     header, exact = read_header(path), volume.needs_float64
@@ -227,26 +235,44 @@ def _store_case(volume: VolumeStats, folder: Path) -> dict[str, FileRecord]:
     header = read_header(path)
     small = np.dtype(np.int32 if header.voxels < 2**31 else np.int64)
     vessel: list[np.ndarray] = []
+    known: list[np.ndarray] = []
     _write(
         Path(_array_file(folder, volume.name, "label")),
         np.dtype(np.uint8),
         header.shape,
-        _mask(path, header, vessel, small),
+        _label(path, header, ignore_value, vessel, known, small),
     )
     count = sum(map(len, vessel))
     _write(Path(_array_file(folder, volume.name, "foreground")), small, (count,), vessel)
-    files = [Path(_array_file(folder, volume.name, part)) for part in ("image", "label", "foreground")]
+    parts = ["image", "label", "foreground"]
+    if ignore_value is not None:
+        runs = join_runs(known)
+        _write(Path(_array_file(folder, volume.name, "known")), runs.dtype, runs.shape, [runs.ravel(order="F")])
+        parts.append("known")
+    files = [Path(_array_file(folder, volume.name, part)) for part in parts]
     return {path.name: record_file(path) for path in files}
 
 
-def _mask(path: Path, header: Header, vessel: list[np.ndarray], small: np.dtype) -> Iterator[np.ndarray]:
-    """Read the label in blocks of 0 and 1 (uint8); append the flat indices of the ones to ``vessel``."""
+def _label(
+    path: Path,
+    header: Header,
+    ignore_value: int | None,
+    vessel: list[np.ndarray],
+    known: list[np.ndarray],
+    small: np.dtype,
+) -> Iterator[np.ndarray]:
+    """Read the label in blocks of 0, 1 and ``UNKNOWN`` (uint8).
+
+    Append the flat indices of the ones to ``vessel``, and the runs of known voxels to ``known``.
+    """
     done = 0
     for block in read_blocks(path, header):
-        mask = scale(block, header) != 0
-        vessel.append(np.flatnonzero(mask).astype(small) + small.type(done))
+        parts = LabelBlock.of(scale(block, header), ignore_value)
+        vessel.append(np.flatnonzero(parts.vessel).astype(small) + small.type(done))
+        if parts.unknown is not None:
+            known.append(find_runs(~parts.unknown, done))
         done += block.size
-        yield mask.view(np.uint8)
+        yield parts.stored()
 
 
 def _write(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:

@@ -51,9 +51,11 @@ class VolumeStats(BaseModel):
         intensity_high: The 99.5 percentile.
         intensity_min: Smallest finite value before clipping.
         intensity_max: Largest finite value before clipping.
-        foreground_fraction: Fraction of the label's voxels that are vessel, 0 to 1.
+        foreground_fraction: Fraction of the label's known voxels that are vessel, 0 to 1.
+        known_voxels: Number of known voxels of the label; None if no value means unknown.
+        labelled_slices: Number of slices along Z with a known voxel; None if no value means unknown.
         label_artefacts: Topology of the label, and what in it biases topology numbers; None without a label whose
-            voxels were read and are valid.
+            voxels were read and are valid, and None with unknown voxels, which cut vessels into pieces.
         image_checksum: CRC-32 of the image's voxels.
         label_checksum: CRC-32 of the label's voxels.
         digest: Digest of the bytes of both files as stored.
@@ -78,6 +80,8 @@ class VolumeStats(BaseModel):
     intensity_min: float | None = None
     intensity_max: float | None = None
     foreground_fraction: float | None = None
+    known_voxels: int | None = None
+    labelled_slices: int | None = None
     label_artefacts: LabelArtefacts | None = None
     image_checksum: int | None = None
     label_checksum: int | None = None
@@ -92,6 +96,21 @@ class VolumeStats(BaseModel):
     @property
     def voxels(self) -> int:
         return self.shape[0] * self.shape[1] * self.shape[2]
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether some voxels of the label are unknown."""
+        return self.known_voxels is not None and self.known_voxels < self.voxels
+
+    @property
+    def known_fraction(self) -> float:
+        """Fraction of the label's voxels that are known, 0 to 1; 1 if no value means unknown."""
+        return 1.0 if self.known_voxels is None else self.known_voxels / self.voxels
+
+    @property
+    def vessel_voxels(self) -> float:
+        """Number of known vessel voxels, up to rounding; 0 if the label was not read."""
+        return (self.foreground_fraction or 0.0) * self.voxels * self.known_fraction
 
     @property
     def needs_float64(self) -> bool:
@@ -150,6 +169,7 @@ class DatasetProfile(BaseModel):
         volumes: Every volume whose header could be read, sorted by name.
         problems: Findings that do not belong to one readable volume, such as a file that is not a volume.
         stamp: Digest of names, sizes and modification times of all files; ``load_profile`` uses it to detect changes.
+        ignore_value: Value of unknown voxels in the labels; None if every voxel is known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -158,6 +178,7 @@ class DatasetProfile(BaseModel):
     volumes: tuple[VolumeStats, ...]
     problems: tuple[Finding, ...] = ()
     stamp: str = ""
+    ignore_value: int | None = None
 
     def some(self, count: int | None) -> DatasetProfile:
         """Return the profile of ``count`` volumes, chosen evenly from the smallest to the largest; None keeps all."""
@@ -227,10 +248,17 @@ class DatasetProfile(BaseModel):
 
     @property
     def foreground_fraction(self) -> float | None:
-        """Fraction of all labelled voxels that are vessel; None if no label was read."""
-        counted = [(volume.foreground_fraction, volume.voxels) for volume in self.volumes]
-        known = [(fraction * voxels, voxels) for fraction, voxels in counted if fraction is not None]
-        return sum(vessel for vessel, _ in known) / sum(voxels for _, voxels in known) if known else None
+        """Fraction of all known voxels that are vessel; None if no label was read, or if no voxel is known."""
+        measured = [volume for volume in self.volumes if volume.foreground_fraction is not None]
+        known = sum(volume.voxels * volume.known_fraction for volume in measured)
+        return sum(volume.vessel_voxels for volume in measured) / known if known else None
+
+    @property
+    def known_fraction(self) -> float | None:
+        """Fraction of all voxels of the labels that are known; None if no value means unknown, or no label was read."""
+        counted = [volume for volume in self.volumes if volume.known_voxels is not None]
+        voxels = sum(volume.voxels for volume in counted)
+        return sum(volume.known_voxels or 0 for volume in counted) / voxels if voxels else None
 
     @property
     def content_hash(self) -> str | None:
@@ -239,6 +267,11 @@ class DatasetProfile(BaseModel):
             return None
         text = "\n".join(f"{volume.name} {volume.digest}" for volume in self.volumes)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def store_key(self) -> str:
+        """Name of the content as it is read: the content hash, and the value of unknown voxels if there is one."""
+        return f"{self.content_hash}" if self.ignore_value is None else f"{self.content_hash}-ignore{self.ignore_value}"
 
     @property
     def outliers(self) -> dict[str, str]:
@@ -279,6 +312,7 @@ class DatasetProfile(BaseModel):
             "resampled_bytes": self.resampled_bytes(self.median_spacing_um),
             "foreground_fraction": self.foreground_fraction,
             "content_hash": self.content_hash,
+            **({} if self.known_fraction is None else {"known_fraction": self.known_fraction}),
             "outliers": self.outliers,
             "safe_patches": {model: list(patch) for model, patch in compute_safe_patch_sizes(self).items()},
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minivess.data.checks.dataset import check_copies, check_sidecars
+from minivess.data.checks.dataset import check_copies, check_sidecars, check_unknown
 from minivess.data.checks.intensity_statistics import measure_intensities
 from minivess.data.checks.label_artefacts import LabelArtefacts, check_artefacts
 from minivess.data.checks.label_bits import LabelBits
@@ -29,9 +29,10 @@ from minivess.data.dataset_profile import DatasetProfile, VolumeStats, compute_s
 from minivess.data.formats.gzip_stream import Digest
 from minivess.data.formats.nifti import read_blocks, scale
 from minivess.data.formats.nifti_header import Header, VolumeError, read_header
+from minivess.data.label_values import LabelBlock
 from minivess.data.layouts.cases import Case, Layout, read_layout
 from minivess.data.layouts.listing import name_of
-from minivess.data.layouts.nnunet_json import DATASET, SPLITS, check_dataset, check_splits
+from minivess.data.layouts.nnunet_json import DATASET, SPLITS, check_dataset, check_splits, read_ignore_value
 from minivess.errors import RunError
 from minivess.findings import Finding
 from minivess.json_files import read_state
@@ -46,7 +47,12 @@ _VERSION = "7"
 
 
 def scan_volume(
-    path: Path | str, label: Path | str | None = None, *, name: str | None = None, voxels: bool = False
+    path: Path | str,
+    label: Path | str | None = None,
+    *,
+    name: str | None = None,
+    voxels: bool = False,
+    ignore_value: int | None = None,
 ) -> VolumeStats:
     """Describe one volume from its header, and also from its voxels if ``voxels`` is set.
 
@@ -58,6 +64,7 @@ def scan_volume(
         name: Name of the case; None takes the file name of the image without its suffix.
         voxels: Whether to read the voxels too. They give intensities, foreground fraction, checksums, and the findings
             that headers cannot show.
+        ignore_value: Value of unknown voxels in the label; None if every voxel is known.
 
     Returns:
         The statistics of the volume, with its findings.
@@ -79,7 +86,7 @@ def scan_volume(
             found.append(error.as_finding(case.name))
     measured: dict[str, Any] = {}
     if voxels:
-        measured = _measure(case, image, label_header, found)
+        measured = _measure(case, image, label_header, found, ignore_value)
     else:
         headers = [(path, image)] if label is None or label_header is None else [(path, image), (label, label_header)]
         found += [fault for file, header in headers for fault in check_length(case.name, file, header)]
@@ -106,6 +113,7 @@ def scan_dataset(
     without: Collection[str] = (),
     progress: Callable[[str], None] | None = None,
     processes: int | None = None,
+    ignore_value: int | None = None,
 ) -> DatasetProfile:
     """Describe every case of a data set folder: shapes, spacings and findings.
 
@@ -119,6 +127,8 @@ def scan_dataset(
         without: Names of cases whose files are not opened, such as a test set.
         progress: Called with the name of each case after it is scanned, in any order.
         processes: Number of processes that read; None chooses it by file sizes, CPU count and free memory.
+        ignore_value: Value of unknown voxels in the labels; None takes the label named ignore in nnU-Net's
+            ``dataset.json``. Without that file, every voxel is known.
 
     Returns:
         The profile of the data set, without these cases.
@@ -128,19 +138,25 @@ def scan_dataset(
     """
     folder = Path(folder)
     layout = read_layout(folder)
+    ignore_value = read_ignore_value(folder) if ignore_value is None else ignore_value
     cases = [case for case in layout.cases if case.name not in without]
     # Before the files are read, so that a file that changes during the scan is read again next time.
     stamp = _stamp(folder, layout, cases)
-    volumes, unread = scan_cases(cases, voxels=voxels, progress=progress, processes=processes)
+    volumes, unread = scan_cases(
+        cases, voxels=voxels, progress=progress, processes=processes, ignore_value=ignore_value
+    )
     problems = [
         *layout.findings,
         *unread,
         *check_copies(volumes),
+        *check_unknown(volumes, ignore_value),
         *check_sidecars(cases, volumes),
         *check_dataset(folder, layout.cases),
         *check_splits(folder, [case.name for case in cases]),
     ]
-    return DatasetProfile(folder=str(folder), volumes=volumes, problems=tuple(problems), stamp=stamp)
+    return DatasetProfile(
+        folder=str(folder), volumes=volumes, problems=tuple(problems), stamp=stamp, ignore_value=ignore_value
+    )
 
 
 def scan_cases(
@@ -149,6 +165,7 @@ def scan_cases(
     voxels: bool = False,
     progress: Callable[[str], None] | None = None,
     processes: int | None = None,
+    ignore_value: int | None = None,
 ) -> tuple[tuple[VolumeStats, ...], tuple[Finding, ...]]:
     """Describe these cases alone, as `scan_dataset` does.
 
@@ -161,7 +178,10 @@ def scan_cases(
     # The largest first, so that no process is still reading a large one when the others have finished.
     order = sorted(cases, key=lambda case: sizes[case], reverse=True)
     results = map_in_processes(
-        partial(_scan_case, voxels=voxels), order, processes, lambda case: progress(case.name) if progress else None
+        partial(_scan_case, voxels=voxels, ignore_value=ignore_value),
+        order,
+        processes,
+        lambda case: progress(case.name) if progress else None,
     )
     by_name = dict(zip((case.name for case in order), results, strict=True))
     scanned = [by_name[case.name] for case in cases]
@@ -169,17 +189,20 @@ def scan_cases(
     return tuple(result for result in scanned if isinstance(result, VolumeStats)), tuple(unread)
 
 
-def load_profile(path: Path, folder: Path, without: Collection[str] = ()) -> DatasetProfile | None:
+def load_profile(
+    path: Path, folder: Path, without: Collection[str] = (), ignore_value: int | None = None
+) -> DatasetProfile | None:
     """Load the profile saved at ``path``.
 
     Args:
         path: JSON file with a saved profile.
         folder: Folder of the data set.
         without: Names of cases that are not in the profile.
+        ignore_value: See `scan_dataset`.
 
     Returns:
-        The profile; None if it is missing or invalid, if another version of the scan made it, or if a file of the data
-        set has changed since then.
+        The profile; None if it is missing or invalid, if another version of the scan made it, if a file of the data set
+        has changed since then, or if it was made with another value of unknown voxels.
 
     Raises:
         DataError: The folder is missing, has no known layout, or contains no volume.
@@ -188,33 +211,37 @@ def load_profile(path: Path, folder: Path, without: Collection[str] = ()) -> Dat
         profile = read_state(path, DatasetProfile, "")
     except RunError:
         return None
+    if profile.ignore_value != (read_ignore_value(folder) if ignore_value is None else ignore_value):
+        return None
     layout = read_layout(folder)
     cases = [case for case in layout.cases if case.name not in without]
     return profile if profile.stamp == _stamp(folder, layout, cases) else None
 
 
-def _scan_case(case: Case, voxels: bool) -> VolumeStats | tuple[Finding, ...]:
+def _scan_case(case: Case, voxels: bool, ignore_value: int | None) -> VolumeStats | tuple[Finding, ...]:
     """Scan one case; if the header of its image cannot be read, return the findings about image and label instead."""
     try:
-        return scan_volume(case.image, case.label, name=case.name, voxels=voxels)
+        return scan_volume(case.image, case.label, name=case.name, voxels=voxels, ignore_value=ignore_value)
     except VolumeError as error:
         found = [error.as_finding(case.name)]
     if case.label is not None:
         try:
             header = read_header(case.label)
             if voxels:
-                _measure_label(case.name, case.label, header, None, found)
+                _measure_label(case.name, case.label, header, None, found, ignore_value)
         except VolumeError as error:
             found.append(error.as_finding(case.name))
     return tuple(found)
 
 
-def _measure(case: Case, image: Header, label: Header | None, found: list[Finding]) -> dict[str, Any]:
+def _measure(
+    case: Case, image: Header, label: Header | None, found: list[Finding], ignore_value: int | None
+) -> dict[str, Any]:
     """Measure the voxels; return fields of ``VolumeStats`` and append findings to ``found``."""
     digest = hashlib.blake2b(digest_size=16)
     values = _measure_image(case.name, case.image, image, digest, found)
     if case.label is not None and label is not None:
-        values |= _measure_label(case.name, case.label, label, digest, found)
+        values |= _measure_label(case.name, case.label, label, digest, found, ignore_value)
     if "image_checksum" in values and (case.label is None or "label_checksum" in values):
         values["digest"] = digest.hexdigest()
     return values
@@ -247,26 +274,29 @@ def _measure_image(name: str, path: Path, header: Header, digest: Digest, found:
 
 
 def _measure_label(
-    name: str, path: Path, header: Header, digest: Digest | None, found: list[Finding]
+    name: str, path: Path, header: Header, digest: Digest | None, found: list[Finding], ignore_value: int | None
 ) -> dict[str, Any]:
     surplus: list[str] = []
     bits = LabelBits()
+    slice_voxels = header.shape[0] * header.shape[1]
 
     def scaled_blocks() -> Iterator[np.ndarray]:
         for block in read_blocks(path, header, digest, lambda: surplus.append(name)):
             values = scale(block, header)
-            bits.take(values)
+            bits.take(LabelBlock.of(values, ignore_value).vessel)
             yield values
 
     try:
-        counts = count_label(scaled_blocks())
+        counts = count_label(scaled_blocks(), ignore_value, slice_voxels)
     except VolumeError as error:
         found.append(error.as_finding(name))
         return {}
-    faults = check_label(name, counts)
+    faults = check_label(name, counts, ignore_value)
     found += [*check_surplus(name, path, bool(surplus)), *faults]
     values: dict[str, Any] = {"foreground_fraction": counts.fraction, "label_checksum": counts.checksum}
-    if counts.foreground and all(fault.level != "critical" for fault in faults):
+    if ignore_value is not None:
+        values |= {"known_voxels": counts.known, "labelled_slices": counts.labelled_slices}
+    if counts.foreground and counts.known == counts.voxels and all(fault.level != "critical" for fault in faults):
         artefacts = _measure_artefacts(bits, header)
         found += check_artefacts(name, artefacts)
         values["label_artefacts"] = artefacts

@@ -1,4 +1,7 @@
-"""Baselines: segmentation without learning, by a threshold on a voxel score that is chosen on the training cases."""
+"""Baselines: segmentation without learning, by a threshold on a voxel score that is chosen on the training cases.
+
+The threshold is chosen on the known voxels of their labels.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,9 @@ class Baseline:
         edges = np.append(self.levels, np.inf)
         vessel, rest = np.zeros(len(self.levels)), np.zeros(len(self.levels))
         for z in range(case.image.shape[2]):
-            score, label = self.score(case, z), case.label[:, :, z] != 0
-            vessel += np.histogram(score[label], edges)[0]
-            rest += np.histogram(score[~label], edges)[0]
+            score, label = self.score(case, z), case.label[:, :, z]
+            vessel += np.histogram(score[label == 1], edges)[0]
+            rest += np.histogram(score[label == 0], edges)[0]
             counted()
         true, false = (counts[::-1].cumsum()[::-1] for counts in (vessel, rest))
         return 2 * true / np.maximum(true + false + case.foreground.size, 1)

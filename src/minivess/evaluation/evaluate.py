@@ -103,6 +103,7 @@ def evaluate_cases(
                     spacing_um=case.stats.spacing_um,
                     tolerance_um=tolerance_um,
                     record=records[name],
+                    has_unknown=case.stats.has_unknown,
                 )
             )
     progress(len(names), len(names))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from minivess.atomic import atomic_path
 from minivess.data.formats.nifti import read_volume
+from minivess.data.label_values import UNKNOWN
 from minivess.json_files import write_state
 from minivess.machine.processes import worker_command
 from minivess.metrics.case import score_case
@@ -27,12 +28,13 @@ class ScoringJob(BaseModel):
 
     Attributes:
         prediction: NIfTI file of the predicted mask.
-        label: NumPy file (.npy) of the label.
+        label: NumPy file (.npy) of the label, as the store has it.
         prepared: File with the data that scoring computes from the label. It is kept for the next prediction of this
             volume.
         spacing_um: Spacing of the voxels along X, Y and Z, in micrometres.
         tolerance_um: Tolerance of the normalised surface distance, in micrometres.
         record: JSON file for the scores.
+        has_unknown: Whether some voxels of the label are unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +45,7 @@ class ScoringJob(BaseModel):
     spacing_um: tuple[float, float, float]
     tolerance_um: float
     record: Path
+    has_unknown: bool = False
 
     def run(self) -> None:
         """Score the case and write the scores to ``record``."""
@@ -51,11 +54,12 @@ class ScoringJob(BaseModel):
 
     def _reference(self) -> Reference:
         label = np.load(self.label, mmap_mode="r")
+        known = label != UNKNOWN if self.has_unknown else None
         try:
             with np.load(self.prepared) as arrays:
-                return Reference.from_arrays(label, self.spacing_um, arrays)
+                return Reference.from_arrays(label, self.spacing_um, arrays, known)
         except (OSError, ValueError, KeyError, BadZipFile):
-            reference = Reference.of(label, self.spacing_um)
+            reference = Reference.of(label, self.spacing_um, known)
         with atomic_path(self.prepared) as temporary, temporary.open("wb") as file:
             np.savez(file, **reference.as_arrays())  # type: ignore[arg-type]  # the stub checks them as allow_pickle
         return reference

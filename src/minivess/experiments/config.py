@@ -35,6 +35,25 @@ _SEED_STEP = 1_000_000_007
 """Distance between the seeds of two repeats, so large that no two runs with usual seeds share one by chance."""
 
 
+class DataConfig(Settings):
+    """How the files of the data set are read."""
+
+    ignore_value: int | None = Field(
+        default=None,
+        ge=-32_768,
+        le=65_535,
+        description="value of label voxels that are unknown, such as 255: they count nowhere; without this key, the label "
+        "named ignore in nnU-Net's dataset.json; without both, every voxel is known",
+    )
+
+    @field_validator("ignore_value")
+    @classmethod
+    def _is_no_background(cls, value: int | None) -> int | None:
+        if value == 0:
+            raise ValueError("another value than 0, which means background")
+        return value
+
+
 class ModelChoice(Settings):
     """The network to train."""
 
@@ -147,6 +166,7 @@ class ExperimentConfig(Settings):
         default=None,
         description="data set folder with raw/ and seg/, or imagesTr/ and labelsTr/; --data-dir replaces it",
     )
+    data: DataConfig = DataConfig()
     cases: int | None = Field(
         default=None,
         ge=2,

@@ -8,7 +8,7 @@ from pathlib import Path
 from minivess.data.dataset_profile import DatasetProfile
 from minivess.data.groups import read_groups, refuse_shared_groups
 from minivess.data.layouts.cases import Case, read_layout, read_test_layout
-from minivess.data.layouts.nnunet_json import SPLITS, read_splits
+from minivess.data.layouts.nnunet_json import DATASET, SPLITS, read_ignore_value, read_splits
 from minivess.data.splits import Splits, import_splits, make_splits
 from minivess.errors import ConfigError, DataError
 from minivess.experiments.config import ExperimentConfig
@@ -33,6 +33,31 @@ def with_folds_of_the_data(config: ExperimentConfig) -> ExperimentConfig:
         return config if splits.seed is not None else config.model_copy(update={"folds": len(splits.folds)})
     entries, _ = read_splits(config.data_dir)
     return config if entries is None else config.model_copy(update={"folds": len(entries)})
+
+
+def with_unknown_of_the_data(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the configuration with the value of unknown voxels that comes with the data, unless it names one itself.
+
+    Args:
+        config: The configuration as the user wrote it.
+
+    Raises:
+        ConfigError: It names another value than nnU-Net's ``dataset.json``.
+    """
+    given = config.data.ignore_value
+    stated = None if config.data_dir is None else read_ignore_value(config.data_dir)
+    if stated is None or stated == given:
+        return config
+    if given is not None:
+        raise ConfigError(
+            f"data.ignore_value {stated}, the label named ignore in {DATASET}",
+            f"data.ignore_value {given}",
+            f"remove the key data.ignore_value, or correct {DATASET}",
+        )
+    folder = RunFolder(config.output_dir / config.name)
+    if folder.config.exists() and folder.read_config().data.ignore_value is None:
+        return config  # started before this label was read, so no voxel has its value
+    return config.model_copy(update={"data": config.data.model_copy(update={"ignore_value": stated})})
 
 
 def find_test_cases(config: ExperimentConfig, folder: RunFolder) -> tuple[Case, ...]:

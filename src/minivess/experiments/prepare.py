@@ -18,6 +18,7 @@ from minivess.experiments.design import (
     imported_folds,
     make_folds,
     with_folds_of_the_data,
+    with_unknown_of_the_data,
 )
 from minivess.experiments.resume import (
     refuse_another_experiment,
@@ -110,7 +111,7 @@ def prepare(
         require_known(loss)
     # A worker with another working folder must find the images too.
     data_dir = config.data_dir.absolute()
-    config = with_folds_of_the_data(config.model_copy(update={"data_dir": data_dir}))
+    config = with_unknown_of_the_data(with_folds_of_the_data(config.model_copy(update={"data_dir": data_dir})))
     hardware = limited(hardware, config)
     folder = RunFolder(config.output_dir / config.name)
     started = folder.config.exists()
@@ -125,8 +126,9 @@ def prepare(
     )
     unseen = find_test_cases(config, folder)
     without = [case.name for case in unseen]
-    scanned = load_profile(saved_profile(config, without), data_dir, without) or scan_dataset(
-        data_dir, voxels=True, without=without, progress=progress
+    ignore_value = config.data.ignore_value
+    scanned = load_profile(saved_profile(config, without), data_dir, without, ignore_value) or scan_dataset(
+        data_dir, voxels=True, without=without, progress=progress, ignore_value=ignore_value
     )
     test, unread = scan_cases(unseen)
     # A data set without labels can be predicted, but not used for training.
@@ -208,6 +210,7 @@ def store_root(config: ExperimentConfig) -> Path:
 
 def saved_profile(config: ExperimentConfig, test: Sequence[str] = ()) -> Path:
     """Return the file in which the profile of the data set without its test cases is saved for the next run."""
-    text = "\n".join([str(config.data_dir), *test])
+    ignored = [] if config.data.ignore_value is None else [f"ignore_value {config.data.ignore_value}"]
+    text = "\n".join([str(config.data_dir), *test, *ignored])
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return store_root(config) / f"profile-{digest}.json"

@@ -182,8 +182,10 @@ def _store_of(folder: RunFolder) -> Store:
     """Return the store of the run's data set; if it was deleted, build it again from the same data."""
     profile, root = folder.read_profile(), folder.path.absolute().parent / STORE_FOLDER
     if not store_exists(profile, root):
-        data_dir = Path(profile.folder)
-        now = load_profile(folder.profile, data_dir) or scan_dataset(data_dir, voxels=True)
+        data_dir, ignore_value = Path(profile.folder), profile.ignore_value
+        now = load_profile(folder.profile, data_dir, ignore_value=ignore_value) or scan_dataset(
+            data_dir, voxels=True, ignore_value=ignore_value
+        )
         refuse_other_data(now.some(folder.read_config().cases), folder)
     return build_store(profile, root)
 

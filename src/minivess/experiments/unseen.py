@@ -143,12 +143,13 @@ def _measure(prepared: Prepared) -> DatasetProfile:
         Case(volume.name, Path(volume.image), None if volume.label is None else Path(volume.label))
         for volume in prepared.test
     ]
-    volumes, unread = scan_cases(cases, voxels=True)
+    ignore_value = prepared.config.data.ignore_value
+    volumes, unread = scan_cases(cases, voxels=True, ignore_value=ignore_value)
     copies = check_copies([*prepared.profile.volumes, *volumes])
     names = {case.name for case in cases}
     shared = [finding for finding in copies if names & set(finding.what.split(" = "))]
     raise_critical([*unread, *(finding for volume in volumes for finding in volume.findings), *shared], DataError)
-    return DatasetProfile(folder=prepared.profile.folder, volumes=volumes)
+    return DatasetProfile(folder=prepared.profile.folder, volumes=volumes, ignore_value=ignore_value)
 
 
 def _spec(prepared: Prepared, found: BestModel, weights: Path, store: Path, digest: str) -> UnseenSpec:

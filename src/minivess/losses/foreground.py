@@ -1,4 +1,9 @@
-"""The input of every loss term: foreground of a two-channel output, label, and mask of the voxels that count."""
+"""The input of every loss term: foreground of a two-channel output, label, and mask of the voxels that count.
+
+Padding and unknown voxels of the label do not count. Their logits and labels are replaced by 0 here, before any term
+sees them, so they affect neither the value nor a gradient. A term that looks at neighbours treats them like voxels
+outside the image: docs/reference/losses-and-metrics.md says what that means for each loss.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,10 @@ class Foreground:
     """Foreground of a batch. All tensors are ``(B, 1, X, Y, Z)``; all but the mask are at least float32.
 
     Attributes:
-        logit: Foreground logit minus background logit, 0 in padding. ``sigmoid(logit)`` equals the softmax of the two.
-        prob: Foreground probability, 0 in padding.
-        label: 1 in the vessel, 0 elsewhere and in padding.
-        mask: Bool, False in padding; None if every voxel counts.
+        logit: Foreground logit minus background logit, 0 where the mask is False. ``sigmoid(logit)`` equals the softmax of the two.
+        prob: Foreground probability, 0 where the mask is False.
+        label: 1 in the vessel, 0 elsewhere and where the mask is False.
+        mask: Bool, False in padding and in unknown voxels; None if every voxel counts.
         given: The label as it was passed, with all its values.
     """
 
@@ -45,7 +50,8 @@ def foreground(logits: Tensor, label: Tensor, mask: Tensor | None = None) -> For
         logits: ``(B, 2, X, Y, Z)``, any floating type. Channel 0 is background, channel 1 is foreground.
         label: ``(B, 1, X, Y, Z)``, integer, bool or float; a voxel is vessel if its value is above 0.5. 2 is a
             vessel voxel that the `label_mark` of a loss has marked.
-        mask: ``(B, 1, X, Y, Z)``, False in padding, which counts in no loss and gets no gradient. None: no padding.
+        mask: ``(B, 1, X, Y, Z)``, False in padding and in unknown voxels, which count in no loss and get no gradient.
+            None: every voxel counts.
 
     Returns:
         The foreground, with tensors of shape ``(B, 1, X, Y, Z)``.

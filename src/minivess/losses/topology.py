@@ -45,7 +45,7 @@ def soft_cldice(
     prob = prob.to(torch.promote_types(prob.dtype, torch.float32))
     vessel = label > 0.5
     if mask is not None:
-        prob, vessel = prob * mask, vessel & mask
+        prob, vessel = prob.masked_fill(mask.logical_not(), 0), vessel & mask
     skeleton = soft_skeleton(prob, iterations, mask)
     label_skeleton = soft_skeleton(vessel, iterations, mask)
     precision = ((skeleton * vessel).sum() + smooth) / (skeleton.sum() + smooth)

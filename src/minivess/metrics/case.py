@@ -34,10 +34,10 @@ class CaseMetrics:
         hausdorff_95: The larger of the two 95th percentiles of the border distances, in micrometres.
         betti0_error: Absolute difference in the number of pieces.
         betti1_error: Absolute difference in the number of tunnels (loops of the network).
-        foreground_voxels: Number of foreground voxels of the prediction.
-        reference_voxels: Number of foreground voxels of the reference.
+        foreground_voxels: Number of known foreground voxels of the prediction.
+        reference_voxels: Number of known foreground voxels of the reference.
         voxel_um3: Volume of a voxel in cubic micrometres. It converts both numbers of voxels to volumes.
-        empty: The mask without foreground: "", "prediction", "reference" or "both". If both are empty, overlaps are 1
+        empty: The mask without known foreground: "", "prediction", "reference" or "both". If both are empty, overlaps are 1
             and distances 0. If one is empty, overlaps are 0 and distances are the volume's diagonal (shape times
             spacing). The case counts like any other.
     """
@@ -63,34 +63,41 @@ def score_case(
     reference: ArrayLike | Reference,
     spacing_um: Sequence[float] | None = None,
     tolerance_um: float = 2.0,
+    *,
+    ignore_value: int | None = None,
 ) -> CaseMetrics:
     """Score a predicted mask against its reference by the definitions of MetricsReloaded (Maier-Hein et al. 2024).
+
+    With unknown voxels, the known parts of both masks are scored: unknown voxels are background in both, and the cut
+    between known and unknown is no surface. What either mask has in unknown voxels therefore changes no score.
 
     Args:
         prediction: (X, Y, Z) mask at native shape, without padding; bool or integer, foreground if not 0.
         reference: The label as such a mask, or a ``Reference`` computed from it.
         spacing_um: Voxel size along X, Y and Z, in micrometres. A ``Reference`` contains it, so it may then be omitted.
         tolerance_um: Tolerance of the normalised surface distance, in micrometres.
+        ignore_value: Value of the reference in unknown voxels; None if every voxel is known. A ``Reference`` knows its
+            unknown voxels itself, so it is then omitted.
 
     Returns:
         The scores, with distances in micrometres.
 
     Raises:
-        ConfigError: The tolerance is not a finite number above 0.
-        DataError: The shapes differ, an array is not a mask, or the spacing is missing or differs from that of the
-            ``Reference``.
+        ConfigError: The tolerance is not a finite number above 0, or ``ignore_value`` is given with a ``Reference``.
+        DataError: The shapes differ, an array is not a mask, no voxel is known, or the spacing is missing or differs
+            from that of the ``Reference``.
     """
     if not 0 < tolerance_um < math.inf:
         raise ConfigError(
             "a tolerance above 0 in micrometres", f"{tolerance_um}", "pass, for example, tolerance_um=2.0"
         )
-    label = _as_reference(reference, spacing_um)
+    label = _as_reference(reference, spacing_um, ignore_value)
     if np.shape(prediction) != label.mask.shape:
         got = f"{np.shape(prediction)} and {label.mask.shape}"
         raise DataError(
             "prediction and reference with the same shape", got, "crop the padding and score at native shape"
         )
-    predicted = Reference.of(prediction, label.spacing_um)
+    predicted = Reference.of(prediction, label.spacing_um, label.known)
     empty = _which_is_empty(predicted, label)
     return CaseMetrics(
         **_empty_scores(label, agree=empty == "both") if empty else _scores(predicted, label, tolerance_um),
@@ -138,11 +145,17 @@ def _which_is_empty(predicted: Reference, label: Reference) -> str:
     return "both" if predicted.voxels == label.voxels else "reference" if predicted.voxels else "prediction"
 
 
-def _as_reference(reference: ArrayLike | Reference, spacing_um: Sequence[float] | None) -> Reference:
+def _as_reference(
+    reference: ArrayLike | Reference, spacing_um: Sequence[float] | None, ignore_value: int | None
+) -> Reference:
     if not isinstance(reference, Reference):
         if spacing_um is None:
             raise DataError("the voxel size in micrometres", "none", "pass spacing_um=(x, y, z)")
-        return Reference.of(reference, spacing_um)
+        known = None if ignore_value is None else np.asarray(reference) != ignore_value
+        return Reference.of(reference, spacing_um, known)
+    if ignore_value is not None:
+        cure = "omit ignore_value, and give `known` to Reference.of"
+        raise ConfigError("no ignore_value beside a Reference", f"ignore_value={ignore_value}", cure)
     if spacing_um is not None and not np.allclose(checked_spacing(spacing_um), reference.spacing_um):
         got = f"{tuple(spacing_um)} for a reference with {reference.spacing_um}"
         raise DataError("the spacing that the reference was prepared with", got, "omit spacing_um")

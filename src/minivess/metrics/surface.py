@@ -29,9 +29,23 @@ class SurfaceDistances:
     from_reference: NDArray[np.float64]
 
 
-def border(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Indices (N, 3) of the voxels with a 6-neighbour outside the mask. Outside the array is outside the mask."""
-    return indices(packed_border(pack(mask)))
+def border(mask: NDArray[np.bool_], unknown: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+    """Find the voxels with a 6-neighbour outside the mask. Outside the array is outside the mask.
+
+    Args:
+        mask: (X, Y, Z) bool.
+        unknown: (X, Y, Z) bool, True in voxels of which nothing is known; False wherever ``mask`` is True. An unknown
+            neighbour makes no border: the cut between known and unknown is no surface of a vessel. If the whole mask
+            is inside a vessel, so that nothing is left, its voxels at the cut are its border.
+
+    Returns:
+        Indices of the voxels, (N, 3).
+    """
+    packed = pack(mask)
+    if unknown is None:
+        return indices(packed_border(packed))
+    edge = packed_border(packed | pack(unknown)) & packed
+    return indices(edge if edge.any() else packed_border(packed))
 
 
 def surface_distances(

@@ -201,10 +201,10 @@ def bytes_to_write(profile: DatasetProfile, store_root: Path, plan: TrainingPlan
 
 
 def _store_bytes(profile: DatasetProfile) -> int:
-    vessel = sum(volume.voxels * (volume.foreground_fraction or 0) for volume in profile.volumes)
+    vessel = sum(volume.vessel_voxels for volume in profile.volumes)
     return profile.cached_bytes + round(_INDEX_BYTES * vessel)
 
 
 def store_exists(profile: DatasetProfile, root: Path) -> bool:
-    """Return whether the folder of stores has one of this data set."""
-    return any(root.glob(f"{profile.content_hash}-*/profile.json"))
+    """Return whether the folder of stores has one of this data set, with these unknown voxels."""
+    return any(root.glob(f"{profile.store_key}-[0-9]*/profile.json"))

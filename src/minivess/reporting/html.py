@@ -29,7 +29,7 @@ from minivess.reporting.decision_figures import difference_figure, variance_figu
 from minivess.reporting.headline import headline
 from minivess.reporting.methods_paragraph import methods_paragraph
 from minivess.reporting.model_card import model_card
-from minivess.reporting.overlays import FALSE, FOUND, MISSED, make_overlays
+from minivess.reporting.overlays import FALSE, FOUND, MISSED, UNKNOWN, make_overlays
 from minivess.reporting.plots import (
     loss_curve,
     many_methods,
@@ -154,7 +154,7 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
         overlays=overlays,
         overlay_notes=overlay_notes,
         artefact_notes=artefact_notes,
-        colours={"found": FOUND, "false": FALSE, "missed": MISSED},
+        colours={"found": FOUND, "false": FALSE, "missed": MISSED, "unknown": UNKNOWN},
         spacings=_spacings(facts),
         longest=max((cell.seconds or 0 for cell in facts.cells), default=0) or 1,
         configuration=as_yaml(facts.config),

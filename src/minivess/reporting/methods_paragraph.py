@@ -35,6 +35,11 @@ def _training(facts: RunData) -> Iterator[str]:
         f"We compared {counted(len(facts.losses), 'loss', 'losses')}: {joined(map(_cited, facts.losses))}. "
         f"Each was trained on {counted(len(profile.volumes), 'volume')} {_folds(facts)}"
     )
+    if profile.known_fraction is not None and profile.known_fraction < 1:
+        yield (
+            f"Of all voxels, {profile.known_fraction:.1%} were labelled; the others counted neither in the losses nor in "
+            "the scores."
+        )
     yield (
         f"The network was {plan.network.model} with {joined(map(str, plan.network.filters))} feature maps, trained for "
         f"{training.steps} steps with AdamW (peak learning rate {training.learning_rate:g}) on batches of {plan.batch} "

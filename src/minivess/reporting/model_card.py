@@ -51,10 +51,12 @@ def _network(facts: RunData, found: BestModel) -> str:
 def _purpose(facts: RunData) -> str:
     shapes = facts.profile.min_shape, facts.profile.max_shape
     axes = list(zip(*(volume.spacing_um for volume in facts.profile.volumes), strict=True))
+    known = facts.profile.known_fraction
+    sparse = "" if known is None or known == 1 else f" Of the voxels of these volumes, {known:.1%} were labelled."
     return (
         f"Segment vessels in volumes like the {len(facts.profile.volumes)} of this data set: {by(shapes[0])} to {by(shapes[1])} "
         f"voxels of {by([min(axis) for axis in axes])} to {by([max(axis) for axis in axes])} µm, at native resolution. "
-        "Not for diagnosis."
+        f"Not for diagnosis.{sparse}"
     )
 
 

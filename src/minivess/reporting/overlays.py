@@ -1,4 +1,4 @@
-"""Images of predictions: a projection along Z that shows found, false and missed voxels."""
+"""Images of predictions: a projection along Z that shows found, false, missed and unknown voxels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from minivess.data.formats.nifti import read_volume
+from minivess.data.label_values import LabelBlock
 from minivess.data.profiler import VolumeStats
 from minivess.errors import DataError
 from minivess.evaluation.evaluate import CaseRow
 from minivess.reporting.run_data import RunData
 
 FOUND, FALSE, MISSED = (214, 214, 214), (240, 150, 20), (64, 156, 255)
-"""Grey, orange and blue: distinguishable with every kind of colour vision, and in greyscale."""
+"""Light grey, orange and blue: distinguishable with every kind of colour vision, and in greyscale."""
+UNKNOWN = (120, 120, 120)
+"""Grey of predicted voxels where the label is unknown: neither found nor an error."""
+_VEIL = 48
+"""Grey that is added to the darkened image along rays without any known voxel."""
 
 _BUDGET_BYTES = 2_500_000
 _WIDTHS = (512, 384, 256, 160)
@@ -78,7 +83,7 @@ def make_overlays(facts: RunData) -> tuple[dict[str, list[Overlay]], list[str]]:
     for method in facts.losses:
         for rank, row in _select_cases([row for row in facts.rows if (row.method, row.repeat) == (method, 1)]):
             try:
-                drawn.append(_draw(rank, row, volumes[row.case], facts.prediction(row)))
+                drawn.append(_draw(rank, row, volumes[row.case], facts.prediction(row), facts.profile.ignore_value))
             except DataError as error:
                 notes.append(f"{method} on {row.case} is not shown: {error.got}.")
     by_method: dict[str, list[Overlay]] = {}
@@ -95,9 +100,10 @@ def _select_cases(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
     return [("worst", ordered[0]), *middle, ("best", ordered[-1])]
 
 
-def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path) -> _Pictures:
+def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path, ignore_value: int | None) -> _Pictures:
     projected = project_image(read_volume(Path(stats.image), exact=stats.needs_float64))
-    label, mask = read_volume(Path(stats.label or "")) != 0, read_volume(prediction) != 0
+    parts = LabelBlock.of(read_volume(Path(stats.label or "")), ignore_value)
+    label, mask = parts.vessel, read_volume(prediction) != 0
     if not projected.shape == label.shape[:2] == mask.shape[:2]:
         shapes = f"shapes {projected.shape}, {label.shape} and {mask.shape}"
         raise DataError("the same shape for image, label and prediction", shapes, "restore the files of the run")
@@ -110,7 +116,8 @@ def _draw(rank: str, row: CaseRow, stats: VolumeStats, prediction: Path) -> _Pic
         max(1, round(projected.shape[0] * stats.spacing_um[0] / pitch_um)),
         max(1, round(projected.shape[1] * stats.spacing_um[1] / pitch_um)),
     )
-    return _Pictures(rank, row, stats, _picture(projected, size), _picture(project_masks(projected, mask, label), size))
+    coloured = project_masks(projected, mask, label, parts.unknown)
+    return _Pictures(rank, row, stats, _picture(projected, size), _picture(coloured, size))
 
 
 def project_image(volume: np.ndarray) -> Pixels:
@@ -127,22 +134,28 @@ def project_image(volume: np.ndarray) -> Pixels:
     return (255 * np.clip((highest - low) / ((high - low) or 1), 0, 1)).astype(np.uint8)
 
 
-def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray) -> Pixels:
+def project_masks(projected: Pixels, mask: np.ndarray, label: np.ndarray, unknown: np.ndarray | None = None) -> Pixels:
     """Colour the projection along Z by the found, false and missed voxels of a prediction.
 
     Args:
         projected: The image (X, Y), 0 to 255.
         mask: The prediction (X, Y, Z), bool.
         label: The reference (X, Y, Z), bool.
+        unknown: Voxels of which the reference is unknown (X, Y, Z), bool; None if all are known.
 
     Returns:
         Pixels (X, Y, 3): the mean colour of the found, false and missed voxels along each ray. Rays without such voxels
-        show the darkened image.
+        are grey if a voxel is predicted where the label is unknown; the others show the darkened image, under a grey veil
+        if no voxel along the ray is known.
     """
+    background = np.repeat(0.4 * projected[..., None], 3, axis=-1)
+    if unknown is not None:
+        background[unknown.all(2)] = 0.6 * background[unknown.all(2)] + _VEIL
+        background[(mask & unknown).any(2)] = UNKNOWN
+        mask = mask & ~unknown
     counts = np.stack([(mask & label).sum(2), (mask & ~label).sum(2), (~mask & label).sum(2)], axis=-1)
     vessel = counts.sum(-1, keepdims=True)
     colours = counts @ np.array([FOUND, FALSE, MISSED], float) / np.maximum(vessel, 1)
-    background = np.repeat(0.4 * projected[..., None], 3, axis=-1)
     return np.where(vessel > 0, colours, background).astype(np.uint8)
 
 

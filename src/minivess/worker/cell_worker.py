@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from minivess.data.array_store import LabelMark, Store, StoredCase
+from minivess.data.label_values import UNKNOWN
 from minivess.data.sampling.loaders import batches
 from minivess.data.sampling.patch_sampler import PatchSampler
 from minivess.errors import RunError
@@ -27,6 +28,7 @@ from minivess.experiments.run_folder import CellFolder
 from minivess.geometry import patch_for
 from minivess.inference.predict_volume import predict_volume
 from minivess.json_files import to_plain, write_state
+from minivess.losses.blindness import require_blind
 from minivess.losses.registry import build_loss
 from minivess.metrics.overlap import dsc
 from minivess.models.model_profile import build_network
@@ -200,10 +202,21 @@ def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
     return state, Step(loss, training, spec.seed, micro_batch, plan.precision)
 
 
+def require_usable_loss(loss: torch.nn.Module, spec: CellSpec, store: Store) -> None:
+    """Require that the loss leaves out unknown voxels, if the data set can have them.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if store.profile.ignore_value is not None:
+        require_blind(loss, spec.method, spec.plan.patch, spec.plan.device)
+
+
 def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, beat: Beat) -> torch.nn.Module:
     training, plan = spec.training, spec.plan
     store.read_ahead(plan.cache_rate)
     state, step = start_training(spec, micro_batch)
+    require_usable_loss(step.loss, spec, store)
     manager = CheckpointManager(folder.checkpoints)
     saved = manager.restore()
     if saved is not None:
@@ -226,7 +239,8 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
 
     def measure(state: TrainState) -> dict[str, Any]:
         case = store.case(validation_case)
-        return {"dsc": dsc(predict(case) != 0, case.label != 0), "case": validation_case}
+        found = (predict(case) != 0) & (case.label != UNKNOWN)
+        return {"dsc": dsc(found, case.label == 1), "case": validation_case}
 
     def train_until(last: int) -> None:
         checkpoints = Checkpoints(manager, training)

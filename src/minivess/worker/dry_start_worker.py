@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from minivess.data.array_store import Store, StoredCase
+from minivess.data.label_values import UNKNOWN
 from minivess.data.sampling.loaders import batches
 from minivess.data.sampling.patch_sampler import PatchSampler
 from minivess.experiments.cell_spec import CellSpec, DryStartResult, DryStartSpec
@@ -29,7 +30,7 @@ from minivess.planning.memory.workload import GpuStep
 from minivess.training.checkpoint import CheckpointManager
 from minivess.training.state import TrainState
 from minivess.training.step import NanLossError, Step
-from minivess.worker.cell_worker import device_of, label_mark, predictor, start_training
+from minivess.worker.cell_worker import device_of, label_mark, predictor, require_usable_loss, start_training
 from minivess.worker.exit_status import Beat, exit_code_of, heartbeat
 
 
@@ -78,6 +79,7 @@ def _real_steps(cell: CellSpec, store: Store, name: str) -> tuple[TrainState, fl
     """
     plan, training = cell.plan, cell.training
     state, step = start_training(cell, plan.micro_batch)
+    require_usable_loss(step.loss, cell, store)
     sampler = PatchSampler(
         store,
         [name],
@@ -178,7 +180,8 @@ def _cut_depth(case: StoredCase, depth: int) -> StoredCase:
 def _score(case: StoredCase, tolerance_um: float, beat: Beat) -> float:
     beat(f"score {case.stats.name}", 0, 1)
     began = time.perf_counter()
-    score_case(case.label, case.label, case.stats.spacing_um, tolerance_um)
+    ignore_value = UNKNOWN if case.stats.has_unknown else None
+    score_case(case.label, case.label, case.stats.spacing_um, tolerance_um, ignore_value=ignore_value)
     return time.perf_counter() - began
 
 

@@ -56,6 +56,17 @@ class TestImport:
         found = scan_dataset(tmp_path / "out", voxels=True).findings
         assert [finding.check for finding in found] == ["label_small_pieces"]
 
+    def test_unknown_voxels_become_255(self, source: Path, tmp_path: Path) -> None:
+        sparse = LABEL.copy()
+        sparse[1::2] = 100
+        _write(source, "labels/mouse1_manualLabels_v2.tif", sparse)
+        with pytest.raises(DataError, match="--ignore-value"):
+            _import(source, tmp_path / "out")
+        import_tiffs(find_tiffs(source, SPACING_UM), tmp_path / "out", lambda name: None, 100)
+        expected = np.select([sparse == 100, sparse == 255], [255, 1], 0).T
+        np.testing.assert_array_equal(read_volume(tmp_path / "out/seg/mouse1_y.nii.gz"), expected)
+        assert scan_dataset(tmp_path / "out", voxels=True, ignore_value=255).volumes[0].labelled_slices == 3
+
     def test_lzw_compression_is_read(self, source: Path, tmp_path: Path) -> None:
         pages = [Image.fromarray(page) for page in STACK]
         path = source / "denoised/mouse1_BM4D_denoised.tif"

@@ -1,4 +1,4 @@
-"""Checks across volumes: duplicate images and labels, and voxel sizes that differ from a JSON sidecar."""
+"""Checks across volumes: duplicates, voxel sizes that differ from a JSON sidecar, and labels without known vessel."""
 
 from __future__ import annotations
 
@@ -39,6 +39,23 @@ def check_copies(volumes: Sequence[VolumeStats]) -> list[Finding]:
         expected = "a different label for every image"
         found.append(Finding("warning", "same_label", " = ".join(same), expected, "identical labels", label_cure))
     return found
+
+
+def check_unknown(volumes: Sequence[VolumeStats], ignore_value: int | None) -> list[Finding]:
+    """Check that the value of unknown voxels is not that of vessel: then no label has vessel, which is critical.
+
+    Args:
+        volumes: The volumes.
+        ignore_value: Value of unknown voxels; None if every voxel is known.
+    """
+    measured = [volume for volume in volumes if volume.known_voxels]
+    if ignore_value is None or not measured or any(volume.foreground_fraction for volume in measured):
+        return []
+    if not any(volume.has_unknown for volume in measured):
+        return []
+    got = f"none; {ignore_value} is read as unknown"
+    cure = f"if {ignore_value} means vessel, remove data.ignore_value or correct it; if not, label some vessels as 1"
+    return [Finding("critical", "label_no_vessel", "data set", "a label with known vessel voxels", got, cure)]
 
 
 def check_sidecars(cases: Iterable[Case], volumes: Sequence[VolumeStats]) -> list[Finding]:

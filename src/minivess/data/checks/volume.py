@@ -15,7 +15,7 @@ from minivess.data.checks.intensity_statistics import Intensities
 from minivess.data.checks.label_statistics import LabelCounts
 from minivess.data.formats.nifti_header import TRAILING_BYTES, Header, VolumeError, require_length
 from minivess.findings import Finding
-from minivess.text import format_bytes, format_shape, joined
+from minivess.text import counted, format_bytes, format_shape, joined
 
 FINEST_UM, COARSEST_UM = 0.01, 100.0
 """Range of plausible voxel sizes.
@@ -187,22 +187,54 @@ def _check_precision(name: str, image: Intensities, header: Header) -> list[Find
     return [Finding("warning", "precision", name, "intensities in small steps", got, cure)]
 
 
-def check_label(name: str, label: LabelCounts) -> list[Finding]:
-    """Check that the label is background 0 and one other value, and has a plausible share of vessel."""
+def check_label(name: str, label: LabelCounts, ignore_value: int | None = None) -> list[Finding]:
+    """Check that the known label is background 0 and one other value, and has a plausible share of vessel.
+
+    Args:
+        name: Name of the case.
+        label: Counts of the label.
+        ignore_value: Value of unknown voxels; None if every voxel is known.
+    """
+    if not label.known:
+        got, cure = (
+            f"{ignore_value}, the value of unknown voxels, everywhere",
+            "label some voxels or remove the case; if this value means vessel, correct data.ignore_value",
+        )
+        return [Finding("critical", "label_unknown", name, "at least one known voxel", got, cure)]
     if label.nan:
         got, cure = f"{label.nan} NaN voxels", "set these voxels to 0 or 1"
         return [Finding("critical", "label_values", name, "label values 0 and 1", got, cure)]
     if any(not _is_vessel(value) for value in label.values) or len(label.values) > 1:
         values = ", ".join(f"{value:g}" for value in label.values[:5]) + (", ..." if len(label.values) > 5 else "")
         cure = "write the values that mean vessel as 1 and all other values as 0"
+        if ignore_value is None:
+            unknown = _probably_unknown(label.values)
+            cure += f"; if {unknown:g} marks unknown voxels, set data.ignore_value to {unknown:g} (or --ignore-value)"
         return [Finding("critical", "label_values", name, "label values 0 and 1", f"0 and {values}", cure)]
     if not label.foreground:
-        cure = "check the label; the case is kept"
-        return [Finding("warning", "label_empty", name, "at least one vessel voxel", "an empty label", cure)]
-    if label.foreground == label.voxels:
+        got, cure = "an empty label", "check the label; the case is kept"
+        if label.known < label.voxels:
+            got = f"no vessel in the {label.known / label.voxels:.1%} of the voxels that are known"
+            cure = f"check that {ignore_value}, the value of unknown voxels, does not mean vessel; the case is kept"
+        return [Finding("warning", "label_empty", name, "at least one vessel voxel", got, cure)]
+    if label.foreground == label.known:
         got, cure = f"only vessel voxels (value {label.values[0]:g})", "export the label again, or remove the case"
+        if label.known < label.voxels:
+            cure = "mark known background as 0 too, or remove the case"
         return [Finding("critical", "label_full", name, "at least one background voxel", got, cure)]
-    return [*_check_other_value(name, label.values[0]), *_check_fraction(name, label)]
+    sparse = [] if label.known == label.voxels else [_sparse(name, label)]
+    return [*_check_other_value(name, label.values[0]), *_check_fraction(name, label), *sparse]
+
+
+def _probably_unknown(values: tuple[float, ...]) -> float:
+    """The value that probably marks unknown voxels: one that cannot be vessel, or else the highest."""
+    return next((value for value in values if value < 0 and value == round(value)), max(values))
+
+
+def _sparse(name: str, label: LabelCounts) -> Finding:
+    slices = counted(label.labelled_slices, "slice")
+    got = f"{label.known / label.voxels:.1%} of the voxels labelled, in {slices}; artefacts of this label are not measured"
+    return Finding("info", "label_sparse", name, "", got, "")
 
 
 def _is_vessel(value: float) -> bool:

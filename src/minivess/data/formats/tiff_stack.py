@@ -19,6 +19,7 @@ import tifffile
 from minivess.data.formats.nifti_header import VolumeError
 from minivess.data.formats.tiff_description import Description, read_descriptions
 from minivess.data.formats.tiff_pages import MOST_VOXELS, find_pages, orientation_of, refuse_axes
+from minivess.data.label_values import LabelBlock
 from minivess.geometry import Shape
 from minivess.machine.host import read_host
 from minivess.text import format_bytes
@@ -79,24 +80,31 @@ def read_stack(path: Path) -> np.ndarray:
         return _for_nifti(voxels[:, ::step_y, ::step_x]).T
 
 
-def read_label_stack(path: Path) -> np.ndarray:
+def read_label_stack(path: Path, ignore_value: int | None = None) -> np.ndarray:
     """Read the voxels of a label: 0 for background, 1 for the label's other value.
 
+    Args:
+        path: The file.
+        ignore_value: Value of unknown voxels; None if every voxel is known.
+
     Returns:
-        Array (X, Y, Z) uint8 of 0 and 1.
+        Array (X, Y, Z) uint8 of 0, 1 and, in unknown voxels, ``UNKNOWN``.
 
     Raises:
-        VolumeError: See ``read_stack``; or the label has more than two values, NaN or infinity, or no background 0.
+        VolumeError: See ``read_stack``; or the known label has more than two values, NaN or infinity, or no background 0.
     """
     label = read_stack(path)
-    vessel = label != 0
+    parts = LabelBlock.of(label, ignore_value)
+    vessel = parts.vessel
     values = np.unique(label[vessel])  # sorting the few voxels of vessels is much faster than sorting all
     if vessel.all() or len(values) > 1 or not np.isfinite(values).all():
         shown = [*([] if vessel.all() else [0]), *values[:5].tolist()][:5]
         got = ", ".join(f"{value:g}" for value in shown) + (", ..." if len(values) > 5 else "")
         cure = "write vessel as 255 and background as 0"
+        if ignore_value is None and len(values) > 1:
+            cure += "; if another value marks unknown voxels, give it with --ignore-value"
         raise VolumeError("label_values", "a label with two values, of which background is 0", f"{got} in {path}", cure)
-    return vessel.astype(np.uint8)
+    return parts.stored().astype(np.uint8)
 
 
 def _read_header(tiff: tifffile.TiffFile) -> tuple[StackHeader, list[tifffile.TiffPage]]:

@@ -16,6 +16,10 @@ from minivess.text import first_few
 
 _SHOWN_CHARACTERS = 80
 
+_IGNORE = "ignore"
+"""Name of nnU-Net's label of unknown voxels."""
+_LARGEST_VALUE = 65_535
+
 SPLITS, DATASET = "splits_final.json", "dataset.json"
 
 Entries = list[dict[str, list[str]]]
@@ -71,8 +75,31 @@ def check_splits(folder: Path, names: Sequence[str]) -> list[Finding]:
     return found
 
 
+def read_ignore_value(folder: Path) -> int | None:
+    """Return the value of unknown voxels in nnU-Net's ``dataset.json``, its label named ignore.
+
+    Args:
+        folder: Folder of the data set.
+
+    Returns:
+        The value; None if there is none, or if the file is missing or invalid, which `check_dataset` reports.
+    """
+    path = folder / DATASET
+    try:
+        facts = read_foreign_json(path) if is_there(path) else None
+    except ValueError:
+        return None
+    labels = facts.get("labels") if isinstance(facts, dict) else None
+    value = labels.get(_IGNORE) if isinstance(labels, dict) else None
+    return value if _is_ignore_value(value) else None
+
+
+def _is_ignore_value(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 < value <= _LARGEST_VALUE
+
+
 def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
-    """Check that ``dataset.json``, if it exists, agrees with the files. minivess itself does not need it.
+    """Check that ``dataset.json``, if it exists, agrees with the files. minivess uses only its label named ignore.
 
     Args:
         folder: Folder of the data set.
@@ -91,7 +118,7 @@ def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
     if facts.get("numTraining", len(cases)) != len(cases):
         found.append(_dataset_fault(f"numTraining {len(cases)}, the number of cases", _shown(facts["numTraining"])))
     if (labels := facts.get("labels")) is not None and not _are_background_and_vessel(labels):
-        found.append(_dataset_fault("labels background: 0 and vessel: 1", _shown(labels)))
+        found.append(_dataset_fault("labels background: 0 and vessel: 1, and possibly ignore: 2", _shown(labels)))
     channels = facts.get("channel_names", facts.get("modality"))
     if channels is not None and not (isinstance(channels, dict | list) and len(channels) == 1):
         found.append(_dataset_fault('one channel, such as {"0": "2P"}', _shown(channels)))
@@ -102,12 +129,16 @@ def check_dataset(folder: Path, cases: Sequence[Case]) -> list[Finding]:
 
 
 def _are_background_and_vessel(labels: Any) -> bool:
-    """Whether the labels are 0 and one other whole number, as `check_label` accepts them.
+    """Whether the labels are 0 and one other whole number, as `check_label` accepts them, and possibly unknown voxels.
 
     The old format of the file has them as keys, the new format as values.
     """
     if not isinstance(labels, dict):
         return False
+    if _IGNORE in labels:
+        if not _is_ignore_value(labels[_IGNORE]):
+            return False
+        labels = {name: value for name, value in labels.items() if name != _IGNORE}
     new = all(isinstance(value, int) and not isinstance(value, bool) for value in labels.values())
     values = {str(value) for value in (labels.values() if new else labels)}
     return len(values) == 2 and "0" in values and all(value.isdecimal() for value in values)
@@ -135,4 +166,6 @@ def _splits_fault(expected: str, got: str) -> Finding:
 
 
 def _dataset_fault(expected: str, got: str) -> Finding:
-    return Finding("warning", "dataset_json", DATASET, expected, got, "fix dataset.json; minivess does not use it")
+    return Finding(
+        "warning", "dataset_json", DATASET, expected, got, "fix dataset.json; minivess uses only its label named ignore"
+    )

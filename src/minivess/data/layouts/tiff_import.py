@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,7 +90,9 @@ def find_tiffs(folder: Path, spacing_um: Spacing | None = None) -> list[TiffCase
     ]
 
 
-def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], None]) -> None:
+def import_tiffs(
+    cases: list[TiffCase], out: Path, progress: Callable[[str], None], ignore_value: int | None = None
+) -> None:
     """Write each case as ``raw/NAME.nii.gz`` and ``seg/NAME_y.nii.gz``.
 
     ``out`` appears when all cases are written, or not at all. A TIFF stack (pages, rows, columns) is (Z, Y, X); the
@@ -100,6 +103,7 @@ def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], Non
         cases: Cases from ``find_tiffs``.
         out: New folder for the data set.
         progress: Called with the name of each case after it is processed.
+        ignore_value: Value of unknown voxels in the labels, which become 255; None if every voxel is known.
 
     Raises:
         DataError: ``out`` is not empty or is a mount point. Or voxels are wrong; the error lists all stacks that cannot
@@ -118,7 +122,7 @@ def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], Non
     found: list[Finding] = []
     with atomic_folder(out) as temporary:
         for case in cases:
-            _convert(case, temporary, found)
+            _convert(case, temporary, found, ignore_value)
             progress(case.name)
         raise_critical(found, DataError)
         if out.is_dir() and any(out.iterdir()):
@@ -127,9 +131,10 @@ def import_tiffs(cases: list[TiffCase], out: Path, progress: Callable[[str], Non
             )
 
 
-def _convert(case: TiffCase, out: Path, found: list[Finding]) -> None:
+def _convert(case: TiffCase, out: Path, found: list[Finding], ignore_value: int | None) -> None:
     image = _read_or_report(case.name, found, read_stack, case.image)
-    label = None if case.label is None else _read_or_report(case.name, found, read_label_stack, case.label)
+    read_label = partial(read_label_stack, ignore_value=ignore_value)
+    label = None if case.label is None else _read_or_report(case.name, found, read_label, case.label)
     if found or image is None:
         return  # nothing will be written; the other cases are read only to find their faults
     if label is not None:

@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from minivess.data.array_store import LabelMark, Store, StoredCase
+from minivess.data.known_runs import known_voxel
+from minivess.data.label_values import UNKNOWN
 from minivess.data.sampling.in_plane_transform import InPlane, draw_in_plane, sample_linear, sample_nearest
 from minivess.data.sampling.intensity_augment import change_intensity, draw_flips
 from minivess.geometry import Shape, patch_for
@@ -25,6 +27,9 @@ class PatchSampler:
     Cases are grouped by the patch that fits their depth, and each batch is drawn from one group. A round has as many
     batches as there are cases. In a round, each group has as many batches as it has cases, so each case occurs
     ``batch`` times.
+
+    With unknown voxels, every patch has a known voxel at a random place. In the share of patches that otherwise have
+    vessel at their centre, this voxel is vessel.
 
     Args:
         store: The data set.
@@ -65,7 +70,10 @@ class PatchSampler:
         self._order = lru_cache(maxsize=8)(self._shuffled)
 
     def batch(self, step: int) -> Patch:
-        """Return batch number ``step``: image float32, label uint8 and mask bool, each (B, 1, X, Y, Z)."""
+        """Return batch number ``step``: image float32, label uint8 and mask bool, each (B, 1, X, Y, Z).
+
+        The mask is False in padding and in unknown voxels; the label is 0 there.
+        """
         round_, position = divmod(step, len(self._batches))
         patch, number = self._batches[self._order(len(self._batches), round_, 0)[position]]
         shape = (self._batch, 1, *patch)
@@ -88,11 +96,13 @@ class PatchSampler:
         return math.ceil((index + 1) * self._foreground_fraction) > math.ceil(index * self._foreground_fraction)
 
     def _sample(self, case: StoredCase, patch: Shape, index: int) -> Patch:
-        """Sample number ``index``: image, label and mask, each (X, Y, Z); mask is False outside the volume."""
+        """Sample number ``index``: image, label and mask, each (X, Y, Z)."""
         rng = np.random.default_rng((self._seed, index))
         change = draw_in_plane(rng, patch[:2]) if self._augment else InPlane()
         centre = _draw_centre(case, patch, self._is_on_vessel(index), rng)
         image, label, mask = _cut(case, centre, patch, change)
+        if case.stats.has_unknown and not mask.any():  # turned out of the patch, at the border of the volume
+            image, label, mask = _cut(case, centre, patch, InPlane())
         if self._augment:
             flips = draw_flips(rng)
             image, label, mask = change_intensity(image, rng)[flips], label[flips], mask[flips]
@@ -106,13 +116,20 @@ def _draw_centre(case: StoredCase, patch: Shape, on_vessel: bool, rng: np.random
     """Draw the centre of a patch that is inside the volume along each axis on which it fits.
 
     If ``on_vessel`` is true, the centre is a random vessel voxel, or as near to it as the border of the volume permits.
+    With unknown voxels, the patch contains a random known voxel, of the vessel if ``on_vessel`` is true, at a random
+    place. If it were always at the centre, the network would learn nothing at its other places, such as the slices
+    between two labelled ones.
     """
     shape = case.image.shape
+    known = case.known if case.stats.has_unknown else None
     if on_vessel and case.foreground.size:
-        flat = int(case.foreground[rng.integers(case.foreground.size)])
-        target = [int(value) for value in np.unravel_index(flat, shape, order="F")]
+        target = _place(int(case.foreground[rng.integers(case.foreground.size)]), shape)
+    elif known is not None:
+        target = _place(known_voxel(known, int(rng.integers(case.stats.known_voxels or 0))), shape)
     else:
         target = [int(rng.integers(size)) for size in shape]
+    if known is not None:
+        target = [at + size // 2 - int(rng.integers(size)) for at, size in zip(target, patch, strict=True)]
     x, y, z = (
         min(max(at, size // 2), max(whole - (size - size // 2), size // 2)) if whole > size else whole // 2
         for at, size, whole in zip(target, patch, shape, strict=True)
@@ -120,10 +137,15 @@ def _draw_centre(case: StoredCase, patch: Shape, on_vessel: bool, rng: np.random
     return x, y, z
 
 
+def _place(flat: int, shape: tuple[int, ...]) -> list[int]:
+    return [int(value) for value in np.unravel_index(flat, shape, order="F")]
+
+
 def _cut(case: StoredCase, centre: Shape, patch: Shape, change: InPlane) -> Patch:
     """Cut the patch around ``centre`` and apply ``change``.
 
-    Outside the volume, the image repeats its edge values, and label and mask are zero.
+    Outside the volume, the image repeats its edge values, and label and mask are zero. In unknown voxels, label and mask
+    are zero.
     """
     size_x, size_y = patch[:2] if change.is_identity else change.source_size(patch[:2])
     box, padding = [], []
@@ -134,12 +156,15 @@ def _cut(case: StoredCase, centre: Shape, patch: Shape, change: InPlane) -> Patc
         padding.append((low - first, first + length - high))
     image, label = case.stats.normalise(case.image[tuple(box)]), np.array(case.label[tuple(box)])
     mask = np.broadcast_to(np.True_, label.shape)
-    is_padded = any(map(any, padding))
+    is_padded, has_unknown = any(map(any, padding)), case.stats.has_unknown
+    if has_unknown:
+        mask = label != UNKNOWN
+        label *= mask
     if is_padded:
         image = np.pad(image, padding, mode="edge")
         label, mask = np.pad(label, padding), np.pad(mask, padding)
     if not change.is_identity:
         places = change.places(patch[:2])
         image, label = sample_linear(image, places), sample_nearest(label, places)
-        mask = sample_nearest(mask, places) if is_padded else np.broadcast_to(np.True_, patch)
+        mask = sample_nearest(mask, places) if is_padded or has_unknown else np.broadcast_to(np.True_, patch)
     return image, label, mask
