@@ -17,6 +17,7 @@ from minivess.data.formats.nifti import read_volume, write_volume
 from minivess.errors import DataError
 from minivess.experiments.check_labels import ask, check_labels
 from minivess.experiments.run_folder import RunFolder
+from minivess.json_files import write_state
 
 
 @pytest.fixture
@@ -41,6 +42,19 @@ class TestCheckLabels:
     def test_the_vessel_that_all_networks_see_is_named(self, run: RunFolder) -> None:
         missing = [one for one in check_labels(run) if one.doubt.kind == "missing"]
         assert [(one.case, one.doubt.first, one.doubt.last) for one in missing] == [("a2", (2, 14, 1), (19, 17, 2))]
+
+    def test_unknown_voxels_are_in_no_doubt(self, run: RunFolder) -> None:
+        write_state(run.profile, run.read_profile().model_copy(update={"ignore_value": 255}))
+        (volume,) = (volume for volume in run.read_profile().volumes if volume.name == "a2")
+        path = Path(str(volume.label))
+        before = read_volume(path).copy()
+        label = before.copy()
+        label[:, 12:] = 255
+        try:
+            write_volume(path, label, spacing_um=(1.0, 1.0, 5.0))
+            assert [one for one in check_labels(run) if one.case == "a2" and one.doubt.kind == "missing"] == []
+        finally:
+            write_volume(path, before, spacing_um=(1.0, 1.0, 5.0))
 
     def test_a_mask_with_another_shape_is_named(self, run: RunFolder) -> None:
         path = run.cell("dice_ce", 0).predictions

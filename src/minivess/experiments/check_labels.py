@@ -38,8 +38,8 @@ class Opinion:
 
     Attributes:
         volume: The volume.
-        label: Its label (X, Y, Z).
-        share: Share of the networks that call each voxel vessel (X, Y, Z), from 0 to 1.
+        label: Its label (X, Y, Z); False in unknown voxels.
+        share: Share of the networks that call each voxel vessel (X, Y, Z), from 0 to 1; 0 in unknown voxels.
         networks: Number of networks that were asked.
     """
 
@@ -82,8 +82,11 @@ def ask(folder: RunFolder, case: str, masks: list[Path] | None = None) -> Opinio
         DataError: A mask or the label is missing or has another shape.
     """
     paths = masks or _masks_by_case(folder)[case]
-    (volume,) = (volume for volume in folder.read_profile().volumes if volume.name == case)
-    label = read_volume(Path(volume.label or "")) != 0
+    profile = folder.read_profile()
+    (volume,) = (volume for volume in profile.volumes if volume.name == case)
+    values = read_volume(Path(volume.label or ""))
+    known = values != profile.ignore_value if profile.ignore_value is not None else np.ones(values.shape, bool)
+    label = (values != 0) & known
     votes = np.zeros(label.shape, np.uint16)
     for path in paths:
         mask = read_volume(path) != 0
@@ -93,7 +96,7 @@ def ask(folder: RunFolder, case: str, masks: list[Path] | None = None) -> Opinio
                 f"{path}, {mask.shape}",
                 "restore the files of the run",
             )
-        votes += mask
+        votes += mask & known
     return Opinion(volume, label, np.divide(votes, len(paths), dtype=np.float32), len(paths))
 
 
