@@ -20,6 +20,17 @@ class TestSaveAndLoad:
         with torch.no_grad():
             assert torch.equal(load_network(tmp_path)(image), network(image))
 
+    def test_half_precision_halves_the_file_and_computes_in_float32(self, spec: NetworkSpec, tmp_path: Path) -> None:
+        network = build_network(spec).eval()
+        for name, half in (("whole", False), ("half", True)):
+            save_network(tmp_path / name, network, spec, half=half)
+        sizes = {path.parent.name: path.stat().st_size for path in tmp_path.glob("*/network.safetensors")}
+        assert sizes["half"] < 0.65 * sizes["whole"]
+        loaded = load_network(tmp_path / "half")
+        assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+        for one, other in zip(loaded.parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
     def test_a_layer_with_two_names_is_saved_once(self, spec: NetworkSpec) -> None:
         network = build_network(spec)
         assert sum(value.numel() for value in tensors_of(network).values()) == sum(

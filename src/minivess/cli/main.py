@@ -11,7 +11,19 @@ from types import FrameType
 
 import click
 
-from minivess.cli import benchmark, data, experiment, labels, measurement, planning, prediction, promotion, score, ui
+from minivess.cli import (
+    benchmark,
+    data,
+    experiment,
+    labels,
+    measurement,
+    planning,
+    prediction,
+    pretrain,
+    promotion,
+    score,
+    ui,
+)
 from minivess.cli.terminal_output import drop_what_cannot_be_written
 from minivess.errors import MinivessError, RunError
 from minivess.trusted_code import named_folders
@@ -27,7 +39,7 @@ _interrupted: list[int] = []
 
 _SECTIONS = {
     "Check and plan": ("profile", "preflight", "plan", "benchmark"),
-    "Train and compare": ("run", "train", "compare", "score", "report"),
+    "Train and compare": ("run", "train", "pretrain", "compare", "score", "report"),
     "Use the results, prepare data": ("predict", "measure", "check-labels", "promote", "ui", "track", "data"),
 }
 
@@ -65,7 +77,7 @@ def cli() -> None:
     """
 
 
-for group in (data, planning, experiment, score, labels, prediction, measurement, promotion, ui, benchmark):
+for group in (data, planning, experiment, pretrain, score, labels, prediction, measurement, promotion, ui, benchmark):
     for command in group.COMMANDS:
         cli.add_command(command)
 

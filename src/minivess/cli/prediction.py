@@ -10,11 +10,11 @@ from minivess.cli.options import FOLDER, trust_code
 from minivess.errors import DataError
 from minivess.findings import grouped
 from minivess.json_files import read_state
+from minivess.models.shipped import SHIPPED, UNCALIBRATED
 
 
 @click.command()
-@click.argument("model", type=FOLDER)
-@click.argument("volumes", nargs=-1, required=True)
+@click.argument("inputs", metavar="[MODEL] VOLUMES...", nargs=-1, required=True)
 @click.option("--output-dir", "-o", type=FOLDER, required=True, help="Folder for the masks NAME_y.nii.gz.")
 @click.option(
     "--overlap",
@@ -33,8 +33,7 @@ from minivess.json_files import read_state
 @trust_code
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def predict(
-    model: Path,
-    volumes: tuple[str, ...],
+    inputs: tuple[str, ...],
     output_dir: Path,
     overlap: float | None,
     mirror: bool,
@@ -42,20 +41,21 @@ def predict(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Segment VOLUMES with the model of a run.
+    """Segment VOLUMES with the model of a run or the one that ships.
 
     MODEL is a run folder (its ensemble, or its best network), the folder of a cell (runs/NAME/cells/LOSS-foldK), or a folder
-    of weights. VOLUMES are files, patterns, or folders with NIfTI images.
+    of weights. Without it, the network that ships with minivess is used, which was trained on phantoms alone. VOLUMES are
+    files, patterns, or folders with NIfTI images.
 
     The headers of all volumes are read before the first prediction. A volume that has unusable voxels, or that does not fit
     the memory, is reported and skipped; the others are predicted, and the exit code is 3.
     """
     from minivess.cli.progress import share_progress
-    from minivess.data.layouts.listing import find_files
-    from minivess.experiments.final_model import find_model
     from minivess.inference.predict_file import predict_file, require_inputs, require_room
 
-    folder, files = find_model(model), find_files(volumes)
+    folder, files = _model_and_volumes(inputs)
+    if folder == SHIPPED:
+        click.echo(click.style(UNCALIBRATED, fg="yellow"), err=True)
     share = _overlap_of(folder) if overlap is None else overlap
     for finding in grouped(require_inputs(folder, files, force=force)):
         click.echo(f"{click.style('Unlike the training volumes:', fg='yellow', bold=True)} {finding}", err=True)
@@ -83,6 +83,25 @@ def predict(
         done = f"{len(files) - len(skipped)} of {len(files)} volumes are predicted in {output_dir}"
         click.echo(f"{done}; skipped: {', '.join(skipped)}", err=True)
         raise click.exceptions.Exit(DataError.exit_code)
+
+
+def _model_and_volumes(inputs: tuple[str, ...]) -> tuple[Path, list[Path]]:
+    """Return the model folder and the volumes. Without a model before the volumes, it is the one that ships.
+
+    Raises:
+        click.UsageError: There is no volume.
+        DataError: The model or the volumes cannot be found.
+    """
+    from minivess.data.layouts.listing import find_files
+    from minivess.experiments.final_model import find_model, is_model
+
+    first, *others = inputs
+    path = Path(first).expanduser()
+    if others and (path.is_dir() or not (path.exists() or ".nii" in first.lower() or "*" in first)):
+        return find_model(path), find_files(others)
+    if is_model(path):
+        raise click.UsageError(f"No volume to predict: {first} is a model.")
+    return SHIPPED, find_files(inputs)
 
 
 def _overlap_of(weights: Path) -> float:

@@ -1,4 +1,4 @@
-"""Baselines: segmentation without learning, by a threshold on a voxel score that is chosen on the training cases.
+"""Baselines: a threshold on a voxel score that is chosen on the training cases, and the network that ships.
 
 The threshold is chosen on the known voxels of their labels.
 """
@@ -12,6 +12,7 @@ from itertools import count
 import numpy as np
 
 from minivess.data.array_store import StoredCase
+from minivess.evaluation.phantom_baseline import PhantomNetwork
 
 Progress = Callable[[int, int], None]
 """Called after each slice with the number of finished and of all slices. Vesselness takes up to a second per slice."""
@@ -79,9 +80,10 @@ def _vesselness(case: StoredCase, z: int) -> np.ndarray:
     return found
 
 
-BASELINES = {
+BASELINES: dict[str, Baseline | PhantomNetwork] = {
     "threshold": Baseline(
         _intensity, np.linspace(-2.0, 6.0, 401, dtype=np.float32), "standard deviations above the mean"
     ),
     "frangi": Baseline(_vesselness, np.geomspace(1e-5, 1.0, 401, dtype=np.float32), "vesselness"),
+    "phantom": PhantomNetwork(),
 }

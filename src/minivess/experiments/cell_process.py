@@ -13,13 +13,16 @@ from typing import Protocol
 from minivess.data.profiler import VolumeStats
 from minivess.errors import RunError
 from minivess.experiments.cell_spec import CellSpec, Retry
+from minivess.experiments.config import LimitsConfig
 from minivess.experiments.prepare import Prepared
 from minivess.experiments.run_folder import CellFolder
 from minivess.json_files import from_plain, write_state
 from minivess.locks import hold
 from minivess.machine.host import read_host
 from minivess.machine.processes import torch_environment, worker_command
+from minivess.planning.cell_slots import CellSlot
 from minivess.planning.hardware import HardwareBudget
+from minivess.planning.plan import TrainingPlan
 from minivess.planning.resources import DISK_FREE_MIN_BYTES
 from minivess.supervision.exit_codes import HEARTBEAT_FILE, Heartbeat
 from minivess.supervision.limits import Limits
@@ -65,6 +68,26 @@ class RunObserver(Protocol):
 
     def on_cells_dropped(self, names: Sequence[str]) -> None:
         """A race has stopped the losses of these cells; they are not trained any further."""
+
+
+class Supervised(Protocol):
+    """What a supervised process needs to know of its run: `Prepared`, or a pretraining."""
+
+    @property
+    def hardware(self) -> HardwareBudget: ...
+    @property
+    def plan(self) -> TrainingPlan: ...
+    @property
+    def slots(self) -> tuple[CellSlot, ...]: ...
+    @property
+    def config(self) -> Limited: ...
+
+
+class Limited(Protocol):
+    """A configuration with limits."""
+
+    @property
+    def limits(self) -> LimitsConfig: ...
 
 
 def supervise_cell(
@@ -142,7 +165,7 @@ def available_min_bytes(hardware: HardwareBudget) -> int:
     return hardware.host.ram_total_bytes // 32
 
 
-def supervise(folder: Path, task: str, prepared: Prepared, on_progress: Progress, *locks: int) -> Outcome:
+def supervise(folder: Path, task: str, prepared: Supervised, on_progress: Progress, *locks: int) -> Outcome:
     """Run ``python -m minivess.worker TASK FOLDER`` under a supervisor until it ends.
 
     Args:
@@ -195,7 +218,7 @@ def supervise(folder: Path, task: str, prepared: Prepared, on_progress: Progress
     return outcome
 
 
-def _supervisor_spec(folder: Path, task: str, prepared: Prepared) -> SupervisorSpec:
+def _supervisor_spec(folder: Path, task: str, prepared: Supervised) -> SupervisorSpec:
     hardware, limits = prepared.hardware, prepared.config.limits
     gpu = hardware.gpu if prepared.plan.device == "cuda" else None
     return SupervisorSpec(

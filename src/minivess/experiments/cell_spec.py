@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from minivess.digests import digest_of_file
 from minivess.evaluation.evaluate import CaseRow
 from minivess.experiments.cell_key import CellKey
-from minivess.models.model_profile import NetworkSpec
+from minivess.models.model_profile import WEIGHTS_FILE, NetworkSpec
+from minivess.models.shipped import SHIPPED
 from minivess.planning.memory.workload import GpuStep
 from minivess.planning.plan import TrainingPlan
 from minivess.tracking.code import Code, code_of
@@ -68,7 +70,11 @@ def code_of_cell(method: str, network: NetworkSpec) -> Code:
         ConfigError: The file of initial weights of the network cannot be read.
     """
     weights = network.options.get("weights")
-    return code_of([method, network.builder], None if weights is None else Path(str(weights)))
+    code = code_of([method, network.builder], None if weights is None else Path(str(weights)))
+    if method != "phantom":
+        return code
+    shipped = digest_of_file(SHIPPED / WEIGHTS_FILE)
+    return code.model_copy(update={"builders": {**code.builders, "the network that ships": shipped}})
 
 
 class Pause(BaseModel):

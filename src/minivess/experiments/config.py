@@ -91,7 +91,7 @@ class EvaluationConfig(Settings):
     baselines: tuple[str, ...] = Field(
         default=("threshold",),
         description="methods without training to compare with the losses: threshold (on intensity), frangi (on in-plane "
-        "vesselness); the cut-off is chosen on the training folds",
+        "vesselness), whose cut-off is chosen on the training folds; phantom (the network that ships, which has seen no label)",
     )
     resamples: int = Field(default=2000, ge=1000, le=1_000_000, description="number of bootstrap resamples")
 

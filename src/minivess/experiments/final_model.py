@@ -7,7 +7,8 @@ from pathlib import Path
 from minivess.errors import DataError, RunError
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.run_folder import CellFolder, RunFolder
-from minivess.models.ensemble import is_ensemble, write_ensemble
+from minivess.models.ensemble import ENSEMBLE_FILE, is_ensemble, write_ensemble
+from minivess.models.model_profile import SPEC_FILE
 
 
 def model_folder(folder: RunFolder, found: BestModel) -> Path:
@@ -20,6 +21,15 @@ def model_folder(folder: RunFolder, found: BestModel) -> Path:
         return found.cell.weights
     write_ensemble(folder.model, {cell.path.name: cell.weights for cell in found.members})
     return folder.model
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is a folder that `find_model` takes: of a run, a cell, weights or an ensemble."""
+    return (
+        CellFolder(path).weights.is_dir()
+        or RunFolder(path).config.is_file()
+        or any((path / name).is_file() for name in (SPEC_FILE, ENSEMBLE_FILE))
+    )
 
 
 def find_model(path: Path) -> Path:

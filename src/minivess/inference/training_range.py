@@ -35,7 +35,7 @@ def _spacing(volume: VolumeStats, trained_on: TrainedOn) -> list[Finding]:
     factor = _factor_outside(volume.spacing_um, trained_on)
     if factor <= _NEAR:
         return []
-    expected = f"{_range(trained_on)}, as in the {trained_on.volumes} training volumes"
+    expected = f"{_range(trained_on)}, as in the {trained_on.volumes} training {trained_on.kind}"
     got = f"{_um(volume.spacing_um)}"
     for order in permutations(range(3)):
         x, y, z = (volume.spacing_um[axis] for axis in order)
@@ -52,7 +52,7 @@ def _spacing(volume: VolumeStats, trained_on: TrainedOn) -> list[Finding]:
 
 def _intensities(volume: VolumeStats, trained_on: TrainedOn) -> list[Finding]:
     low, high = volume.intensity_low, volume.intensity_high
-    if low is None or high is None:
+    if low is None or high is None or trained_on.intensity_min is None or trained_on.intensity_max is None:
         return []
     width = trained_on.intensity_max - trained_on.intensity_min
     least, most = (

@@ -158,12 +158,14 @@ def _together(parts: Sequence[TrainedOn | None]) -> TrainedOn | None:
         return None
     x, y, z = (min(part.spacing_min_um[axis] for part in known) for axis in range(3))
     wide_x, wide_y, wide_z = (max(part.spacing_max_um[axis] for part in known) for axis in range(3))
+    lowest = [part.intensity_min for part in known if part.intensity_min is not None]
+    highest = [part.intensity_max for part in known if part.intensity_max is not None]
     return known[0].model_copy(
         update={
             "volumes": max(part.volumes for part in known),
             "spacing_min_um": (x, y, z),
             "spacing_max_um": (wide_x, wide_y, wide_z),
-            "intensity_min": min(part.intensity_min for part in known),
-            "intensity_max": max(part.intensity_max for part in known),
+            "intensity_min": min(lowest) if len(lowest) == len(known) else None,
+            "intensity_max": max(highest) if len(highest) == len(known) else None,
         }
     )

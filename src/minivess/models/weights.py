@@ -29,10 +29,11 @@ class TrainedOn(BaseModel):
         volumes: Number of volumes.
         spacing_min_um: Smallest voxel size along X, Y, Z in micrometres.
         spacing_max_um: Largest voxel size along X, Y, Z in micrometres.
-        intensity_min: Smallest of the volumes' 0.5 percentiles.
-        intensity_max: Largest of the volumes' 99.5 percentiles.
+        intensity_min: Smallest of the volumes' 0.5 percentiles; None if any contrast is usable.
+        intensity_max: Largest of the volumes' 99.5 percentiles; None if any contrast is usable.
         axes: Order of the axes of the volumes.
         normalisation: How the intensities of a volume are normalised, as text.
+        kind: What it was trained on, in one word.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,12 +41,13 @@ class TrainedOn(BaseModel):
     volumes: int
     spacing_min_um: Spacing
     spacing_max_um: Spacing
-    intensity_min: float
-    intensity_max: float
+    intensity_min: float | None
+    intensity_max: float | None
     axes: str = "XYZ"
     normalisation: str = (
         "clip to the 0.5 and 99.5 percentiles of the volume, subtract the mean, divide by the deviation"
     )
+    kind: str = "volumes"
 
 
 class SavedNetwork(BaseModel):
@@ -93,7 +95,12 @@ def load_tensors(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> 
 
 
 def save_network(
-    folder: Path, network: torch.nn.Module, spec: NetworkSpec, trained_on: TrainedOn | None = None
+    folder: Path,
+    network: torch.nn.Module,
+    spec: NetworkSpec,
+    trained_on: TrainedOn | None = None,
+    *,
+    half: bool = False,
 ) -> None:
     """Write the weights, then network.json. If network.json exists, the weights are therefore complete.
 
@@ -102,8 +109,11 @@ def save_network(
         network: The trained network.
         spec: Its description.
         trained_on: The volumes that it was trained on; None if unknown.
+        half: Write the tensors as float16; `load_network` computes with them in float32.
     """
     tensors = {name: value.cpu().contiguous() for name, value in tensors_of(network).items()}
+    if half:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary)
         digest = digest_of_file(temporary)

@@ -5,6 +5,7 @@ supervisor   experiments/cell_process     watches one child process and stops it
 cell         supervision/supervisor       trains one loss on one fold, then predicts and scores the held-out cases
 dry_start    supervision/supervisor       tries a step of each loss, a checkpoint, a prediction and a scoring
 unseen       supervision/supervisor       predicts and scores the test set at the end of a run
+pretrain     supervision/supervisor       trains a network on phantoms
 score        evaluation/scoring           scores one predicted mask
 track        publishing/live              keeps MLflow up to date while a run is going
 peaks        planning/memory/process      predicts memory and time of a step; requests and replies are lines of JSON
@@ -22,6 +23,7 @@ TASKS = {
     "cell": "minivess.worker.cell_worker:main",
     "dry_start": "minivess.worker.dry_start_worker:main",
     "unseen": "minivess.worker.unseen_worker:main",
+    "pretrain": "minivess.worker.pretrain_worker:main",
     "score": "minivess.evaluation.scoring:main",
     "track": "minivess.publishing.live:main",
     "peaks": "minivess.planning.memory.process:main",

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from minivess.data.array_store import LabelMark, Store, StoredCase
 from minivess.data.label_values import UNKNOWN
-from minivess.data.sampling.loaders import batches
+from minivess.data.sampling.loaders import BatchSource, batches
 from minivess.data.sampling.patch_sampler import PatchSampler
 from minivess.errors import RunError
 from minivess.evaluation.baselines import BASELINES
@@ -36,15 +36,36 @@ from minivess.models.weights import TrainedOn, load_network, save_network
 from minivess.planning.memory.real_steps import cap_gpu_memory, reset_gpu_peak
 from minivess.planning.plan import TrainingPlan
 from minivess.supervision.supervisor import ORDER_FILE, SupervisorSpec
+from minivess.tracking.code import Code
 from minivess.tracking.provenance import describe_environment
 from minivess.training.callbacks import Checkpoints, GracefulStop, Heartbeat, Journal
 from minivess.training.checkpoint import CheckpointManager
+from minivess.training.config import TrainingConfig
 from minivess.training.loop import fit
 from minivess.training.state import TrainState
 from minivess.training.step import NanLossError, Step, autocast
 from minivess.worker.exit_status import Beat, PausedError, exit_code_of, heartbeat
 
 Predict = Callable[[StoredCase], Any]
+
+
+class Trainable(Protocol):
+    """What a training starts from: a cell, or a pretraining."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def fold(self) -> int: ...
+    @property
+    def plan(self) -> TrainingPlan: ...
+    @property
+    def training(self) -> TrainingConfig: ...
+    @property
+    def loss_options(self) -> dict[str, Any]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def code(self) -> Code | None: ...
 
 
 def run_cell(folder: CellFolder) -> CellResult:
@@ -62,7 +83,7 @@ def run_cell(folder: CellFolder) -> CellResult:
     """
     began = time.monotonic()
     spec = folder.read_spec()
-    _require_code(spec)
+    require_code(spec)
     write_state(folder.next_environment, {**describe_environment(), "code": to_plain(spec.code)})
     store = Store(spec.store)
     beat = heartbeat(folder.path)
@@ -103,7 +124,7 @@ def _evaluate(into: Path, spec: CellSpec, store: Store, predict: Predict, beat: 
     )
 
 
-def _require_code(spec: CellSpec) -> None:
+def require_code(spec: Trainable) -> None:
     """Compare the code of this process with the code that the run was prepared with.
 
     They differ if a source was edited in the meantime, or if a Dask worker has other versions.
@@ -182,7 +203,7 @@ def label_mark(loss: torch.nn.Module) -> LabelMark | None:
     return mark
 
 
-def start_training(spec: CellSpec, micro_batch: int) -> tuple[TrainState, Step]:
+def start_training(spec: Trainable, micro_batch: int) -> tuple[TrainState, Step]:
     """Build the training state and the step function of a cell. Every loss of a fold and repeat starts from the same
     weights.
 
@@ -242,26 +263,56 @@ def _train(spec: CellSpec, store: Store, folder: CellFolder, micro_batch: int, b
         found = (predict(case) != 0) & (case.label != UNKNOWN)
         return {"dsc": dsc(found, case.label == 1), "case": validation_case}
 
-    def train_until(last: int) -> None:
-        checkpoints = Checkpoints(manager, training)
-        callbacks = [
-            Heartbeat(beat, training.steps),
-            Journal(folder.journal, training, state.step, measure),
-            checkpoints,
-            GracefulStop(checkpoints.save),
-        ]
-        fit(state, step, batches(sampler, state.step, last, plan.workers), callbacks)
-        if not all(value.isfinite().all() for value in state.average.parameters()):
-            raise NanLossError(f"the weights contain NaN or infinity after step {last}")
+    def train_to(last: int) -> None:
+        train_until(last, state, step, sampler, manager, folder, beat, plan.workers, measure)
 
     for last in spec.scored_at:
         if state.step <= last:  # otherwise it was scored before training went on
-            train_until(last)
+            train_to(last)
             _score_at(last, spec, store, folder, predict, beat)
             if folder.read_pause() == last:
                 raise PausedError(f"paused by the race after step {last} of {training.steps}")
-    train_until(training.steps)
+    train_to(training.steps)
     return state.average
+
+
+def train_until(
+    last: int,
+    state: TrainState,
+    step: Step,
+    source: BatchSource,
+    manager: CheckpointManager,
+    folder: CellFolder,
+    beat: Beat,
+    workers: int,
+    measure: Callable[[TrainState], dict[str, Any]] | None = None,
+) -> None:
+    """Train until step ``last`` with heartbeat, journal, checkpoints and a graceful stop.
+
+    Args:
+        last: Number after the last step.
+        state: State to train; changed in place.
+        step: Computes one optimizer step.
+        source: Gives the batch of each step.
+        manager: Keeps the checkpoints.
+        folder: Folder of the journal.
+        beat: Called with the progress.
+        workers: Threads that prepare batches.
+        measure: Further values for the journal.
+
+    Raises:
+        NanLossError: The weights contain NaN or infinity at the end.
+    """
+    checkpoints = Checkpoints(manager, step.config)
+    callbacks = [
+        Heartbeat(beat, step.config.steps),
+        Journal(folder.journal, step.config, state.step, measure),
+        checkpoints,
+        GracefulStop(checkpoints.save),
+    ]
+    fit(state, step, batches(source, state.step, last, workers), callbacks)
+    if not all(value.isfinite().all() for value in state.average.parameters()):
+        raise NanLossError(f"the weights contain NaN or infinity after step {last}")
 
 
 def _score_at(step: int, spec: CellSpec, store: Store, folder: CellFolder, predict: Predict, beat: Beat) -> None:

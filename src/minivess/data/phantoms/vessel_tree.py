@@ -90,13 +90,16 @@ def grow_network(tissue_um: np.ndarray, rng: np.random.Generator) -> Network:
     return Network(_straighten(junction_um, vessels, radius_um), vessels, radius_um, brightness)
 
 
-def trace_tubes(network: Network, rng: np.random.Generator, piece_um: float = SHORTEST_PIECE_UM) -> Tubes:
+def trace_tubes(
+    network: Network, rng: np.random.Generator, piece_um: float = SHORTEST_PIECE_UM, wiggle: float = 1.0
+) -> Tubes:
     """Bend every vessel smoothly from junction to junction, thin ones more strongly, and cut it into straight tubes.
 
     Args:
         network: The network to trace.
         rng: Source of the bends and of the changes of brightness along a vessel.
         piece_um: Approximate length of one tube; longer tubes are faster.
+        wiggle: Factor of the random bends between two junctions.
     """
     pieces = max(2, math.ceil(JUNCTION_SPACING_UM / max(piece_um, SHORTEST_PIECE_UM)))
     at = np.linspace(0.0, 1.0, pieces + 1)[None, :, None]
@@ -104,7 +107,7 @@ def trace_tubes(network: Network, rng: np.random.Generator, piece_um: float = SH
     leave, arrive = (tangent[:, None, :] for tangent in _tangents(network))
     hermite = (1 + 2 * at) * (1 - at) ** 2 * begin + at**2 * (3 - 2 * at) * end
     hermite += at * (1 - at) ** 2 * leave - at**2 * (1 - at) * arrive
-    path_um = hermite + _wiggle(at, network.radius_um, rng)
+    path_um = hermite + wiggle * _wiggle(at, network.radius_um, rng)
     beads = np.exp(rng.normal(size=(len(network.vessels), pieces)) * 0.4 / network.radius_um[:, None])
     return Tubes(
         start_um=path_um[:, :-1].reshape(-1, 3),

@@ -8,21 +8,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import torch
 
-from minivess.data.sampling.patch_sampler import Patch, PatchSampler
+from minivess.data.sampling.patch_sampler import Patch
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 _AHEAD_PER_WORKER = 2
 
 
-def batches(sampler: PatchSampler, first: int, last: int, workers: int = 0) -> Iterator[Batch]:
+class BatchSource(Protocol):
+    """Makes batches that depend on their number only, such as `PatchSampler`."""
+
+    def batch(self, step: int) -> Patch:
+        """Return batch number ``step``: image float32, label uint8 and mask bool, each (B, 1, X, Y, Z)."""
+
+
+def batches(sampler: BatchSource, first: int, last: int, workers: int = 0) -> Iterator[Batch]:
     """Yield batches number ``first`` to ``last - 1`` in order.
 
     Args:
-        sampler: Cuts the batches.
+        sampler: Cuts or draws the batches.
         first: Number of the first batch.
         last: Number after the last batch.
         workers: Number of threads; with 0, batches are cut in the calling thread.
