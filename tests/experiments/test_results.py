@@ -195,6 +195,16 @@ class TestCompareRuns:
         with pytest.raises(DataError, match="c11"):
             compare_runs(runs)
 
+    def test_other_unknown_voxels_are_refused_and_those_of_a_run_are_noted(self, tmp_path: Path) -> None:
+        runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]
+        assert not any("labelled" in note for note in compare_runs(runs).notes)
+        profile = runs[1].read_profile()
+        volumes = tuple(volume.model_copy(update={"known_voxels": 73}) for volume in profile.volumes)
+        write_state(runs[1].profile, profile.model_copy(update={"volumes": volumes, "ignore_value": 255}))
+        with pytest.raises(DataError, match="unknown voxels"):
+            compare_runs(runs)
+        assert any("Only 10.0% of the voxels" in note for note in compare_runs(runs[1:]).notes)
+
     @pytest.mark.parametrize("other", ["an2", ""])
     def test_runs_with_other_groups_are_refused(self, tmp_path: Path, other: str) -> None:
         runs = [_run(tmp_path / "a", 0.5), _run(tmp_path / "b", 0.6)]

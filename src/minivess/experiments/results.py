@@ -173,21 +173,23 @@ def _lacking(rows: list[dict[str, Any]], metric: str) -> list[str]:
 
 
 def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
-    """Require that all runs scored the same volumes, in the same groups, with the same tolerance.
+    """Require that all runs scored the same known voxels of the same volumes, in the same groups, with the same tolerance.
 
     Raises:
-        DataError: A volume, the group of one, or the tolerance differs.
+        DataError: A volume, what of its label is known, the group of one, or the tolerance differs.
     """
     scored = {row["case"] for row in rows}
-    seen: dict[str, tuple[str | None, RunFolder]] = {}
+    seen: dict[str, tuple[tuple[str | None, int | None], RunFolder]] = {}
     for folder in folders:
-        for volume in folder.read_profile().volumes:
-            digest, first = seen.setdefault(volume.name, (volume.digest, folder))
-            if volume.name in scored and digest != volume.digest:
+        profile = folder.read_profile()
+        for volume in profile.volumes:
+            content = volume.digest, profile.ignore_value if volume.has_unknown else None
+            before, first = seen.setdefault(volume.name, (content, folder))
+            if volume.name in scored and content != before:
                 raise DataError(
-                    f"the same volume and label {volume.name} in all runs",
+                    f"the same volume and label {volume.name}, with the same unknown voxels, in all runs",
                     f"different ones in {first.path} and in {folder.path}",
-                    "compare runs on one data set",
+                    "compare runs on one data set, with the same data.ignore_value",
                 )
     groups: dict[str, tuple[str, RunFolder]] = {}
     for folder in folders:
@@ -341,7 +343,19 @@ def _code_notes(folder: RunFolder) -> Iterator[str]:
 
 def _run_notes(folder: RunFolder) -> list[str]:
     fairness = [record.fairness for record in folder.read_external()]
-    return [*_race_notes(folder), *_micro_batch_notes(folder), *_code_notes(folder), *fairness]
+    return [
+        *_label_notes(folder),
+        *_race_notes(folder),
+        *_micro_batch_notes(folder),
+        *_code_notes(folder),
+        *fairness,
+    ]
+
+
+def _label_notes(folder: RunFolder) -> Iterator[str]:
+    known = folder.read_profile().known_fraction
+    if known is not None and known < 1:
+        yield f"Only {known:.1%} of the voxels are labelled and scored. Do not compare these scores with those of complete labels."
 
 
 def _race_notes(folder: RunFolder) -> Iterator[str]:

@@ -130,7 +130,7 @@ def _provenance(folder: RunFolder, config: ExperimentConfig, environment: dict[s
         "model": folder.read_plan().network.model,
         "git_sha": str(git.get("sha", "unknown")),
         "git_dirty": str(git.get("dirty", "unknown")).lower(),
-        DATA_TAG: str(profile.content_hash),
+        DATA_TAG: profile.store_key,
         "config": config.model_dump_json(),
         "frozen_sha256": hashlib.sha256("\n".join(environment["frozen"]).encode()).hexdigest(),
     }

@@ -160,7 +160,7 @@ def _provenance(folder: RunFolder) -> dict[str, str]:
     return {
         "git_sha": str(git.get("sha", "unknown")),
         "git_dirty": str(git.get("dirty", "unknown")).lower(),
-        "data_hash": str(folder.read_profile().content_hash),
+        "data_hash": folder.read_profile().store_key,
     }
 
 
