@@ -82,3 +82,14 @@ class TestCheckpointManager:
         (tmp_path / ".tmp-dead").mkdir()
         CheckpointManager(tmp_path)
         assert not (tmp_path / ".tmp-dead").exists()
+
+    def test_a_leftover_of_another_user_is_left_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: Path) -> None:
+            raise PermissionError(path)
+
+        (tmp_path / ".tmp-dead").mkdir()
+        monkeypatch.setattr("minivess.training.checkpoint.shutil.rmtree", refuse)
+        manager = CheckpointManager(tmp_path)
+        monkeypatch.undo()
+        manager.save(1, {"a": torch.zeros(1)}, {})
+        assert manager.restore() is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ class CheckpointManager:
         self._folder = folder
         self._keep = keep
         folder.mkdir(parents=True, exist_ok=True)
-        for orphan in folder.glob(".tmp-*"):
-            shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
+        for orphan in folder.glob(
+            ".tmp-*"
+        ):  # that of another user can be left where it is: its name is used by nothing
+            with suppress(PermissionError):
+                shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
 
     def save(self, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
         """Write a checkpoint, then remove the oldest ones. If a checkpoint of this step exists, nothing is written.
