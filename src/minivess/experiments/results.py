@@ -173,7 +173,7 @@ def _lacking(rows: list[dict[str, Any]], metric: str) -> list[str]:
 
 
 def _require_one_data_set(folders: Sequence[RunFolder], rows: list[dict[str, Any]]) -> None:
-    """Require that all runs scored the same known voxels of the same volumes, in the same groups, with the same tolerance.
+    """Require that all runs scored equal volumes with equal known voxels, in the same groups, with the same tolerance.
 
     Raises:
         DataError: A volume, what of its label is known, the group of one, or the tolerance differs.
