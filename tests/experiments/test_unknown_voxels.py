@@ -70,6 +70,7 @@ def complete_run(nnunet: Path, study: str, tmp_path_factory: pytest.TempPathFact
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_a_killed_run_with_the_key_ends_like_one_on_the_data_of_nnunet(
         self, complete_run: Bench, sparse: Path, study: str, tmp_path: Path
     ) -> None:
