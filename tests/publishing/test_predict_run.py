@@ -46,9 +46,15 @@ def test_folders_and_patterns_name_volumes(run: RunFolder, tmp_path: Path) -> No
     assert predict(run.path, tmp_path / "a", str(raw))[0] == 0
     assert predict(run.path, tmp_path / "b", str(raw / "*.nii.gz"), str(raw / names[0]))[0] == 0
     assert len(list((tmp_path / "a").iterdir())) == len(list((tmp_path / "b").iterdir())) == len(names)
-    for given, words in ((raw / "x*.nii", "match the pattern"), (tmp_path, "a folder with NIfTI files")):
+    for given, words in ((raw / "x*.nii", "nothing at"), (tmp_path, "a folder with NIfTI files")):
         code, text = predict(run.path, tmp_path / "c", str(given))
         assert (code, words in text) == (3, True)
+
+
+def test_the_choice_of_now_counts_and_not_the_folder_of_before(run: RunFolder) -> None:
+    assert find_model(run.path) == run.model
+    run.write_config(run.read_config().model_copy(update={"final": "none"}))
+    assert find_model(run.path) == run.cell("cbdice", 0).weights
 
 
 def test_a_run_without_the_key_final_keeps_one_network(run: RunFolder) -> None:

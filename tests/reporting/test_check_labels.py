@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -76,6 +78,9 @@ class TestCommand:
         assert page.count('id="region-') == 2 < len(rows)
         assert page.index(f"1. {rows[0]['case']}") < page.index(f"2. {rows[1]['case']}")
         assert not re.search(r'(src|href)="(?!data:)', page)
+        code = page[page.index("<script>") + len("<script>") : page.index("</script>")]
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in page  # no other script may run
 
     def test_a_folder_that_is_no_run_has_one_message(self, tmp_path: Path) -> None:
         found = CliRunner().invoke(cli, ["check-labels", str(tmp_path)])

@@ -30,6 +30,7 @@ def check_labels(run: Path, output: Path | None, pictures: int, quiet: bool, as_
     from minivess.experiments.check_labels import ask, check_labels
     from minivess.experiments.run_folder import RunFolder
     from minivess.reporting.label_page import write_label_page
+    from minivess.text import counted
 
     folder, out = RunFolder(run), output or run / "labels"
     with share_progress("Checking labels", quiet=quiet or as_json) as advance:
@@ -47,7 +48,7 @@ def check_labels(run: Path, output: Path | None, pictures: int, quiet: bool, as_
         )
         x, y, z = one.doubt.peak
         click.echo(f"{rank:3} {one.case} at voxel {x}, {y}, {z}: {one.doubt.agreement:.0%} of the networks see {what}")
-    click.echo(f"{len(regions)} regions to check: {page}, {out / 'regions.csv'}")
+    click.echo(f"{counted(len(regions), 'region')} to check: {page}, {out / 'regions.csv'}")
 
 
 COMMANDS = (check_labels,)

@@ -53,7 +53,9 @@ def measure(
     page = write_measure_page(output, found) if found else None
     if as_json:
         volumes = [{"mask": one.name, **to_plain(one.volume)} for one in found]
-        click.echo(json.dumps({"volumes": volumes, "page": str(page), "skipped": [f.what for f in faults]}, indent=2))
+        click.echo(
+            json.dumps({"volumes": volumes, "page": page and str(page), "skipped": [f.what for f in faults]}, indent=2)
+        )
     elif found:
         for one in found:
             volume = one.volume

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from glob import glob
 from itertools import product
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from minivess.data.dataset_profile import VolumeStats
 from minivess.data.formats.nifti import read_volume
 from minivess.data.formats.nifti_header import Header, VolumeError, read_header
 from minivess.data.formats.tiff_stack import read_stack, read_stack_header
-from minivess.data.layouts.listing import visible
+from minivess.data.layouts.listing import named_paths, visible
 from minivess.errors import DataError
 from minivess.findings import Finding, raise_critical
 from minivess.text import first_few, format_shape
@@ -108,12 +107,8 @@ def read_mask(path: Path) -> np.ndarray:
 
 def mask_files(given: Sequence[str]) -> Iterator[Path]:
     """Yield the mask files of folders, files and patterns."""
-    for text in given:
-        paths = [Path(text)] if Path(text).exists() else [Path(found) for found in sorted(glob(text))]
-        if not paths:
-            raise DataError("a folder or files of masks", f"nothing at {text}", "check the path")
-        for path in paths:
-            yield from (one for one in (visible(path) if path.is_dir() else [path]) if _ENDING.search(one.name))
+    for path in named_paths(given, "a folder or files of masks"):
+        yield from (one for one in (visible(path) if path.is_dir() else [path]) if _ENDING.search(one.name))
 
 
 def _faults(files: Mapping[str, Sequence[Path]], found: Sequence[str]) -> Iterator[Finding]:

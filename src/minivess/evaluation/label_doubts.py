@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -87,10 +88,10 @@ def _regions(
     """Return the regions of ``present`` that are beyond the tolerance from ``other``; distance 1 is the tolerance."""
     depth = np.full(present.shape, _MOST_DEPTH, np.float32)
     if other.any():
-        depth = np.minimum(ndimage.distance_transform_edt(~other, sampling=unit) - 1, _MOST_DEPTH).astype(np.float32)
+        depth = np.minimum(_distances(~other, unit) - 1, _MOST_DEPTH).astype(np.float32)
     outside = present & (depth > 0)
     certain = np.where(outside, disagree * depth, 0)
-    thickness = ndimage.distance_transform_edt(outside, sampling=unit)
+    thickness = _distances(outside, unit)
     pieces = _in_tiles(ndimage.label(outside, np.ones((3, 3, 3)))[0])
     found = []
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
@@ -115,12 +116,23 @@ def _regions(
     return found
 
 
-def _in_tiles(pieces: NDArray[np.integer]) -> NDArray[np.int64]:
+def _distances(mask: NDArray[np.bool_], unit: Sequence[float]) -> NDArray[np.float32]:
+    """Return the distance of each voxel of a mask to the nearest voxel outside of it; the volume has no border."""
+    found: NDArray[np.float32] = edt.edt(
+        np.asfortranarray(mask), anisotropy=tuple(unit), black_border=False, parallel=1
+    )
+    return found
+
+
+def _in_tiles(pieces: NDArray[np.integer]) -> NDArray[np.int32]:
     """Cut connected pieces at a grid in the plane, so that each region fits into a picture; number them from 1."""
-    x, y = (np.arange(size) // TILE_VOXELS for size in pieces.shape[:2])
-    tile = x[:, None] * (y[-1] + 1) + y[None, :]
-    numbers = np.where(pieces > 0, pieces.astype(np.int64) * (tile.max() + 1) + tile[..., None], -1)
-    return np.unique(numbers, return_inverse=True)[1].reshape(pieces.shape) + int(numbers.min() >= 0)
+    at = np.nonzero(pieces)
+    tiles = -(-np.array(pieces.shape[:2]) // TILE_VOXELS)
+    tile = at[0] // TILE_VOXELS * tiles[1] + at[1] // TILE_VOXELS
+    numbers = pieces[at].astype(np.int64) * int(tiles.prod()) + tile
+    found = np.zeros(pieces.shape, np.int32)
+    found[at] = np.unique(numbers, return_inverse=True)[1] + 1
+    return found
 
 
 def _triple(values: Iterable[int]) -> tuple[int, int, int]:

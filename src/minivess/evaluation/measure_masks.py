@@ -74,10 +74,10 @@ def find_sources(given: Sequence[str], spacing_um: Spacing | None) -> list[Sourc
 
     Args:
         given: Folders, files and patterns.
-        spacing_um: Voxel size of all masks, in place of what the files say; TIFF files need it.
+        spacing_um: Voxel size of all masks, instead of what the files say; a TIFF file that states none needs it.
 
     Raises:
-        DataError: There is no mask, two have one name, a header cannot be read or a TIFF file has no voxel size.
+        DataError: There is no mask, two have one name, a header cannot be read, or a TIFF file states no voxel size.
     """
     paths = list(dict.fromkeys(mask_files(given)))
     if not paths:

@@ -7,7 +7,7 @@ from pathlib import Path
 from minivess.errors import DataError, RunError
 from minivess.experiments.best_model import BestModel, find_best_model
 from minivess.experiments.run_folder import CellFolder, RunFolder
-from minivess.models.ensemble import ENSEMBLE_FILE, is_ensemble, write_ensemble
+from minivess.models.ensemble import ENSEMBLE_FILE, write_ensemble
 from minivess.models.model_profile import SPEC_FILE
 
 
@@ -45,8 +45,6 @@ def find_model(path: Path) -> Path:
     run = RunFolder(path)
     if not run.config.is_file():
         return path
-    if is_ensemble(run.model):
-        return run.model
     found = find_best_model(run)
     if found is None:
         raise DataError("a run in which a loss has finished on every fold", f"none in {path}", "finish the run first")

@@ -10,11 +10,13 @@ from typing import Literal
 import edt
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from minivess.metrics.centreline import centreline
 from minivess.morphometry.curves import Points, path_length, smooth
-from minivess.morphometry.paths import Path, Skeleton, follow
+from minivess.morphometry.paths import Path, follow
 
 _COARSE = 2.0
 """An axis whose voxels are more than this many times as large as the smallest one has slices."""
@@ -80,9 +82,7 @@ class VesselGraph:
     @property
     def loops(self) -> int:
         """Number of independent loops: segments minus nodes plus connected parts."""
-        return (
-            len(self.segments) - len(self.nodes) + len(set(_roots(len(self.nodes), [s.nodes for s in self.segments])))
-        )
+        return len(self.segments) - len(self.nodes) + _connected_parts(len(self.nodes), self.segments)
 
 
 def vessel_graph(mask: NDArray[np.bool_], spacing_um: Sequence[float]) -> VesselGraph:
@@ -104,7 +104,8 @@ def vessel_graph(mask: NDArray[np.bool_], spacing_um: Sequence[float]) -> Vessel
     centres_um = line * np.array((x, y, z))
     nodes = [Node(centres_um[rows].mean(axis=0), float(radius_um[rows].max()), "branch") for rows in skeleton.clusters]
     segments = [_segment(path, nodes, centres_um, radius_um, background, (x, y, z)) for path in skeleton.paths]
-    nodes, segments = _merged(nodes, _without_spurs(nodes, segments))
+    alone = set(range(len(nodes))) - {number for segment in segments for number in segment.nodes}
+    nodes, segments = _merged(nodes, _without_spurs(nodes, segments), alone)
     return VesselGraph(
         tuple(_kinds(nodes, segments, mask.shape, (x, y, z))), tuple(segments), _triple(mask.shape), (x, y, z)
     )
@@ -217,10 +218,10 @@ def _towards(segment: Segment, node: int, *, last: bool) -> Segment:
     return Segment(segment.nodes[::-1], segment.points_um[::-1], segment.radius_um[::-1])
 
 
-def _merged(nodes: Sequence[Node], segments: Sequence[Segment]) -> tuple[list[Node], list[Segment]]:
-    """Merge branch points that are nearer to each other than the radius of their vessel; drop nodes without a segment.
+def _merged(nodes: Sequence[Node], segments: Sequence[Segment], alone: set[int]) -> tuple[list[Node], list[Segment]]:
+    """Merge branch points that are nearer to each other than the radius of their vessel.
 
-    A piece of the mask that is a single voxel of centreline keeps its node.
+    Nodes that have lost their segments are left out; those of ``alone``, which never had one, are pieces of the mask.
     """
     degree = _degrees(len(nodes), segments)
     root = list(range(len(nodes)))
@@ -238,7 +239,7 @@ def _merged(nodes: Sequence[Node], segments: Sequence[Segment]) -> tuple[list[No
             root[second] = first
         else:
             kept.append(segment)
-    used = sorted({top(node) for segment in kept for node in segment.nodes} | _alone(nodes, segments, degree))
+    used = sorted({top(node) for segment in kept for node in segment.nodes} | alone)
     members: dict[int, list[int]] = {number: [] for number in used}
     for node in range(len(nodes)):
         if top(node) in members and (degree[node] or node in members):
@@ -267,20 +268,6 @@ def _meeting(nodes: Sequence[Node], segments: Sequence[Segment]) -> tuple[list[N
     return moved, met
 
 
-def _alone(nodes: Sequence[Node], segments: Sequence[Segment], degree: NDArray[np.intp]) -> set[int]:
-    """Return the nodes of pieces without any segment. The rest of a removed spur is not such a piece: see `_without_spurs`."""
-    return {
-        node
-        for node in range(len(nodes))
-        if degree[node] == 0 and nodes[node].kind == "branch" and _is_piece(nodes, segments, node)
-    }
-
-
-def _is_piece(nodes: Sequence[Node], segments: Sequence[Segment], node: int) -> bool:
-    near = [np.linalg.norm(segment.points_um - nodes[node].position_um, axis=1).min() for segment in segments]
-    return not near or min(near) > nodes[node].radius_um
-
-
 def _kinds(
     nodes: Sequence[Node], segments: Sequence[Segment], shape: tuple[int, ...], spacing_um: Sequence[float]
 ) -> list[Node]:
@@ -299,19 +286,10 @@ def _degrees(count: int, segments: Sequence[Segment]) -> NDArray[np.intp]:
     return np.bincount([node for segment in segments for node in segment.nodes], minlength=count)
 
 
-def _roots(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """Return for each of ``count`` nodes a number that is the same for all nodes connected with it."""
-    root = list(range(count))
-
-    def top(node: int) -> int:
-        while root[node] != node:
-            root[node] = root[root[node]]
-            node = root[node]
-        return node
-
-    for first, second in pairs:
-        root[top(second)] = top(first)
-    return [top(node) for node in range(count)]
-
-
-__all__ = ["Node", "Segment", "Skeleton", "VesselGraph", "vessel_graph"]
+def _connected_parts(count: int, segments: Sequence[Segment]) -> int:
+    """Return into how many connected parts the segments join ``count`` nodes."""
+    if not count:
+        return 0
+    first, second = np.array([segment.nodes for segment in segments], int).reshape(-1, 2).T
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    return int(connected_components(links, directed=False)[0])

@@ -88,9 +88,7 @@ def _neighbours(line: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np
     ordered = flat[order]
     found = []
     for step in _OFFSETS:
-        wanted = flat + int(
-            np.ravel_multi_index((1, 1, 1), wide) * 0 + step[0] * wide[1] * wide[2] + step[1] * wide[2] + step[2]
-        )
+        wanted = flat + (step[0] * wide[1] + step[1]) * wide[2] + step[2]
         at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
         hit = np.flatnonzero(ordered[at] == wanted)
         found.append(np.column_stack([hit, order[at[hit]]]))

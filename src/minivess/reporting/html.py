@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -12,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from minivess.atomic import write_text
@@ -51,11 +48,10 @@ from minivess.reporting.tables import (
     table_rows,
     topology_note,
 )
+from minivess.reporting.templates import render
 from minivess.statistics.decision_text import format_confidence
 from minivess.statistics.verdict import meaning
 from minivess.text import capitalised, counted, format_bytes, format_duration, format_p_value, format_shape_html
-
-_HERE = Path(__file__).parent
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -107,13 +103,6 @@ def _all(*figures: Markup | None) -> list[Markup]:
 
 
 def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: list[str]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     filters = (
         format_shape_html,
         counted,
@@ -126,12 +115,13 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
         column_title,
         connectivity_note,
     )
-    environment.filters.update({function.__name__: function for function in filters})
     overlays, overlay_notes = make_overlays(facts)
     decision = facts.comparison.decision
     topology = shared_metric("cldice", [row.flat() for row in facts.rows])
-    script = (_HERE / "report.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
+        filters,
+        "report.js",
         facts=facts,
         headline=headline(facts.comparison),
         decision=decision,
@@ -161,9 +151,6 @@ def _render(facts: RunData, figures: dict[str, list[Markup]], artefact_notes: li
         commands=list(_commands(facts)),
         card=model_card(facts),
         earlier_note=earlier_note(facts.unseen) if facts.unseen else "",
-        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from minivess.atomic import write_text
@@ -16,9 +15,9 @@ from minivess.csv_text import csv_text
 from minivess.data.formats.nifti import read_volume
 from minivess.experiments.check_labels import CaseDoubt, Opinion
 from minivess.reporting.overlays import FALSE, FOUND, MISSED, as_data_uri
-from minivess.text import counted, format_shape_html
+from minivess.reporting.templates import render
+from minivess.text import counted
 
-_HERE = Path(__file__).parent
 _HALF = 40
 """Half the edge of a picture, in voxels."""
 _WIDTH = 240
@@ -77,16 +76,14 @@ def write_label_page(
     views = [
         view for case, own in groupby(shown, key=lambda item: item[1].case) for view in _draw_case(ask(case), list(own))
     ]
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(counted=counted, format_shape_html=format_shape_html)
-    page = environment.get_template("labels.html.j2").render(
+    page = render(
+        "labels.html.j2",
+        (counted,),
+        "labels.js",
         run=run,
         views=sorted(views, key=lambda view: view.rank),
         total=len(regions),
         missing=sum(one.doubt.kind == "missing" for one in regions),
-        css=(_HERE / "report.css").read_text(encoding="utf-8"),
         colours={"both": FOUND, "networks": FALSE, "label": MISSED},
         width=_WIDTH,
     )

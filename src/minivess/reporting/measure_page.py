@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -18,9 +17,9 @@ from minivess.atomic import write_text
 from minivess.evaluation.measure_masks import DIAMETER_BINS_UM, MaskMeasures
 from minivess.reporting.overlays import as_data_uri
 from minivess.reporting.svg import SERIES, drawing, paint, to_svg
+from minivess.reporting.templates import render
 from minivess.text import counted
 
-_HERE = Path(__file__).parent
 _WIDTH = 460
 _WIDEST_UM = 20.0
 """Diameter at the end of the colour scale."""
@@ -38,24 +37,21 @@ class MaskPicture:
 
 def write_measure_page(out: Path, found: Sequence[MaskMeasures]) -> Path:
     """Write ``index.html`` with tables and figures of all masks, and return its path."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(counted=counted)
-    page = environment.get_template("measures.html.j2").render(
+    page = render(
+        "measures.html.j2",
+        (counted,),
         found=found,
         figures=[_diameter_figure(found), _depth_figure(found)],
         pictures=[MaskPicture(one.name, _picture(one)) for one in found[:_MOST_PICTURES]],
         widest_um=_WIDEST_UM,
         colours=[_css_colour(share) for share in np.linspace(0, 1, 8)],
-        css=(_HERE / "report.css").read_text(encoding="utf-8"),
     )
     write_text(out / "index.html", page)
     return out / "index.html"
 
 
 def _diameter_figure(found: Sequence[MaskMeasures]) -> Markup:
-    """Share of the vessel length at each diameter; with many masks their mean and range."""
+    """Share of the vessel length at each diameter, a line for each mask."""
     middles = (DIAMETER_BINS_UM[1:] + DIAMETER_BINS_UM[:-1]) / 2
     shares = [100 * one.diameter_lengths_um / (one.diameter_lengths_um.sum() or 1) for one in found]
     last = max((int(np.flatnonzero(share)[-1]) for share in shares if share.any()), default=10) + 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from glob import glob
 from pathlib import Path
 
@@ -35,28 +35,38 @@ def nifti_files(folder: Path) -> list[Path]:
     return [path for path in visible(folder) if _NIFTI.search(path.name)] if folder.is_dir() else []
 
 
-def find_files(given: Iterable[str]) -> list[Path]:
-    """Return the files that paths, folders (their NIfTI files) and patterns such as ``raw/mv0*.nii.gz`` name, each once.
+def named_paths(given: Iterable[str], expected: str) -> Iterator[Path]:
+    """Yield the paths that the user names, each itself or a pattern such as ``raw/mv0*.nii.gz``.
+
+    Args:
+        given: The texts.
+        expected: What they should name, for the message.
 
     Raises:
-        DataError: A folder has no NIfTI file, or nothing matches a pattern. A path to a file that is missing is returned.
+        DataError: Nothing is there.
     """
-    found: list[Path] = []
     for text in given:
         path = Path(text).expanduser()
-        if path.is_dir():
-            own = nifti_files(path)
-            if not own:
-                got = f"{path}: {other_files(path) or 'an empty folder'}"
-                raise DataError("a folder with NIfTI files (.nii or .nii.gz)", got, "check the path")
-        elif path.exists() or not any(letter in text for letter in "*?["):
-            own = [path]
-        else:
-            own = [Path(match) for match in sorted(glob(str(path)))]
-            if not own:
-                raise DataError("files that match the pattern", f"none at {text}", "check the pattern")
-        found += own
-    return list(dict.fromkeys(found))
+        found = [path] if path.exists() else [Path(match) for match in sorted(glob(str(path)))]
+        if not found:
+            raise DataError(expected, f"nothing at {text}", "check the path")
+        yield from found
+
+
+def find_files(given: Iterable[str]) -> list[Path]:
+    """Return the files that paths, patterns and folders (their NIfTI files) name, each once.
+
+    Raises:
+        DataError: Nothing is there, or a folder has no NIfTI file.
+    """
+    files: list[Path] = []
+    for path in named_paths(given, "a volume, a folder of volumes, or a pattern"):
+        own = nifti_files(path) if path.is_dir() else [path]
+        if not own:
+            got = f"{path}: {other_files(path) or 'an empty folder'}"
+            raise DataError("a folder with NIfTI files (.nii or .nii.gz)", got, "check the path")
+        files += own
+    return list(dict.fromkeys(files))
 
 
 def name_of(path: Path) -> str:
